@@ -1,0 +1,179 @@
+// One candidate, one measure, one process: `node child.mjs <candidate> <measure> <options as JSON>`.
+// The answer goes to the parent as one IPC message.
+import { readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { availableMemory, pss, threads } from "./lib/processes.mjs";
+
+const [name, measure, json] = process.argv.slice(2);
+const options = JSON.parse(json);
+const candidate = await import(new URL(`./candidates/${name}.mjs`, import.meta.url));
+
+const TRIVIAL = 'console.log("ready " + (40 + 2))';
+const EXPECTED = "ready 42";
+/** Never ends. */
+const LOOP = "for (;;) {}";
+
+function check(result, expected = EXPECTED) {
+  if (!result.ok || result.stdout.trim() !== expected) {
+    throw new Error(`unexpected result: ${JSON.stringify(result).slice(0, 400)}`);
+  }
+}
+
+async function timed(work) {
+  const start = performance.now();
+  const value = await work();
+  return { ms: performance.now() - start, value };
+}
+
+async function collect() {
+  for (let i = 0; i < 3; i += 1) {
+    globalThis.gc?.();
+    await sleep(50);
+  }
+}
+
+async function createAndExec(create) {
+  const { ms, value } = await timed(async () => {
+    const vm = await create();
+    check(await vm.exec(TRIVIAL));
+    return vm;
+  });
+  await value.dispose();
+  return ms;
+}
+
+const measures = {
+  /** The first VM of a fresh process; what was paid for `import` is reported apart. */
+  async first({ loadMs }) {
+    return { samples: [await createAndExec(candidate.create)], loadMs };
+  },
+
+  /** create + exec in a process that has run one VM before. */
+  async cold() {
+    await createAndExec(candidate.create);
+    const samples = [];
+    for (let i = 0; i < options.samples; i += 1) samples.push(await createAndExec(candidate.create));
+    return { samples };
+  },
+
+  /** create + exec with the warm pool full: the pool gets `restMs` to refill between samples. */
+  async pool() {
+    await candidate.pool.warm?.();
+    await createAndExec(candidate.pool.create);
+    const samples = [];
+    for (let i = 0; i < options.samples; i += 1) {
+      await sleep(options.restMs);
+      samples.push(await createAndExec(candidate.pool.create));
+    }
+    return { samples };
+  },
+
+  /** exec on a VM that has run before. */
+  async warm() {
+    const vm = await candidate.create();
+    for (let i = 0; i < 3; i += 1) check(await vm.exec(TRIVIAL));
+    const samples = [];
+    for (let i = 0; i < options.samples; i += 1) {
+      if (options.restMs > 0) await sleep(options.restMs);
+      const { ms, value } = await timed(() => vm.exec(TRIVIAL));
+      check(value);
+      samples.push(ms);
+    }
+    await vm.dispose();
+    return { samples };
+  },
+
+  /** Bytes of the process tree per VM that holds live JavaScript state, at each step of the staircase. */
+  memory: () => staircase(candidate.createLive),
+
+  /** The same for VMs that ran one program and were kept. */
+  resting: () =>
+    staircase(async () => {
+      const vm = await candidate.create();
+      check(await vm.exec(TRIVIAL));
+      return vm;
+    }),
+
+  /** Many live VMs in one process: all made, all answer once more. Stops early when they eat the machine. */
+  async alive() {
+    const vms = [];
+    const ceiling = availableMemory() / 2;
+    let stopped;
+    const { ms: createMs } = await timed(async () => {
+      while (vms.length < options.count && stopped === undefined) {
+        vms.push(await candidate.createLive());
+        if (vms.length % 25 === 0 && pss() > ceiling) stopped = "half of the free memory was in use";
+      }
+    });
+    let answered = 0;
+    const { ms: answerMs } = await timed(async () => {
+      for (const vm of vms) if ((await vm.exec("console.log(1 + 1)")).ok) answered += 1;
+    });
+    await collect();
+    return { count: vms.length, stopped, answered, createMs, answerMs, pss: pss(), threads: threads() };
+  },
+
+  /** How long after a CPU limit a program that never yields is gone. */
+  async kill() {
+    const vm = await candidate.create({ cpuMs: options.limitMs });
+    const trivial = [];
+    for (let i = 0; i < 5; i += 1) trivial.push((await timed(() => vm.exec(TRIVIAL))).ms);
+    trivial.sort((a, b) => a - b);
+    const startMs = trivial[2];
+    const samples = [];
+    for (let i = 0; i < options.samples; i += 1) {
+      const { ms, value } = await timed(() => vm.exec(LOOP));
+      if (value.ok || value.reason !== "cpu") throw new Error(`not killed: ${JSON.stringify(value)}`);
+      samples.push(ms - options.limitMs);
+    }
+    check(await vm.exec(TRIVIAL));
+    await vm.dispose();
+    return { samples, startMs };
+  },
+
+  /** One program, fresh each time: whole time from the host's side, and the checksum it printed. */
+  async compute() {
+    const code = readFileSync(new URL(`./programs/${options.program}.js`, import.meta.url), "utf8");
+    const vm = await candidate.create({});
+    check(await vm.exec(TRIVIAL));
+    const samples = [];
+    let checksum;
+    for (let i = 0; i < options.samples; i += 1) {
+      const { ms, value } = await timed(() => vm.exec(code));
+      if (!value.ok) throw new Error(`program failed: ${JSON.stringify(value).slice(0, 400)}`);
+      checksum = value.stdout.trim();
+      samples.push(ms);
+    }
+    await vm.dispose();
+    return { samples, checksum };
+  },
+};
+
+async function staircase(create) {
+  // The first VM pays for what all share; it is the floor that the steps are measured from.
+  const vms = [await create()];
+  await collect();
+  await sleep(options.settleMs);
+  const floor = pss();
+  const steps = [];
+  for (const count of options.steps) {
+    while (vms.length < count + 1) vms.push(await create());
+    await collect();
+    await sleep(options.settleMs);
+    await collect();
+    const total = pss();
+    steps.push({ count, total, perVm: (total - floor) / count });
+  }
+  return { floor, steps };
+}
+
+try {
+  const { ms: loadMs } = await timed(() => candidate.load());
+  const result = await measures[measure]({ loadMs });
+  await new Promise((resolve) => process.send({ ok: true, result }, resolve));
+  await Promise.race([candidate.shutdown(), sleep(5000)]);
+  process.exit(0);
+} catch (error) {
+  await new Promise((resolve) => process.send({ ok: false, error: String(error?.message ?? error).slice(0, 600) }, resolve));
+  process.exit(1);
+}

@@ -1,0 +1,110 @@
+// From the results to a Markdown table with ratios, and from there into the document between two markers.
+import { readFileSync, writeFileSync } from "node:fs";
+import { geometricMean } from "./stats.mjs";
+
+const US = "secure-exec";
+const BEGIN = "<!-- bench:begin (written by benches/run.mjs) -->";
+const END = "<!-- bench:end -->";
+
+const TITLES = {
+  first: "First VM of a process: create + exec, no pool (`import` apart)",
+  cold: "Cold: create + exec, no pool",
+  pool: "Create + exec from the warm pool",
+  warm: "exec on a warm VM",
+  kill: "Kill: `for(;;)` past its 50 ms limit",
+};
+
+const ms = (value) => (value === undefined ? "" : value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2));
+const mb = (bytes) => (bytes === undefined ? "" : (bytes / 2 ** 20).toFixed(bytes >= 100 * 2 ** 20 ? 0 : 2));
+const times = (value) => (Number.isFinite(value) ? `${value >= 10 ? value.toFixed(0) : value.toFixed(2)}x` : "");
+const cell = (text) => String(text).replaceAll("|", "\\|").replaceAll("\n", " ").slice(0, 120);
+
+function table(head, rows) {
+  return [`| ${head.join(" | ")} |`, `|${head.map((_, i) => (i === 0 ? "---" : "---:")).join("|")}|`, ...rows.map((row) => `| ${row.map(cell).join(" | ")} |`)].join("\n");
+}
+
+export function markdown({ date, quick, machine, node, candidates, plan, results }) {
+  const label = new Map(candidates.map(({ id, label: name }) => [id, name]));
+  const out = [
+    `Measured ${date.slice(0, 10)} on ${machine.cores} cores (${machine.cpu}), ${machine.memoryGb} GB, ${machine.system}; every candidate under Node ${node.replace("v", "")}, in one run${quick ? ", **quick mode: too few samples to quote**" : ""}.`,
+  ];
+  for (const { label: name, available } of candidates) if (available !== true) out.push(`Not measured: ${name} (${available}).`);
+
+  for (const [measure, title] of Object.entries(TITLES)) {
+    const entries = results[measure];
+    if (entries === undefined) continue;
+    const ours = entries[US];
+    const rows = Object.entries(entries).map(([id, entry]) => {
+      if (entry.error !== undefined) return [label.get(id), `failed: ${entry.error}`, "", "", "", ""];
+      const extra = measure === "first" ? ms(entry.loadMs) : measure === "kill" ? ms(entry.p999) : ms(entry.max);
+      // How many times longer the peer takes than we do.
+      const ratio = id === US || !(ours?.p50 > 0) ? "" : times(entry.p50 / ours.p50);
+      return [label.get(id), ms(entry.p50), ms(entry.p95), extra, ratio, entry.n];
+    });
+    const third = measure === "first" ? "import, ms" : measure === "kill" ? "p99.9, ms" : "max, ms";
+    out.push(`### ${title}`, table(["", "p50, ms", "p95, ms", third, "p50 / ours", "samples"], rows));
+  }
+
+  for (const [measure, title] of [
+    ["memory", "Memory per idle VM that holds live JavaScript state"],
+    ["resting", "Memory per idle VM that ran one program"],
+  ]) {
+    const entries = results[measure];
+    if (entries === undefined) continue;
+    const steps = plan[measure].steps;
+    const last = (entry) => entry?.steps?.at(-1)?.perVm;
+    const rows = Object.entries(entries).map(([id, entry]) => {
+      if (entry.error !== undefined) return [label.get(id), `failed: ${entry.error}`, ...steps.map(() => ""), ""];
+      const ratio = id === US || last(entries[US]) === undefined ? "" : times(last(entry) / last(entries[US]));
+      return [label.get(id), mb(entry.floor), ...entry.steps.map((step) => mb(step.perVm)), ratio];
+    });
+    out.push(
+      `### ${title}`,
+      "Proportional set size of the whole process tree after garbage collection, in MB; per VM above the process with its first VM (floor).",
+      table(["", "floor", ...steps.map((count) => `per VM at ${count}`), "/ ours"], rows),
+    );
+  }
+
+  if (results.alive !== undefined) {
+    const count = plan.alive.count;
+    const rows = Object.entries(results.alive).map(([id, entry]) =>
+      entry.error !== undefined
+        ? [label.get(id), `failed: ${entry.error}`, "", "", "", ""]
+        : [label.get(id), `${entry.answered} of ${entry.count}${entry.stopped === undefined ? "" : ` (stopped: ${entry.stopped})`}`, ms(entry.createMs / entry.count), ms(entry.answerMs / entry.count), mb(entry.pss), entry.threads],
+    );
+    out.push(`### ${count} VMs alive`, table(["", "answered", "create each, ms", "answer each, ms", "process tree, MB", "threads"], rows));
+  }
+
+  if (results.compute !== undefined) {
+    const ids = [...new Set(Object.values(results.compute).flatMap((entry) => Object.keys(entry)))];
+    const speed = (entry, id) => (entry[id]?.p50 === undefined || entry.node?.p50 === undefined ? undefined : entry.node.p50 / entry[id].p50);
+    const rows = Object.entries(results.compute).map(([program, entry]) => [
+      program,
+      ms(entry.node?.p50),
+      ...ids.filter((id) => id !== "node").map((id) => (entry[id]?.error === undefined ? (speed(entry, id)?.toFixed(2) ?? "") : "failed")),
+    ]);
+    const means = ids
+      .filter((id) => id !== "node")
+      .map((id) => {
+        const speeds = Object.values(results.compute).map((entry) => speed(entry, id)).filter((value) => value !== undefined);
+        return speeds.length === 0 ? "" : `**${geometricMean(speeds).toFixed(2)}**`;
+      });
+    out.push(
+      "### JavaScript compute, relative to Node 22",
+      "1.00 is as fast as the same program in a fresh Node 22 process, more is faster. Whole time from the host's side, medians; what a VM needs to start an exec is in it.",
+      table(["program", "Node 22, ms", ...ids.filter((id) => id !== "node").map((id) => label.get(id))], [...rows, ["**geometric mean**", "", ...means]]),
+    );
+  }
+
+  out.push("### Notes", candidates.map(({ label: name, notes }) => `- **${name}**: ${notes}`).join("\n"));
+  return out.join("\n\n");
+}
+
+/** Replaces what stands between the markers; the rest of the document is written by hand. */
+export function updateDocument(url, text) {
+  const document = readFileSync(url, "utf8");
+  const begin = document.indexOf(BEGIN);
+  const end = document.indexOf(END);
+  if (begin === -1 || end < begin) throw new Error(`${url.pathname} has lost its bench markers`);
+  writeFileSync(url, `${document.slice(0, begin + BEGIN.length)}\n\n${text}\n\n${document.slice(end)}`);
+}

@@ -1,0 +1,221 @@
+// The benchmarks: every candidate, side by side, in one run.
+//
+//   npm run bench                       everything (about 20 minutes)
+//   npm run bench -- --quick            few samples, small stairs: does it run, roughly where are we
+//   npm run bench -- --only kill        one measure (repeatable); a candidate's id works too
+//   npm run bench -- --no-peers         this project, node:worker_threads, node:vm and Node only
+//   npm run bench -- --no-write         print, do not touch results/latest.json and docs/benchmarks.md
+//
+// Each (candidate, measure) runs in its own child process, in several rounds whose order alternates, so that what the
+// machine does meanwhile hits all alike. All run under the same Node.
+import { fork } from "node:child_process";
+import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { cpus, release, totalmem, type } from "node:os";
+import { execFileSync } from "node:child_process";
+import { parseArgs } from "node:util";
+import { fileURLToPath } from "node:url";
+
+import { hostNode, installPeers } from "./lib/peers.mjs";
+import { measurable } from "./lib/processes.mjs";
+import { summary } from "./lib/stats.mjs";
+import { markdown, updateDocument } from "./lib/report.mjs";
+
+const { values: flags } = parseArgs({
+  options: {
+    quick: { type: "boolean", default: false },
+    only: { type: "string", multiple: true, default: [] },
+    node: { type: "string" },
+    peers: { type: "boolean", default: true },
+    write: { type: "boolean", default: true },
+    help: { type: "boolean", default: false },
+  },
+  allowNegative: true,
+});
+
+const CANDIDATES = ["secure-exec", "secure-exec-0.2.1", "secure-exec-0.2.21", "isolated-vm", "node-worker", "node-vm", "node"];
+const PEERS = new Set(["secure-exec-0.2.1", "secure-exec-0.2.21", "isolated-vm"]);
+
+const quick = flags.quick;
+const programs = readdirSync(new URL("./programs/", import.meta.url))
+  .filter((name) => name.endsWith(".js"))
+  .map((name) => name.slice(0, -3))
+  .sort();
+
+/** Per measure: how many rounds (child processes per candidate), what each gets, and how long it may take. */
+const PLAN = {
+  first: { rounds: quick ? 2 : 12, options: {}, timeoutMs: 30_000, env: { SECURE_EXEC_POOL: "0" } },
+  cold: { rounds: quick ? 1 : 4, options: { samples: quick ? 5 : 25 }, timeoutMs: 60_000, env: { SECURE_EXEC_POOL: "0" } },
+  pool: { rounds: quick ? 1 : 4, options: { samples: quick ? 5 : 25, restMs: 50 }, timeoutMs: 60_000 },
+  warm: { rounds: quick ? 1 : 4, options: { samples: quick ? 5 : 25, restMs: 20 }, timeoutMs: 60_000 },
+  memory: { rounds: 1, options: { steps: quick ? [10] : [10, 50, 100], settleMs: quick ? 500 : 2000 }, timeoutMs: 180_000, linux: true },
+  resting: { rounds: 1, options: { steps: quick ? [10] : [10, 50, 100], settleMs: quick ? 500 : 2000 }, timeoutMs: 180_000, linux: true },
+  alive: { rounds: 1, options: { count: quick ? 25 : 500 }, timeoutMs: quick ? 60_000 : 240_000, linux: true },
+  kill: { rounds: quick ? 1 : 4, options: { samples: quick ? 10 : 250, limitMs: 50 }, timeoutMs: 120_000 },
+  compute: { rounds: quick ? 1 : 5, options: { samples: 1 }, timeoutMs: 60_000, each: programs },
+};
+
+if (flags.help) {
+  console.log(`measures: ${Object.keys(PLAN).join(", ")}\ncandidates: ${CANDIDATES.join(", ")}\nflags: --quick --only <name> --no-peers --no-write --node <binary>`);
+  process.exit(0);
+}
+for (const name of flags.only) {
+  if (!(name in PLAN) && !CANDIDATES.includes(name)) {
+    console.error(`unknown name "${name}"; measures: ${Object.keys(PLAN).join(", ")}; candidates: ${CANDIDATES.join(", ")}`);
+    process.exit(2);
+  }
+}
+const onlyMeasures = flags.only.filter((name) => name in PLAN);
+const onlyCandidates = flags.only.filter((name) => CANDIDATES.includes(name));
+
+if (flags.peers) installPeers((line) => console.error(line));
+const node = flags.node ?? hostNode();
+
+const candidates = [];
+for (const id of CANDIDATES) {
+  if (!flags.peers && PEERS.has(id)) continue;
+  if (onlyCandidates.length > 0 && !onlyCandidates.includes(id)) continue;
+  const module = await import(`./candidates/${id}.mjs`);
+  const available = module.available();
+  candidates.push({ id, label: module.label, notes: module.notes, can: new Set(module.can), available });
+  if (available !== true) console.error(`skipped ${id}: ${available}`);
+}
+
+const active = new Set();
+for (const signal of ["SIGINT", "SIGTERM"]) {
+  process.once(signal, () => {
+    for (const child of active) killTree(child);
+    process.exit(130);
+  });
+}
+
+function killTree(child) {
+  try {
+    // The child leads its own process group, so that a sidecar dies with it.
+    process.kill(process.platform === "win32" ? child.pid : -child.pid, "SIGKILL");
+  } catch {
+    // It has ended by itself.
+  }
+}
+
+function runChild(id, measure, options, { timeoutMs, env }) {
+  return new Promise((resolve) => {
+    const child = fork(fileURLToPath(new URL("./child.mjs", import.meta.url)), [id, measure, JSON.stringify(options)], {
+      execPath: node,
+      // isolated-vm needs its isolates made without Node's own snapshot; it changes nothing for the others.
+      execArgv: ["--no-node-snapshot", "--expose-gc"],
+      env: { ...process.env, ...env },
+      stdio: ["ignore", "pipe", "pipe", "ipc"],
+      detached: process.platform !== "win32",
+    });
+    active.add(child);
+    let stderr = "";
+    let answer;
+    child.stdout.resume();
+    child.stderr.on("data", (chunk) => {
+      stderr = (stderr + chunk).slice(-2000);
+    });
+    child.on("message", (message) => {
+      answer = message;
+    });
+    const timer = setTimeout(() => {
+      answer ??= { ok: false, error: `no answer within ${timeoutMs / 1000} s` };
+      killTree(child);
+    }, timeoutMs);
+    child.on("exit", (code, signal) => {
+      clearTimeout(timer);
+      active.delete(child);
+      killTree(child);
+      resolve(answer ?? { ok: false, error: `ended with ${signal ?? code}: ${stderr.trim().split("\n").at(-1) ?? ""}` });
+    });
+  });
+}
+
+function alternate(list, round) {
+  return round % 2 === 0 ? list : [...list].reverse();
+}
+
+/** Rounds of one measure over all candidates; answers per candidate, in order. */
+async function measureAll(measure, plan, options, key) {
+  const able = candidates.filter((candidate) => candidate.available === true && candidate.can.has(measure));
+  const answers = new Map(able.map((candidate) => [candidate.id, []]));
+  for (let round = 0; round < plan.rounds; round += 1) {
+    for (const { id } of alternate(able, round)) {
+      // What failed once is not tried again: it would cost its whole time limit each round.
+      if (answers.get(id).some((answer) => !answer.ok)) continue;
+      const answer = await runChild(id, measure, options, plan);
+      answers.get(id).push(answer);
+      if (!answer.ok) console.error(`  ${key} ${id}: ${answer.error}`);
+    }
+  }
+  console.error(`${key} done`);
+  return answers;
+}
+
+function combine(measure, answers) {
+  const failed = answers.find((answer) => !answer.ok);
+  if (failed !== undefined) return { error: failed.error };
+  const results = answers.map((answer) => answer.result);
+  if (measure === "memory" || measure === "resting" || measure === "alive") return results[0];
+  const combined = summary(results.flatMap((result) => result.samples));
+  if (results[0].loadMs !== undefined) combined.loadMs = summary(results.map((result) => result.loadMs)).p50;
+  if (results[0].startMs !== undefined) combined.startMs = summary(results.map((result) => result.startMs)).p50;
+  if (results[0].checksum !== undefined) combined.checksum = results[0].checksum;
+  return combined;
+}
+
+const results = {};
+for (const [measure, plan] of Object.entries(PLAN)) {
+  if (onlyMeasures.length > 0 && !onlyMeasures.includes(measure)) continue;
+  if (plan.linux === true && !measurable) {
+    console.error(`${measure} skipped: it reads /proc, which ${process.platform} has not`);
+    continue;
+  }
+  results[measure] = {};
+  if (plan.each === undefined) {
+    const answers = await measureAll(measure, plan, plan.options, measure);
+    for (const [id, list] of answers) results[measure][id] = combine(measure, list);
+  } else {
+    for (const name of plan.each) {
+      const answers = await measureAll(measure, plan, { ...plan.options, program: name }, `${measure} ${name}`);
+      results[measure][name] = {};
+      for (const [id, list] of answers) results[measure][name][id] = combine(measure, list);
+      const checksums = new Set(Object.values(results[measure][name]).map((entry) => entry.checksum).filter(Boolean));
+      if (checksums.size > 1) {
+        console.error(`${name}: candidates disagree on the checksum: ${[...checksums].join(" | ")}`);
+        process.exitCode = 1;
+      }
+    }
+  }
+}
+
+const report = {
+  date: new Date().toISOString(),
+  quick,
+  complete: onlyMeasures.length === 0 && onlyCandidates.length === 0 && flags.peers,
+  machine: {
+    cpu: cpus()[0]?.model ?? "unknown",
+    cores: cpus().length,
+    memoryGb: Math.round(totalmem() / 2 ** 30),
+    system: `${type()} ${release()}`,
+  },
+  node: execFileSync(node, ["--version"], { encoding: "utf8" }).trim(),
+  candidates: candidates.map(({ id, label, notes, available }) => ({ id, label, notes, available })),
+  plan: Object.fromEntries(Object.entries(PLAN).map(([name, { rounds, options }]) => [name, { rounds, ...options }])),
+  results,
+};
+
+console.log(markdown(report));
+if (flags.write) {
+  mkdirSync(new URL("./results/", import.meta.url), { recursive: true });
+  writeFileSync(new URL("./results/latest.json", import.meta.url), `${JSON.stringify(report, null, 2)}\n`);
+  updateDocument(new URL("../docs/benchmarks.md", import.meta.url), markdown(report));
+}
+if (candidates.find(({ id, available }) => id === "secure-exec" && available === true) !== undefined) {
+  const failures = Object.entries(results).flatMap(([measure, entries]) =>
+    Object.entries(entries).filter(([key, value]) => (key === "secure-exec" && value.error) || value["secure-exec"]?.error).map(([key]) => `${measure} ${key}`),
+  );
+  if (failures.length > 0) {
+    console.error(`secure-exec failed: ${failures.join(", ")}`);
+    process.exitCode = 1;
+  }
+}

@@ -113,8 +113,8 @@ fn check_hashes(sources: &BTreeMap<String, String>, list_path: &Path) {
 ///
 /// `internal/deps/amaro/dist/index` (an swc WebAssembly build of 3.4 MB) is replaced by our own TypeScript transform.
 fn generate(sources: &BTreeMap<String, String>, manifest_dir: &Path, lib_dir: &Path, target: &Path) {
-    let replacements = manifest_dir.join("src/js/replace");
-    let additions = manifest_dir.join("src/js/add");
+    let replacements = manifest_dir.join("js/replace");
+    let additions = manifest_dir.join("js/add");
     println!("cargo:rerun-if-changed={}", replacements.display());
     println!("cargo:rerun-if-changed={}", additions.display());
     let mut table: BTreeMap<String, PathBuf> =

@@ -1,0 +1,77 @@
+use secure_exec_runtime::{engine, env, event_loop, latch, realm, snapshot};
+use std::sync::Arc;
+use std::time::Instant;
+fn main() {
+    let (tx, rx) = std::sync::mpsc::channel();
+    engine::spawn("build".into(), 16 << 20, move || {
+        let t = Instant::now();
+        let blob = snapshot::build();
+        eprintln!("built in {:?}", t.elapsed());
+        tx.send(blob).unwrap();
+    })
+    .unwrap();
+    let blob: &'static [u8] = match rx.recv().unwrap() {
+        Ok(blob) => Box::leak(blob.into_boxed_slice()),
+        Err(e) => {
+            eprintln!("{e}");
+            std::process::exit(1)
+        }
+    };
+    eprintln!("blob {} KB", blob.len() / 1024);
+    for i in 0..5 {
+        let (tx, rx) = std::sync::mpsc::channel();
+        engine::spawn("guest".into(), 8 << 20, move || {
+            let t = Instant::now();
+            let mut isolate = v8::Isolate::new(snapshot::create_params(blob));
+            isolate.set_microtasks_policy(v8::MicrotasksPolicy::Explicit);
+            let t1 = t.elapsed();
+            let shared = Arc::new(env::Shared {
+                latch: latch::Latch::default(),
+                isolate: isolate.thread_safe_handle(),
+                inbox: event_loop::Inbox::default(),
+            });
+            let env = env::Env::install(&mut isolate, shared);
+            {
+                v8::scope!(let scope, &mut isolate);
+                let context = v8::Context::new(scope, Default::default());
+                let scope = &mut v8::ContextScope::new(scope, context);
+                assert!(snapshot::restore(scope, &env, context));
+                let t2 = t.elapsed();
+                env.set_options(env::ProcessOptions { argv: vec!["node".into()], pid: 1, ..Default::default() });
+                env.clock().restart(Default::default());
+                v8::tc_scope!(let scope, scope);
+                let r = (|| {
+                    let pre = realm::require_builtin(scope, &env, "internal/process/pre_execution")?;
+                    let k = v8::String::new(scope, "prepareMainThreadExecution").unwrap();
+                    let f: v8::Local<v8::Function> = pre.get(scope, k.into()).unwrap().try_into().unwrap();
+                    let a = v8::Boolean::new(scope, false).into();
+                    let b = v8::Boolean::new(scope, true).into();
+                    f.call(scope, pre.into(), &[a, b]).ok_or(secure_exec_runtime::throw::Throw::Pending)
+                })();
+                if r.is_err() {
+                    let e = scope.exception().unwrap();
+                    let e = v8::Local::<v8::Object>::try_from(e).unwrap();
+                    let k = v8::String::new(scope, "stack").unwrap();
+                    eprintln!("pre: {}", e.get(scope, k.into()).unwrap().to_rust_string_lossy(scope));
+                }
+                let t3 = t.elapsed();
+                let src = std::env::args().nth(1).unwrap_or("process._rawDebug(1)".into());
+                let src = v8::String::new(scope, &src).unwrap();
+                if i == 0 {
+                    let script = v8::Script::compile(scope, src, None).unwrap();
+                    if script.run(scope).is_none() {
+                        let e = scope.exception().unwrap();
+                        eprintln!("{}", e.to_rust_string_lossy(scope));
+                    }
+                    env.run_event_loop(scope);
+                    eprintln!("exit {:?} {}", env.shared().latch.get(), env.emit_exit(scope));
+                }
+                eprintln!("isolate {t1:?} context {t2:?} pre {t3:?} heap {}", scope.get_heap_statistics().used_heap_size() / 1024);
+            }
+            env.release_handles();
+            tx.send(()).unwrap();
+        })
+        .unwrap();
+        rx.recv().unwrap();
+    }
+}

@@ -1,0 +1,112 @@
+//! `internalBinding(name)`: the registry of all bindings, one file each, named as Node names them.
+//!
+//! The shape of every binding of Node 22.23.3 is recorded in `data/surface.json` (constants, function names, classes,
+//! shared arrays). [`surface`] builds an object of that shape whose functions throw
+//! `ERR_FEATURE_UNAVAILABLE_ON_PLATFORM`; the tables of the files here replace what we have.
+
+pub(crate) mod surface;
+
+pub mod async_context_frame;
+pub mod async_wrap;
+pub mod buffer;
+pub mod builtins;
+pub mod config;
+pub mod credentials;
+pub mod errors;
+pub mod messaging;
+pub mod mksnapshot;
+pub mod module_wrap;
+pub mod options;
+pub mod permission;
+pub mod process_methods;
+pub mod symbols;
+pub mod task_queue;
+pub mod timers;
+pub mod trace_events;
+pub mod types;
+pub mod util;
+pub mod wasm_web_api;
+
+use crate::binding::{Args, Binding, Callback, Ret, function};
+use crate::env::Env;
+use crate::throw::Throw;
+
+/// Every binding that has code of its own, in the order of their external references.
+pub static BINDINGS: &[&Binding] = &[
+    &async_context_frame::BINDING,
+    &async_wrap::BINDING,
+    &buffer::BINDING,
+    &builtins::BINDING,
+    &config::BINDING,
+    &credentials::BINDING,
+    &errors::BINDING,
+    &messaging::BINDING,
+    &mksnapshot::BINDING,
+    &module_wrap::BINDING,
+    &options::BINDING,
+    &permission::BINDING,
+    &process_methods::BINDING,
+    &symbols::BINDING,
+    &task_queue::BINDING,
+    &timers::BINDING,
+    &trace_events::BINDING,
+    &types::BINDING,
+    &util::BINDING,
+    &wasm_web_api::BINDING,
+];
+
+// Each `function!` makes an entry of its own, so what is used twice has a name.
+const GET_INTERNAL_BINDING: Callback = function!(get_internal_binding);
+const GET_LINKED_BINDING: Callback = function!(get_linked_binding);
+
+/// The table of external references, the same in the process that builds the snapshot and in those that restore it.
+pub fn external_references() -> Vec<v8::ExternalReference> {
+    let mut references = vec![
+        v8::ExternalReference { function: GET_INTERNAL_BINDING },
+        v8::ExternalReference { function: GET_LINKED_BINDING },
+    ];
+    references.extend(surface::external_references());
+    references.extend(BINDINGS.iter().flat_map(|binding| binding.external_references()));
+    references.extend(crate::node_lib::external_references());
+    references
+}
+
+/// The `getInternalBinding` function for `internal/bootstrap/realm`.
+pub fn make_loader<'s>(scope: &mut v8::PinScope<'s, '_>) -> Result<v8::Local<'s, v8::Function>, Throw> {
+    v8::FunctionTemplate::new_raw(scope, GET_INTERNAL_BINDING).get_function(scope).ok_or(Throw::Pending)
+}
+
+/// The `getLinkedBinding` function for `internal/bootstrap/realm`: there are no linked addons.
+pub fn make_linked_loader<'s>(scope: &mut v8::PinScope<'s, '_>) -> Result<v8::Local<'s, v8::Function>, Throw> {
+    v8::FunctionTemplate::new_raw(scope, GET_LINKED_BINDING).get_function(scope).ok_or(Throw::Pending)
+}
+
+fn no_such(name: &str) -> Throw {
+    Throw::error("ERR_INVALID_MODULE", format!("No such binding: {name}"))
+}
+
+fn get_linked_binding<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    Err(no_such(&args.get(0).to_rust_string_lossy(scope)))
+}
+
+fn get_internal_binding<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let name = v8::Local::<v8::String>::try_from(args.get(0)).map_err(|_| no_such("(not a string)"))?;
+    let name = name.to_rust_string_lossy(scope);
+    let env = Env::of(scope);
+    let key = format!("binding {name}");
+    if let Some(known) = env.registered(scope, &key) {
+        return Ok(known);
+    }
+    let object = surface::build(scope, &env, &name)?.ok_or_else(|| no_such(&name))?;
+    env.register(scope, &key, object.into());
+    Ok(object.into())
+}
+
+/// Binds isolate-level callbacks after the snapshot was restored.
+pub fn restore(scope: &mut v8::PinScope<'_, '_>, env: &Env) {
+    for binding in BINDINGS {
+        if let Some(restore) = binding.restore {
+            restore(scope, env);
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! Calls from Rust into the guest's JavaScript, with Node's semantics: async ids, microtasks, `process.nextTick`.
+//!
+//! Sources: `src/api/callback.cc`, `src/env.cc` (AsyncHooks), `src/node_task_queue.cc`, `src/node_errors.cc` of Node 22.
+
+use crate::env::Env;
+use crate::latch::End;
+
+/// The async ids of the resource on whose behalf a callback runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct AsyncContext {
+    /// `executionAsyncId()` during the callback; 0 for none.
+    pub async_id: f64,
+    /// `triggerAsyncId()` during the callback.
+    pub trigger_async_id: f64,
+}
+
+/// Indexes of `async_wrap.async_hook_fields`.
+pub mod hook_field {
+    /// Number of active `init` hooks.
+    pub const INIT: usize = 0;
+    /// Number of active `before` hooks.
+    pub const BEFORE: usize = 1;
+    /// Number of active `after` hooks.
+    pub const AFTER: usize = 2;
+    /// Number of active `destroy` hooks.
+    pub const DESTROY: usize = 3;
+    /// Whether ids are checked for consistency.
+    pub const CHECK: usize = 6;
+    /// Depth of the stack of ids.
+    pub const STACK_LENGTH: usize = 7;
+}
+
+/// Indexes of `async_wrap.async_id_fields`.
+pub mod id_field {
+    /// Id of the running resource.
+    pub const EXECUTION: usize = 0;
+    /// Id of its cause.
+    pub const TRIGGER: usize = 1;
+    /// The last id given out.
+    pub const COUNTER: usize = 2;
+    /// Trigger id for new resources; negative for "the running one".
+    pub const DEFAULT_TRIGGER: usize = 3;
+}
+
+const HAS_TICK_SCHEDULED: usize = 0;
+const HAS_REJECTION_TO_WARN: usize = 1;
+
+impl Env {
+    /// A new async id.
+    pub fn new_async_id(&self, scope: &mut v8::PinScope<'_, '_>) -> f64 {
+        let Some(fields) = self.buffer(scope, "async_wrap.async_id_fields") else { return 0.0 };
+        let id = fields.get::<f64>(id_field::COUNTER) + 1.0;
+        fields.set(id_field::COUNTER, id);
+        id
+    }
+
+    /// The ids for a resource that is made now.
+    pub fn new_async_context(&self, scope: &mut v8::PinScope<'_, '_>) -> AsyncContext {
+        let async_id = self.new_async_id(scope);
+        let Some(fields) = self.buffer(scope, "async_wrap.async_id_fields") else { return AsyncContext::default() };
+        let default = fields.get::<f64>(id_field::DEFAULT_TRIGGER);
+        let trigger_async_id = if default < 0.0 { fields.get::<f64>(id_field::EXECUTION) } else { default };
+        AsyncContext { async_id, trigger_async_id }
+    }
+
+    /// Calls `function` as the event loop calls a resource's callback: with its async ids, its before and after hooks,
+    /// and with microtasks and ticks run when the outermost such call ends. `None` when it threw (the exception went to
+    /// `process._fatalException`) or when the process is ending.
+    pub fn make_callback<'s>(
+        &self,
+        scope: &mut v8::PinScope<'s, '_>,
+        receiver: v8::Local<'s, v8::Object>,
+        function: v8::Local<'s, v8::Function>,
+        args: &[v8::Local<'s, v8::Value>],
+        context: AsyncContext,
+    ) -> Option<v8::Local<'s, v8::Value>> {
+        self.in_callback_scope(scope, receiver, context, |scope| function.call(scope, receiver.into(), args))
+    }
+
+    /// Calls `receiver[name](...args)` as [`Self::make_callback`] does; nothing when it is not a function.
+    pub fn make_callback_named<'s>(
+        &self,
+        scope: &mut v8::PinScope<'s, '_>,
+        receiver: v8::Local<'s, v8::Object>,
+        name: &str,
+        args: &[v8::Local<'s, v8::Value>],
+        context: AsyncContext,
+    ) -> Option<v8::Local<'s, v8::Value>> {
+        self.in_callback_scope(scope, receiver, context, |scope| {
+            let key = v8::String::new(scope, name)?;
+            let value = receiver.get(scope, key.into())?;
+            match v8::Local::<v8::Function>::try_from(value) {
+                Ok(function) => function.call(scope, receiver.into(), args),
+                Err(_) => Some(v8::undefined(scope).into()),
+            }
+        })
+    }
+
+    /// Runs `body`, which calls into JavaScript, inside a callback scope.
+    pub fn in_callback_scope<'s>(
+        &self,
+        scope: &mut v8::PinScope<'s, '_>,
+        resource: v8::Local<'s, v8::Object>,
+        context: AsyncContext,
+        body: impl FnOnce(&mut v8::PinScope<'s, '_>) -> Option<v8::Local<'s, v8::Value>>,
+    ) -> Option<v8::Local<'s, v8::Value>> {
+        if self.is_ending() {
+            return None;
+        }
+        self.callback_depth.set(self.callback_depth.get() + 1);
+        self.push_async_context(scope, context, Some(resource));
+        let has_id = context.async_id != 0.0;
+        if has_id {
+            self.emit_hook(scope, hook_field::BEFORE, "async_wrap.before", context.async_id);
+        }
+        let result = self.guarded(scope, body);
+        if result.is_some() && has_id {
+            self.emit_hook(scope, hook_field::AFTER, "async_wrap.after", context.async_id);
+        }
+        self.pop_async_context(scope, context.async_id);
+        let depth = self.callback_depth.get() - 1;
+        if depth == 0 && result.is_some() {
+            self.drain_ticks_at_depth_one(scope);
+        }
+        self.callback_depth.set(depth);
+        if self.is_ending() { None } else { result }
+    }
+
+    /// Runs `body`; an exception goes to `process._fatalException`.
+    pub fn guarded<'s>(
+        &self,
+        scope: &mut v8::PinScope<'s, '_>,
+        body: impl FnOnce(&mut v8::PinScope<'s, '_>) -> Option<v8::Local<'s, v8::Value>>,
+    ) -> Option<v8::Local<'s, v8::Value>> {
+        let (result, caught) = {
+            v8::tc_scope!(catch, scope);
+            let result = body(catch);
+            let terminated = catch.has_terminated() || self.is_ending();
+            let caught = if terminated { None } else { catch.exception().zip(Some(catch.message())) };
+            let caught = caught.map(|(exception, message)| {
+                (v8::Global::new(catch, exception), message.map(|message| v8::Global::new(catch, message)))
+            });
+            if terminated && !catch.has_terminated() {
+                catch.reset();
+            }
+            (result, caught)
+        };
+        if let Some((exception, message)) = caught {
+            let exception = v8::Local::new(scope, exception);
+            let message = message.map(|message| v8::Local::new(scope, message));
+            self.trigger_uncaught_exception(scope, exception, message, false);
+            return None;
+        }
+        result
+    }
+
+    /// What the outermost callback scope does when it ends: microtasks, then ticks while there are any.
+    fn drain_ticks_at_depth_one(&self, scope: &mut v8::PinScope<'_, '_>) {
+        if self.is_ending() {
+            return;
+        }
+        let Some(tick_info) = self.buffer(scope, "task_queue.tickInfo") else { return };
+        if tick_info.get::<u8>(HAS_TICK_SCHEDULED) == 0 {
+            scope.perform_microtask_checkpoint();
+        }
+        if self.is_ending() {
+            return;
+        }
+        if tick_info.get::<u8>(HAS_TICK_SCHEDULED) == 0 && tick_info.get::<u8>(HAS_REJECTION_TO_WARN) == 0 {
+            return;
+        }
+        let Some(tick) = self.function(scope, "tickCallback") else { return };
+        let Some(process) = self.process_object(scope) else { return };
+        self.guarded(scope, |scope| tick.call(scope, process.into(), &[]));
+    }
+
+    /// `process` of the guest.
+    pub fn process_object<'s>(&self, scope: &mut v8::PinScope<'s, '_>) -> Option<v8::Local<'s, v8::Object>> {
+        self.registered(scope, "process").and_then(|value| v8::Local::try_from(value).ok())
+    }
+
+    /// Enters a resource's async ids.
+    pub fn push_async_context<'s>(
+        &self,
+        scope: &mut v8::PinScope<'s, '_>,
+        context: AsyncContext,
+        resource: Option<v8::Local<'s, v8::Object>>,
+    ) {
+        let (Some(fields), Some(ids)) =
+            (self.buffer(scope, "async_wrap.async_hook_fields"), self.buffer(scope, "async_wrap.async_id_fields"))
+        else {
+            return;
+        };
+        let depth = fields.get::<u32>(hook_field::STACK_LENGTH);
+        self.async_stack.borrow_mut().push(crate::env::AsyncFrame {
+            previous: AsyncContext {
+                async_id: ids.get(id_field::EXECUTION),
+                trigger_async_id: ids.get(id_field::TRIGGER),
+            },
+            depth,
+            resource: resource.map(|resource| v8::Global::new(scope, resource)),
+        });
+        // The library reads the same stack for its own inlined push and pop.
+        if let Some(stack) = self.buffer(scope, "async_wrap.async_ids_stack") {
+            let at = depth as usize * 2;
+            stack.set(at, ids.get::<f64>(id_field::EXECUTION));
+            stack.set(at + 1, ids.get::<f64>(id_field::TRIGGER));
+        }
+        fields.set(hook_field::STACK_LENGTH, depth + 1);
+        ids.set(id_field::EXECUTION, context.async_id);
+        ids.set(id_field::TRIGGER, context.trigger_async_id);
+    }
+
+    /// Leaves a resource's async ids; answers whether outer frames remain.
+    pub fn pop_async_context(&self, scope: &mut v8::PinScope<'_, '_>, _async_id: f64) -> bool {
+        let (Some(fields), Some(ids)) =
+            (self.buffer(scope, "async_wrap.async_hook_fields"), self.buffer(scope, "async_wrap.async_id_fields"))
+        else {
+            return false;
+        };
+        let Some(frame) = self.async_stack.borrow_mut().pop() else {
+            return false;
+        };
+        ids.set(id_field::EXECUTION, frame.previous.async_id);
+        ids.set(id_field::TRIGGER, frame.previous.trigger_async_id);
+        fields.set(hook_field::STACK_LENGTH, frame.depth);
+        frame.depth > 0
+    }
+
+    fn emit_hook(&self, scope: &mut v8::PinScope<'_, '_>, field: usize, hook: &'static str, async_id: f64) {
+        let Some(fields) = self.buffer(scope, "async_wrap.async_hook_fields") else { return };
+        if fields.get::<u32>(field) == 0 {
+            return;
+        }
+        let Some(function) = self.function(scope, hook) else { return };
+        let id = v8::Number::new(scope, async_id).into();
+        let undefined = v8::undefined(scope).into();
+        self.guarded(scope, |scope| function.call(scope, undefined, &[id]));
+    }
+
+    /// Hands an uncaught exception to the guest's `process._fatalException`; ends the process unless it was handled.
+    pub fn trigger_uncaught_exception<'s>(
+        &self,
+        scope: &mut v8::PinScope<'s, '_>,
+        exception: v8::Local<'s, v8::Value>,
+        message: Option<v8::Local<'s, v8::Message>>,
+        from_promise: bool,
+    ) {
+        if self.is_ending() {
+            return;
+        }
+        let handler = self.process_object(scope).and_then(|process| {
+            let key = v8::String::new(scope, "_fatalException")?;
+            let value = process.get(scope, key.into())?;
+            v8::Local::<v8::Function>::try_from(value).ok().map(|function| (process, function))
+        });
+        let Some((process, handler)) = handler else {
+            crate::fatal_exception::report(self, scope, exception, message);
+            self.end(scope, End::Error(6));
+            return;
+        };
+        let from_promise = v8::Boolean::new(scope, from_promise).into();
+        let outcome = {
+            v8::tc_scope!(catch, scope);
+            let handled = handler.call(catch, process.into(), &[exception, from_promise]);
+            match handled {
+                Some(value) => Ok(!value.is_false()),
+                None if catch.has_terminated() || self.is_ending() => return,
+                None => Err(catch.exception().map(|second| v8::Global::new(catch, second))),
+            }
+        };
+        match outcome {
+            Ok(true) => {}
+            Ok(false) => {
+                crate::fatal_exception::report(self, scope, exception, message);
+                let code = self.exit_code(scope).unwrap_or(1);
+                self.end(scope, End::Error(code));
+            }
+            Err(second) => {
+                if let Some(second) = second {
+                    let second = v8::Local::new(scope, second);
+                    crate::fatal_exception::report(self, scope, second, None);
+                }
+                self.end(scope, End::Error(7));
+            }
+        }
+    }
+
+    /// `process.exitCode`, when the guest has set it.
+    pub fn exit_code(&self, scope: &mut v8::PinScope<'_, '_>) -> Option<i32> {
+        const EXIT_CODE: usize = 1;
+        const HAS_EXIT_CODE: usize = 2;
+        let fields = self.buffer(scope, "exit_info")?;
+        (fields.get::<i32>(HAS_EXIT_CODE) != 0).then(|| fields.get::<i32>(EXIT_CODE))
+    }
+}

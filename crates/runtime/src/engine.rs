@@ -1,0 +1,90 @@
+//! V8 in this OS process: flags, platform, and the root thread.
+//!
+//! V8 is initialised once, on a root thread that lives for ever and starts every isolate's thread: the rights of memory
+//! protection keys are inherited from the thread that initialised V8 (reference/security.md R4). V8 is never disposed of
+//! and its WebAssembly trap handler is never installed: both would touch the host's own V8 and signal handlers.
+
+use std::sync::OnceLock;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+
+/// Flags for every isolate, set once before initialisation.
+const FLAGS: &[&str] = &[
+    "--stack-size=1500",
+    "--no-wasm-native-module-cache",
+    "--no-harmony-shadow-realm",
+    "--enable-sharedarraybuffer-per-context",
+    "--js-float16array",
+];
+
+type Job = Box<dyn FnOnce() + Send>;
+
+static ROOT: OnceLock<Sender<Job>> = OnceLock::new();
+
+/// Why the engine cannot run here.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A thread could not be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+    /// The root thread has died; nothing more can be started in this OS process.
+    #[error("the engine's root thread is gone")]
+    RootGone,
+}
+
+/// Initialises V8 if that has not been done yet.
+fn root() -> &'static Sender<Job> {
+    ROOT.get_or_init(|| {
+        let (jobs, inbox) = channel::<Job>();
+        let (ready, is_ready) = channel::<()>();
+        let spawned = thread::Builder::new().name("secure-exec root".to_owned()).spawn(move || {
+            initialize();
+            let _ = ready.send(());
+            for job in inbox {
+                job();
+            }
+        });
+        match spawned {
+            Ok(_) => {
+                let _ = is_ready.recv();
+            }
+            Err(error) => tracing::error!(%error, "cannot start the root thread"),
+        }
+        jobs
+    })
+}
+
+fn initialize() {
+    for flag in FLAGS {
+        v8::V8::set_flags_from_string(flag);
+    }
+    v8::icu::set_default_locale("en-US");
+    let platform = v8::new_default_platform(2, false).make_shared();
+    v8::V8::initialize_platform(platform);
+    v8::V8::initialize();
+}
+
+/// Starts a thread that may run an isolate.
+///
+/// # Errors
+/// [`EngineError`] when the operating system refuses the thread.
+pub fn spawn(name: String, stack_bytes: usize, body: impl FnOnce() + Send + 'static) -> Result<(), EngineError> {
+    let (done, outcome) = channel();
+    let job: Job = Box::new(move || {
+        let thread = thread::Builder::new().name(name).stack_size(stack_bytes).spawn(body);
+        let _ = done.send(thread.map(drop));
+    });
+    root().send(job).map_err(|_| EngineError::RootGone)?;
+    outcome.recv().map_err(|_| EngineError::RootGone)??;
+    Ok(())
+}
+
+/// Runs V8's own tasks for this isolate that are due; answers whether there were any.
+pub fn run_foreground_tasks(scope: &mut v8::PinScope<'_, '_>) -> bool {
+    let platform = v8::V8::get_current_platform();
+    let mut any = false;
+    while v8::Platform::pump_message_loop(&platform, scope, false) {
+        any = true;
+    }
+    any
+}

@@ -1,0 +1,290 @@
+//! The state of one guest process on its isolate's thread.
+//!
+//! An `Env` lives in a slot of its isolate and never leaves that thread. Everything that other threads may touch stands
+//! in [`Shared`]. JavaScript values that Rust needs are kept in one object, the *registry*, which the startup snapshot
+//! carries: aliased buffers (`"timers.immediateInfo"`), classes (`"fs.FileHandle"`) and callbacks that Node's library
+//! hands to its bindings (`"tickCallback"`).
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::aliased_buffer::AliasedBuffer;
+use crate::event_loop::EventLoop;
+use crate::latch::{End, Latch};
+use crate::object_table::ObjectTable;
+use crate::throw::Throw;
+
+/// What the threads of the host may touch of a running process.
+pub struct Shared {
+    /// How the process ends; set once.
+    pub latch: Latch,
+    /// Stops JavaScript from any thread.
+    pub isolate: v8::IsolateHandle,
+    /// Wakes the event loop and carries work to it.
+    pub inbox: crate::event_loop::Inbox,
+}
+
+/// One entered async context: what to go back to, and the resource for `executionAsyncResource()`.
+pub(crate) struct AsyncFrame {
+    pub previous: crate::callback_scope::AsyncContext,
+    pub depth: u32,
+    pub resource: Option<v8::Global<v8::Object>>,
+}
+
+/// The state of one guest process. See the module's text.
+pub struct Env {
+    shared: Arc<Shared>,
+    context: RefCell<Option<v8::Global<v8::Context>>>,
+    registry: RefCell<Option<v8::Global<v8::Object>>>,
+    buffers: RefCell<HashMap<&'static str, AliasedBuffer>>,
+    functions: RefCell<HashMap<&'static str, v8::Global<v8::Function>>>,
+    /// Templates of classes, for inheritance while the realm is booted.
+    pub(crate) templates: RefCell<HashMap<String, v8::Global<v8::FunctionTemplate>>>,
+    /// Rust objects behind the guest's wrapper objects.
+    pub objects: ObjectTable,
+    /// Timers, immediates, completions and messages.
+    pub event_loop: EventLoop,
+    clock: crate::clock::Clock,
+    /// Environment variables.
+    pub variables: crate::environment::Variables,
+    pub(crate) async_stack: RefCell<Vec<AsyncFrame>>,
+    /// Nesting of callback scopes; ticks run when it falls to zero.
+    pub(crate) callback_depth: Cell<u32>,
+    pub(crate) constructing_from_rust: Cell<bool>,
+    process: RefCell<Option<Arc<secure_exec_kernel::Process>>>,
+    options: RefCell<ProcessOptions>,
+    /// Further state of single bindings, one value a type.
+    extensions: RefCell<HashMap<std::any::TypeId, Rc<dyn Any>>>,
+}
+
+/// What the embedder decides for one process.
+#[derive(Clone, Debug, Default)]
+pub struct ProcessOptions {
+    /// Overrides of Node's command-line options (`--name` to JSON value). Never taken from the guest.
+    pub node_options: Vec<(String, serde_json::Value)>,
+    /// `process.execArgv`.
+    pub exec_argv: Vec<String>,
+    /// `process.argv`, with the program first.
+    pub argv: Vec<String>,
+    /// `process.pid`.
+    pub pid: u32,
+    /// `process.ppid`.
+    pub ppid: u32,
+}
+
+impl Env {
+    /// Puts a new `Env` into the isolate's slot.
+    pub fn install(isolate: &mut v8::Isolate, shared: Arc<Shared>) -> Rc<Self> {
+        let env = Rc::new(Self {
+            event_loop: EventLoop::new(shared.inbox.clone()),
+            shared,
+            context: RefCell::default(),
+            registry: RefCell::default(),
+            buffers: RefCell::default(),
+            functions: RefCell::default(),
+            templates: RefCell::default(),
+            objects: ObjectTable::default(),
+            clock: crate::clock::Clock::default(),
+            variables: crate::environment::Variables::default(),
+            async_stack: RefCell::default(),
+            callback_depth: Cell::new(0),
+            constructing_from_rust: Cell::new(false),
+            process: RefCell::default(),
+            options: RefCell::default(),
+            extensions: RefCell::default(),
+        });
+        isolate.set_slot(env.clone());
+        env
+    }
+
+    /// The `Env` of the running isolate.
+    #[expect(clippy::expect_used, reason = "every isolate that runs bindings was given its Env by `install`")]
+    pub fn of(isolate: &v8::Isolate) -> Rc<Self> {
+        isolate.get_slot::<Rc<Self>>().expect("Env is installed").clone()
+    }
+
+    /// The process's clock.
+    pub fn clock(&self) -> &crate::clock::Clock {
+        &self.clock
+    }
+
+    /// What other threads may touch.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Drops every handle into the isolate, so that the isolate can be disposed of or serialized.
+    pub fn release_handles(&self) {
+        self.context.take();
+        self.registry.take();
+        self.buffers.take();
+        self.functions.take();
+        self.extensions.take();
+        self.async_stack.take();
+        self.templates.take();
+        self.objects.clear();
+        self.event_loop.clear();
+    }
+
+    /// The kernel's process; an error while the snapshot is built, when there is none.
+    pub fn process(&self) -> Result<Arc<secure_exec_kernel::Process>, Throw> {
+        self.process.borrow().clone().ok_or_else(|| Throw::error("ERR_INVALID_STATE", "Invalid state: no process"))
+    }
+
+    /// Gives this isolate its process.
+    pub fn set_process(&self, process: Arc<secure_exec_kernel::Process>) {
+        self.process.replace(Some(process));
+    }
+
+    /// What the embedder decided for this process.
+    pub fn options(&self) -> std::cell::Ref<'_, ProcessOptions> {
+        self.options.borrow()
+    }
+
+    /// Sets what the embedder decided.
+    pub fn set_options(&self, options: ProcessOptions) {
+        self.options.replace(options);
+    }
+
+    /// State of type `T` that one binding keeps, made on first use.
+    pub fn extension<T: Default + 'static>(&self) -> Rc<T> {
+        let entry = self
+            .extensions
+            .borrow_mut()
+            .entry(std::any::TypeId::of::<T>())
+            .or_insert_with(|| Rc::new(T::default()))
+            .clone();
+        entry.downcast::<T>().unwrap_or_default()
+    }
+
+    /// Binds the main context and the registry, new or restored.
+    pub fn set_context(&self, context: v8::Global<v8::Context>, registry: v8::Global<v8::Object>) {
+        self.context.replace(Some(context));
+        self.registry.replace(Some(registry));
+    }
+
+    /// The main context.
+    pub fn context<'s>(&self, scope: &v8::PinScope<'s, '_, ()>) -> Option<v8::Local<'s, v8::Context>> {
+        self.context.borrow().as_ref().map(|context| v8::Local::new(scope, context))
+    }
+
+    /// The registry object, which goes into the snapshot.
+    pub fn registry<'s>(&self, scope: &v8::PinScope<'s, '_, ()>) -> Option<v8::Local<'s, v8::Object>> {
+        self.registry.borrow().as_ref().map(|registry| v8::Local::new(scope, registry))
+    }
+
+    /// Keeps `value` under `key` for Rust, through the snapshot.
+    pub fn register(&self, scope: &mut v8::PinScope<'_, '_>, key: &str, value: v8::Local<v8::Value>) {
+        let (Some(registry), Some(name)) = (self.registry(scope), v8::String::new(scope, key)) else { return };
+        registry.create_data_property(scope, name.into(), value);
+        self.functions.borrow_mut().retain(|known, _| *known != key);
+    }
+
+    /// The value kept under `key`.
+    pub fn registered<'s>(&self, scope: &mut v8::PinScope<'s, '_>, key: &str) -> Option<v8::Local<'s, v8::Value>> {
+        let registry = self.registry(scope)?;
+        let name = v8::String::new(scope, key)?;
+        registry.get(scope, name.into()).filter(|value| !value.is_undefined())
+    }
+
+    /// The function kept under `key` (a callback of Node's library, or a class as `"binding.Class"`).
+    pub fn function<'s>(
+        &self,
+        scope: &mut v8::PinScope<'s, '_>,
+        key: &'static str,
+    ) -> Option<v8::Local<'s, v8::Function>> {
+        if let Some(known) = self.functions.borrow().get(key) {
+            return Some(v8::Local::new(scope, known));
+        }
+        let function = v8::Local::<v8::Function>::try_from(self.registered(scope, key)?).ok()?;
+        self.functions.borrow_mut().insert(key, v8::Global::new(scope, function));
+        Some(function)
+    }
+
+    /// The typed array `key` (`"binding.property"`) that the guest's library and Rust share.
+    pub fn buffer(&self, scope: &mut v8::PinScope<'_, '_>, key: &'static str) -> Option<AliasedBuffer> {
+        if let Some(known) = self.buffers.borrow().get(key) {
+            return Some(known.clone());
+        }
+        let array = v8::Local::<v8::TypedArray>::try_from(self.registered(scope, key)?).ok()?;
+        let buffer = AliasedBuffer::new(scope, array)?;
+        self.buffers.borrow_mut().insert(key, buffer.clone());
+        Some(buffer)
+    }
+
+    /// A new instance of the class `"binding.Class"`, made without running its guest-visible constructor's checks.
+    pub fn new_instance<'s>(
+        &self,
+        scope: &mut v8::PinScope<'s, '_>,
+        class: &'static str,
+    ) -> Result<v8::Local<'s, v8::Object>, Throw> {
+        let constructor = self.function(scope, class).ok_or(Throw::Pending)?;
+        self.constructing_from_rust.set(true);
+        let instance = constructor.new_instance(scope, &[]);
+        self.constructing_from_rust.set(false);
+        instance.ok_or(Throw::Pending)
+    }
+
+    /// Whether this process has an end already, so that no more JavaScript may run in it.
+    pub fn is_ending(&self) -> bool {
+        self.shared.latch.is_set()
+    }
+
+    /// Ends the process: sets the latch and raises termination at once.
+    ///
+    /// Returns [`Throw::Pending`] for the caller to return.
+    pub fn end(&self, scope: &mut v8::PinScope<'_, '_>, end: End) -> Throw {
+        self.shared.latch.set(end);
+        scope.terminate_execution();
+        // Entering JavaScript makes V8 raise the requested termination before control goes back to the guest.
+        if let Some(source) = v8::String::new(scope, "0") {
+            let _ = v8::json::stringify(scope, source.into());
+        }
+        Throw::Pending
+    }
+
+    /// Ends the process because of a panic in our own code.
+    pub fn condemn(&self, scope: &mut v8::PinScope<'_, '_>, panic: &(dyn Any + Send)) {
+        let text = panic
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "panic".to_owned());
+        tracing::error!(panic = %text, "a binding panicked; its process ends");
+        self.end(scope, End::Crash(text));
+    }
+}
+
+impl Env {
+    /// Writes to the guest's standard error, past its own `process.stderr`.
+    pub fn write_stderr(&self, text: &str) {
+        eprint!("{text}");
+    }
+
+    /// Emits `beforeExit` on `process`, with the exit code so far.
+    pub fn emit_before_exit(&self, scope: &mut v8::PinScope<'_, '_>) {
+        self.emit_with_exit_code(scope, "beforeExit");
+    }
+
+    /// Emits `exit` on `process`; answers the exit code after its listeners ran.
+    pub fn emit_exit(&self, scope: &mut v8::PinScope<'_, '_>) -> i32 {
+        const EXITING: usize = 0;
+        if let Some(fields) = self.buffer(scope, "exit_info") {
+            fields.set(EXITING, 1_i32);
+        }
+        self.emit_with_exit_code(scope, "exit");
+        self.exit_code(scope).unwrap_or(0)
+    }
+
+    fn emit_with_exit_code(&self, scope: &mut v8::PinScope<'_, '_>, event: &str) {
+        v8::scope!(let scope, scope);
+        let code = self.exit_code(scope).unwrap_or(0);
+        let (Some(process), Some(event)) = (self.process_object(scope), v8::String::new(scope, event)) else { return };
+        let code = v8::Integer::new(scope, code).into();
+        let context = crate::callback_scope::AsyncContext::default();
+        self.make_callback_named(scope, process, "emit", &[event.into(), code], context);
+    }
+}

@@ -1,0 +1,200 @@
+//! The environment variables of one process, and the `process.env` object.
+//!
+//! Variables are per process: the guest's changes reach neither the host nor other processes, except children that
+//! inherit them. Source of behaviour: `src/node_env_var.cc`.
+
+use std::cell::RefCell;
+
+use crate::env::Env;
+use crate::throw::Throw;
+
+/// Bytes that all names and values of one process may hold together.
+const MAX_BYTES: usize = 4 << 20;
+
+/// Variables in the order in which they were set.
+#[derive(Debug, Default)]
+pub struct Variables(RefCell<Vec<(String, String)>>);
+
+impl Variables {
+    /// Replaces all variables.
+    pub fn replace(&self, variables: Vec<(String, String)>) {
+        self.0.replace(variables);
+    }
+
+    /// The value of `name`.
+    pub fn get(&self, name: &str) -> Option<String> {
+        self.0.borrow().iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
+    }
+
+    /// Every variable.
+    pub fn all(&self) -> Vec<(String, String)> {
+        self.0.borrow().clone()
+    }
+
+    fn set(&self, name: String, value: String) -> Result<(), Throw> {
+        let mut variables = self.0.borrow_mut();
+        let used: usize = variables.iter().map(|(key, value)| key.len() + value.len()).sum();
+        if used + name.len() + value.len() > MAX_BYTES {
+            return Err(Throw::error("E2BIG", format!("E2BIG: environment variables may hold {MAX_BYTES} bytes")));
+        }
+        match variables.iter_mut().find(|(key, _)| *key == name) {
+            Some(variable) => variable.1 = value,
+            None => variables.push((name, value)),
+        }
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) {
+        self.0.borrow_mut().retain(|(key, _)| key != name);
+    }
+}
+
+/// A `process.env` object for this isolate.
+pub fn make_object<'s>(scope: &mut v8::PinScope<'s, '_>) -> Option<v8::Local<'s, v8::Object>> {
+    let template = v8::ObjectTemplate::new(scope);
+    let handlers = v8::NamedPropertyHandlerConfiguration::new()
+        .getter(get)
+        .setter(set)
+        .query(query)
+        .deleter(delete)
+        .enumerator(enumerate)
+        .definer(define)
+        .flags(v8::PropertyHandlerFlags::HAS_NO_SIDE_EFFECT);
+    template.set_named_property_handler(handlers);
+    template.new_instance(scope)
+}
+
+fn name_of(scope: &mut v8::PinScope<'_, '_>, key: v8::Local<v8::Name>) -> Option<String> {
+    v8::Local::<v8::String>::try_from(key).ok().map(|key| key.to_rust_string_lossy(scope))
+}
+
+fn get<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    key: v8::Local<'s, v8::Name>,
+    _args: v8::PropertyCallbackArguments<'s>,
+    mut result: v8::ReturnValue<v8::Value>,
+) -> v8::Intercepted {
+    let value = name_of(scope, key).and_then(|name| Env::of(scope).variables.get(&name));
+    match value.and_then(|value| v8::String::new(scope, &value)) {
+        Some(value) => {
+            result.set(value.into());
+            v8::Intercepted::kYes
+        }
+        None => v8::Intercepted::kNo,
+    }
+}
+
+fn set<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    key: v8::Local<'s, v8::Name>,
+    value: v8::Local<'s, v8::Value>,
+    _args: v8::PropertyCallbackArguments<'s>,
+    _result: v8::ReturnValue<v8::Boolean>,
+) -> v8::Intercepted {
+    if let Err(throw) = store(scope, key, value) {
+        throw.throw(scope);
+    }
+    v8::Intercepted::kYes
+}
+
+fn store<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    key: v8::Local<'s, v8::Name>,
+    value: v8::Local<'s, v8::Value>,
+) -> Result<(), Throw> {
+    let Some(name) = name_of(scope, key) else {
+        return Err(Throw::Plain(
+            crate::throw::ErrorClass::Type,
+            "Cannot convert a Symbol value to a string".to_owned(),
+        ));
+    };
+    let value = value.to_string(scope).ok_or(Throw::Pending)?.to_rust_string_lossy(scope);
+    let env = Env::of(scope);
+    env.variables.set(name.clone(), value.clone())?;
+    Ok(())
+}
+
+fn query<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    key: v8::Local<'s, v8::Name>,
+    _args: v8::PropertyCallbackArguments<'s>,
+    mut result: v8::ReturnValue<v8::Integer>,
+) -> v8::Intercepted {
+    match name_of(scope, key).and_then(|name| Env::of(scope).variables.get(&name)) {
+        Some(_) => {
+            result.set_int32(0);
+            v8::Intercepted::kYes
+        }
+        None => v8::Intercepted::kNo,
+    }
+}
+
+fn delete<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    key: v8::Local<'s, v8::Name>,
+    _args: v8::PropertyCallbackArguments<'s>,
+    mut result: v8::ReturnValue<v8::Boolean>,
+) -> v8::Intercepted {
+    if let Some(name) = name_of(scope, key) {
+        Env::of(scope).variables.remove(&name);
+    }
+    result.set_bool(true);
+    v8::Intercepted::kYes
+}
+
+fn enumerate<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    _args: v8::PropertyCallbackArguments<'s>,
+    mut result: v8::ReturnValue<v8::Array>,
+) {
+    let names: Vec<v8::Local<v8::Value>> = Env::of(scope)
+        .variables
+        .all()
+        .iter()
+        .filter_map(|(name, _)| v8::String::new(scope, name))
+        .map(Into::into)
+        .collect();
+    result.set(v8::Array::new_with_elements(scope, &names));
+}
+
+fn define<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    key: v8::Local<'s, v8::Name>,
+    descriptor: &v8::PropertyDescriptor,
+    _args: v8::PropertyCallbackArguments<'s>,
+    _result: v8::ReturnValue<v8::Boolean>,
+) -> v8::Intercepted {
+    let plain = descriptor.has_value()
+        && descriptor.has_configurable()
+        && descriptor.configurable()
+        && descriptor.has_writable()
+        && descriptor.writable()
+        && descriptor.has_enumerable()
+        && descriptor.enumerable();
+    let outcome = if descriptor.has_value() {
+        if plain {
+            let value = v8::Local::new(scope, descriptor.value());
+            store(scope, key, value)
+        } else {
+            Err(Throw::type_error(
+                "ERR_INVALID_OBJECT_DEFINE_PROPERTY",
+                "'process.env' only accepts a configurable, writable, and enumerable data descriptor",
+            ))
+        }
+    } else if descriptor.has_get() || descriptor.has_set() {
+        Err(Throw::type_error(
+            "ERR_INVALID_OBJECT_DEFINE_PROPERTY",
+            "'process.env' does not accept an accessor(getter/setter) descriptor",
+        ))
+    } else {
+        Err(Throw::type_error(
+            "ERR_INVALID_OBJECT_DEFINE_PROPERTY",
+            "'process.env' only accepts a configurable, writable, and enumerable data descriptor",
+        ))
+    };
+    if let Err(throw) = outcome {
+        throw.throw(scope);
+    }
+    v8::Intercepted::kYes
+}
+

@@ -1,0 +1,335 @@
+//! The event loop of one process, with libuv's phases as Node runs them: timers, completions, immediates, closing.
+//!
+//! ```text
+//!    +-> timers -> completions and messages -> V8's tasks -> immediates -> closing --+
+//!    +------------------------- sleep while nothing is ready ------------------------+
+//! ```
+//! Source: `SpinEventLoopInternal`, `RunTimers` and `CheckImmediate` of Node 22's `src/api/embed_helpers.cc` and
+//! `src/env.cc`.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::callback_scope::AsyncContext;
+use crate::env::Env;
+
+/// Work for a later phase of the loop, made on the loop's own thread.
+pub type Task = Box<dyn for<'s, 'i> FnOnce(&mut v8::PinScope<'s, 'i>, &Rc<Env>)>;
+/// Work that another thread hands to the loop.
+pub type Message = Box<dyn for<'s, 'i> FnOnce(&mut v8::PinScope<'s, 'i>, &Rc<Env>) + Send>;
+
+#[derive(Default)]
+struct InboxState {
+    messages: VecDeque<Message>,
+    woken: bool,
+}
+
+/// Where other threads leave messages for a process's loop.
+#[derive(Clone, Default)]
+pub struct Inbox(Arc<(Mutex<InboxState>, Condvar)>);
+
+impl Inbox {
+    /// Leaves a message and wakes the loop.
+    pub fn send(&self, message: Message) {
+        let mut state = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.messages.push_back(message);
+        state.woken = true;
+        drop(state);
+        self.0.1.notify_one();
+    }
+
+    /// Wakes the loop without a message.
+    pub fn wake(&self) {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).woken = true;
+        self.0.1.notify_one();
+    }
+
+    /// Takes the oldest message, if there is one.
+    pub fn take(&self) -> Option<Message> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).messages.pop_front()
+    }
+
+    /// Whether messages wait.
+    pub fn is_empty(&self) -> bool {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).messages.is_empty()
+    }
+
+    /// Sleeps until woken or until `deadline`.
+    pub fn wait(&self, deadline: Option<Instant>) {
+        let mut state = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while !state.woken && state.messages.is_empty() {
+            state = match deadline {
+                None => self.0.1.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        break;
+                    }
+                    self.0.1.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+        state.woken = false;
+    }
+}
+
+/// Indexes of `timers.immediateInfo`.
+mod immediate_field {
+    pub const COUNT: usize = 0;
+    pub const REF_COUNT: usize = 1;
+    pub const HAS_OUTSTANDING: usize = 2;
+}
+
+/// See the module's text.
+pub struct EventLoop {
+    inbox: Inbox,
+    /// When the library's one timer is due, in loop time (ms).
+    timer_due: Cell<Option<f64>>,
+    timer_ref: Cell<bool>,
+    immediate_ref: Cell<bool>,
+    completions: RefCell<VecDeque<Task>>,
+    idle_completions: RefCell<VecDeque<Task>>,
+    closing: RefCell<VecDeque<Task>>,
+    /// Requests in flight and handles that keep the process alive.
+    active: Cell<u32>,
+}
+
+/// Keeps the process alive while it exists.
+pub struct ActiveGuard(Rc<Env>);
+
+impl Drop for ActiveGuard {
+    fn drop(&mut self) {
+        let active = &self.0.event_loop.active;
+        active.set(active.get().saturating_sub(1));
+    }
+}
+
+impl EventLoop {
+    /// A loop whose messages come from `inbox`.
+    pub fn new(inbox: Inbox) -> Self {
+        Self {
+            inbox,
+            timer_due: Cell::new(None),
+            timer_ref: Cell::new(true),
+            immediate_ref: Cell::new(false),
+            completions: RefCell::default(),
+            idle_completions: RefCell::default(),
+            closing: RefCell::default(),
+            active: Cell::new(0),
+        }
+    }
+
+    /// Drops all work.
+    pub fn clear(&self) {
+        self.completions.take();
+        self.idle_completions.take();
+        self.closing.take();
+        self.timer_due.set(None);
+    }
+
+    /// Runs `task` in the next turn's completion phase, as a finished request of libuv's thread pool would.
+    pub fn complete(&self, task: Task) {
+        self.completions.borrow_mut().push_back(task);
+    }
+
+    /// Like [`Self::complete`], without keeping the process alive for it.
+    pub fn complete_unref(&self, task: Task) {
+        self.idle_completions.borrow_mut().push_back(task);
+    }
+
+    /// Runs `task` in the closing phase, as `uv_close` does with its callback.
+    pub fn close(&self, task: Task) {
+        self.closing.borrow_mut().push_back(task);
+    }
+
+    /// Arms the library's timer `duration` milliseconds from the loop's time.
+    pub fn schedule_timer(&self, now: f64, duration: f64) {
+        self.timer_due.set(Some(now + duration.max(1.0)));
+    }
+
+    /// Whether the timer keeps the process alive.
+    pub fn set_timer_ref(&self, referenced: bool) {
+        self.timer_ref.set(referenced);
+    }
+
+    /// Whether immediates keep the process alive.
+    pub fn set_immediate_ref(&self, referenced: bool) {
+        self.immediate_ref.set(referenced);
+    }
+}
+
+impl Env {
+    /// Keeps the process alive until the guard is dropped.
+    pub fn keep_alive(self: &Rc<Self>) -> ActiveGuard {
+        self.event_loop.active.set(self.event_loop.active.get() + 1);
+        ActiveGuard(self.clone())
+    }
+
+    /// Milliseconds since the process started, as of the start of this turn.
+    pub fn loop_now(&self) -> f64 {
+        self.clock().loop_now_ms()
+    }
+
+    fn is_alive(&self) -> bool {
+        let work = &self.event_loop;
+        (work.timer_due.get().is_some() && work.timer_ref.get())
+            || work.immediate_ref.get()
+            || !work.completions.borrow().is_empty()
+            || !work.closing.borrow().is_empty()
+            || work.active.get() > 0
+    }
+
+    /// Runs the loop until nothing keeps the process alive or it has an end. `beforeExit` is emitted each time the loop
+    /// runs dry.
+    pub fn run_event_loop(self: &Rc<Self>, scope: &mut v8::PinScope<'_, '_>) {
+        loop {
+            self.spin(scope);
+            if self.is_ending() {
+                return;
+            }
+            self.emit_before_exit(scope);
+            if self.is_ending() || !self.is_alive() {
+                return;
+            }
+        }
+    }
+
+    fn spin(self: &Rc<Self>, scope: &mut v8::PinScope<'_, '_>) {
+        while !self.is_ending() {
+            self.clock().advance();
+            self.run_timers(scope);
+            self.run_completions(scope);
+            let had_tasks = crate::engine::run_foreground_tasks(scope);
+            if had_tasks {
+                self.drain(scope);
+            }
+            self.run_immediates(scope);
+            self.run_closing(scope);
+            if self.is_ending() {
+                return;
+            }
+            if !self.is_alive() && self.event_loop.inbox.is_empty() && !scope.has_pending_background_tasks() {
+                return;
+            }
+            self.sleep(scope);
+        }
+    }
+
+    /// Microtasks and ticks, as after any callback.
+    pub fn drain(self: &Rc<Self>, scope: &mut v8::PinScope<'_, '_>) {
+        v8::scope!(let scope, scope);
+        if let Some(process) = self.process_object(scope) {
+            self.in_callback_scope(scope, process, AsyncContext::default(), |scope| Some(v8::undefined(scope).into()));
+        }
+    }
+
+    fn sleep(&self, scope: &mut v8::PinScope<'_, '_>) {
+        let work = &self.event_loop;
+        if work.immediate_ref.get() || !work.completions.borrow().is_empty()
+            || !work.idle_completions.borrow().is_empty()
+            || !work.closing.borrow().is_empty()
+        {
+            return;
+        }
+        let mut deadline = work.timer_due.get().map(|due| self.clock().instant_of(due));
+        if scope.has_pending_background_tasks() {
+            let soon = Instant::now() + Duration::from_millis(1);
+            deadline = Some(deadline.map_or(soon, |deadline| deadline.min(soon)));
+        }
+        work.inbox.wait(deadline);
+    }
+
+    fn run_timers(self: &Rc<Self>, scope: &mut v8::PinScope<'_, '_>) {
+        let Some(due) = self.event_loop.timer_due.get() else { return };
+        let now = self.loop_now();
+        if now < due || self.is_ending() {
+            return;
+        }
+        self.event_loop.timer_due.set(None);
+        v8::scope!(let scope, scope);
+        let (Some(process), Some(run)) = (self.process_object(scope), self.function(scope, "processTimers")) else {
+            return;
+        };
+        self.in_callback_scope(scope, process, AsyncContext::default(), |scope| {
+            // An exception that the guest handled leaves due timers: go on with them, as Node does.
+            let next = loop {
+                let now = v8::Number::new(scope, self.loop_now()).into();
+                match self.guarded(scope, |scope| run.call(scope, process.into(), &[now])) {
+                    Some(next) => break next,
+                    None if self.is_ending() => return None,
+                    None => {}
+                }
+            };
+            let expiry = next.number_value(scope).unwrap_or(0.0);
+            if expiry == 0.0 {
+                self.event_loop.timer_ref.set(false);
+            } else {
+                let now = self.loop_now();
+                self.event_loop.schedule_timer(now, (expiry.abs() - now).max(1.0));
+                self.event_loop.timer_ref.set(expiry > 0.0);
+            }
+            Some(next)
+        });
+    }
+
+    fn run_completions(self: &Rc<Self>, scope: &mut v8::PinScope<'_, '_>) {
+        // Only what was ready when the phase began: what a callback starts completes in a later turn.
+        let ready = self.event_loop.completions.borrow().len();
+        for _ in 0..ready {
+            let Some(task) = self.event_loop.completions.borrow_mut().pop_front() else { break };
+            v8::scope!(let scope, scope);
+            task(scope, self);
+            if self.is_ending() {
+                return;
+            }
+        }
+        let ready = self.event_loop.idle_completions.borrow().len();
+        for _ in 0..ready {
+            let Some(task) = self.event_loop.idle_completions.borrow_mut().pop_front() else { break };
+            v8::scope!(let scope, scope);
+            task(scope, self);
+        }
+        while let Some(message) = self.event_loop.inbox.take() {
+            v8::scope!(let scope, scope);
+            message(scope, self);
+            if self.is_ending() {
+                return;
+            }
+        }
+    }
+
+    fn run_immediates(self: &Rc<Self>, scope: &mut v8::PinScope<'_, '_>) {
+        v8::scope!(let scope, scope);
+        let Some(info) = self.buffer(scope, "timers.immediateInfo") else { return };
+        if info.get::<u32>(immediate_field::COUNT) == 0 {
+            return;
+        }
+        let (Some(process), Some(run)) = (self.process_object(scope), self.function(scope, "processImmediate")) else {
+            return;
+        };
+        loop {
+            self.make_callback(scope, process, run, &[], AsyncContext::default());
+            if self.is_ending() || info.get::<u32>(immediate_field::HAS_OUTSTANDING) == 0 {
+                break;
+            }
+        }
+        if info.get::<u32>(immediate_field::REF_COUNT) == 0 {
+            self.event_loop.immediate_ref.set(false);
+        }
+    }
+
+    fn run_closing(self: &Rc<Self>, scope: &mut v8::PinScope<'_, '_>) {
+        let ready = self.event_loop.closing.borrow().len();
+        for _ in 0..ready {
+            let Some(task) = self.event_loop.closing.borrow_mut().pop_front() else { return };
+            v8::scope!(let scope, scope);
+            task(scope, self);
+            if self.is_ending() {
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! V8 isolates that run Node's own JavaScript library on bindings over the virtual kernel.
+//!
+//! ```text
+//!  vm (commands and events, plain data)
+//!   |-- process thread: isolate, event loop --> bindings/ --> secure_exec_kernel
+//!   |-- watchdog: CPU, wall, memory --> latch
+//!  engine: V8's platform and the root thread; snapshot: Node's library, booted at build time
+//! ```
+
+pub use secure_exec_node_lib as node_lib;
+
+pub mod aliased_buffer;
+pub mod binding;
+pub mod bindings;
+pub mod callback_scope;
+pub mod clock;
+pub mod engine;
+pub mod env;
+pub mod environment;
+pub mod event_loop;
+pub mod fatal_exception;
+pub mod latch;
+pub mod object_table;
+pub mod realm;
+pub mod snapshot;
+pub mod throw;

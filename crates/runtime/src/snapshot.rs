@@ -1,0 +1,115 @@
+//! The startup snapshot: Node's library, booted once.
+//!
+//! [`build`] runs at build time and gives the blob; [`restore`] makes an isolate from it. Both use the same table of
+//! external references. The blob is our own build product, never an input from a guest.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::env::{Env, Shared};
+use crate::throw::Throw;
+use crate::{bindings, realm};
+
+/// Index of the registry object among the context's data.
+const REGISTRY_DATA: usize = 0;
+
+/// Why no snapshot could be built.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// Node's library threw while it was booted.
+    #[error("Node's library does not boot: {0}")]
+    Boot(String),
+    /// V8 could not serialize the heap.
+    #[error("V8 made no snapshot")]
+    Serialize,
+}
+
+/// Boots the library and serializes the heap. Call on a thread from [`crate::engine::spawn`].
+///
+/// # Errors
+/// [`SnapshotError`] when the library throws or V8 refuses.
+pub fn build() -> Result<Vec<u8>, SnapshotError> {
+    let references = Cow::Owned(bindings::external_references());
+    let mut isolate = v8::Isolate::snapshot_creator(Some(references), None);
+    isolate.set_microtasks_policy(v8::MicrotasksPolicy::Explicit);
+    let shared = Arc::new(Shared {
+        latch: crate::latch::Latch::default(),
+        isolate: isolate.thread_safe_handle(),
+        inbox: crate::event_loop::Inbox::default(),
+    });
+    let env = Env::install(&mut isolate, shared);
+    let outcome = boot_for_snapshot(&mut isolate, &env);
+    env.release_handles();
+    isolate.remove_slot::<Rc<Env>>();
+    drop(env);
+    if let Err(error) = outcome {
+        // V8 aborts when a snapshot creator is dropped or serialized without a context: leave it, the build ends anyway.
+        std::mem::forget(isolate);
+        return Err(error);
+    }
+    let blob = isolate.create_blob(v8::FunctionCodeHandling::Keep);
+    Ok(blob.ok_or(SnapshotError::Serialize)?.to_vec())
+}
+
+fn boot_for_snapshot(isolate: &mut v8::OwnedIsolate, env: &Rc<Env>) -> Result<(), SnapshotError> {
+    v8::scope!(let scope, isolate);
+    let context = v8::Context::new(scope, v8::ContextOptions::default());
+    let scope = &mut v8::ContextScope::new(scope, context);
+    v8::tc_scope!(let scope, scope);
+    let booted = realm::boot(scope, env, context).and_then(|()| serialize_callbacks(scope, env));
+    if let Err(throw) = booted {
+        return Err(SnapshotError::Boot(describe(scope, throw)));
+    }
+    let registry = env.registry(scope).ok_or(SnapshotError::Serialize)?;
+    scope.set_default_context(context);
+    let index = scope.add_context_data(context, registry);
+    debug_assert_eq!(index, REGISTRY_DATA);
+    Ok(())
+}
+
+/// Lets the library drop what must not go into a snapshot.
+fn serialize_callbacks(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>) -> Result<(), Throw> {
+    if let Some(serialize) = env.function(scope, "snapshotSerialize") {
+        let undefined = v8::undefined(scope).into();
+        serialize.call(scope, undefined, &[]).ok_or(Throw::Pending)?;
+    }
+    if let Some(flag) = env.buffer(scope, "mksnapshot.isBuildingSnapshotBuffer") {
+        flag.set(0, 0_u8);
+    }
+    Ok(())
+}
+
+fn describe(
+    scope: &mut v8::PinnedRef<'_, v8::TryCatch<'_, '_, v8::HandleScope<'_>>>,
+    throw: Throw,
+) -> String {
+    let value = match scope.exception() {
+        Some(value) => value,
+        None => match throw.into_value(scope) {
+            Some(value) => value,
+            None => return "an exception without a value".to_owned(),
+        },
+    };
+    let text = value.to_rust_string_lossy(scope);
+    let stack = v8::Local::<v8::Object>::try_from(value).ok().and_then(|error| {
+        let key = v8::String::new(scope, "stack")?;
+        let stack = error.get(scope, key.into()).filter(|stack| stack.is_string())?;
+        Some(stack.to_rust_string_lossy(scope))
+    });
+    stack.unwrap_or(text)
+}
+
+/// Parameters for an isolate from `blob`.
+pub fn create_params(blob: &'static [u8]) -> v8::CreateParams {
+    let references = Cow::Owned(bindings::external_references());
+    v8::CreateParams::default().snapshot_blob(v8::StartupData::from(blob)).external_references(references)
+}
+
+/// Binds a context restored from the snapshot to `env`.
+pub fn restore<'s>(scope: &mut v8::PinScope<'s, '_>, env: &Rc<Env>, context: v8::Local<'s, v8::Context>) -> bool {
+    let Ok(registry) = scope.get_context_data_from_snapshot_once::<v8::Object>(REGISTRY_DATA) else { return false };
+    env.set_context(v8::Global::new(scope, context), v8::Global::new(scope, registry));
+    bindings::restore(scope, env);
+    true
+}

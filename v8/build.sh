@@ -92,12 +92,12 @@ link_compiler_rt() {
 
 change_source() {
   local file=$source_tree/v8/src/sandbox/testing.cc
-  local condition='#if defined(V8_USE_ADDRESS_SANITIZER) || defined(V8_USE_MEMORY_SANITIZER) || \'
-  if grep -A1 -xF "$condition" "$file" | grep -qx '    0'; then return; fi
+  local condition='^#if defined(V8_USE_ADDRESS_SANITIZER) || defined(V8_USE_MEMORY_SANITIZER) || '
+  if grep -A1 "$condition" "$file" | grep -qx '    0'; then return; fi
   step "the one source change"
-  # Only the line after the condition that defines V8_USE_ANY_SANITIZER.
-  sed -i "/^#if defined(V8_USE_ADDRESS_SANITIZER) || defined(V8_USE_MEMORY_SANITIZER) || /{n;s/defined(V8_USE_UNDEFINED_BEHAVIOR_SANITIZER)/0/}" "$file"
-  grep -A1 -xF "$condition" "$file" | grep -qx '    0' || {
+  # Only in the line after the condition that defines V8_USE_ANY_SANITIZER.
+  sed -i "/$condition/{n;s/defined(V8_USE_UNDEFINED_BEHAVIOR_SANITIZER)/0/}" "$file"
+  grep -A1 "$condition" "$file" | grep -qx '    0' || {
     printf '%s does not look as expected\n' "$file" >&2
     exit 1
   }
@@ -110,6 +110,7 @@ generate() {
     -e 's/ -fdiagnostics-show-inlining-chain\b//g' \
     -e 's/ -fno-lifetime-dse\b//g' \
     -e 's/ -fsanitize-ignore-for-ubsan-feature=[^ ]*//g' {} +
+  touch "$out/.generated"
 }
 
 pack() {
@@ -126,11 +127,12 @@ pack() {
 [ -n "${SKIP_APT:-}" ] || install_tools
 fetch_crate v8 "$V8_CRATE" "$source_tree"
 fetch_crate deno_core_icudata "$ICU_CRATE" "$work/icudata"
+mkdir -p "$source_tree/third_party/icu/common"
 cp "$work/icudata/src/icudtl.dat" "$source_tree/third_party/icu/common/icudtl.dat"
 if [ -n "${GN:-}" ]; then gn_command=("$GN"); else fetch_gn; fi
 link_compiler_rt
 change_source
-[ -e "$out/build.ninja" ] || generate
+[ -e "$out/.generated" ] || generate
 step "ninja"
 ninja -C "$out" -j "$jobs" rusty_v8
 pack

@@ -8,24 +8,46 @@ pub(crate) mod surface;
 
 pub mod async_context_frame;
 pub mod async_wrap;
+pub mod blob;
+pub mod block_list;
 pub mod buffer;
 pub mod builtins;
 pub mod config;
+pub mod contextify;
 pub mod credentials;
+pub mod encoding_binding;
 pub mod errors;
+pub mod fs;
+pub mod fs_dir;
+pub mod fs_event_wrap;
+pub mod heap_utils;
+pub mod icu;
 pub mod messaging;
 pub mod mksnapshot;
 pub mod module_wrap;
+pub mod modules;
 pub mod options;
+pub mod os;
+pub mod performance;
 pub mod permission;
 pub mod process_methods;
+pub mod report;
+pub mod serdes;
+pub mod string_decoder;
 pub mod symbols;
 pub mod task_queue;
 pub mod timers;
 pub mod trace_events;
 pub mod types;
+pub mod typescript;
+pub mod url;
 pub mod util;
+pub mod uv;
+#[path = "v8.rs"]
+pub mod v8_binding;
 pub mod wasm_web_api;
+pub mod watchdog;
+pub mod worker;
 
 use crate::binding::{Args, Binding, Callback, Ret, function};
 use crate::env::Env;
@@ -35,24 +57,45 @@ use crate::throw::Throw;
 pub static BINDINGS: &[&Binding] = &[
     &async_context_frame::BINDING,
     &async_wrap::BINDING,
+    &blob::BINDING,
+    &block_list::BINDING,
     &buffer::BINDING,
     &builtins::BINDING,
     &config::BINDING,
+    &contextify::BINDING,
     &credentials::BINDING,
+    &encoding_binding::BINDING,
     &errors::BINDING,
+    &fs::BINDING,
+    &fs_dir::BINDING,
+    &fs_event_wrap::BINDING,
+    &heap_utils::BINDING,
+    &icu::BINDING,
     &messaging::BINDING,
     &mksnapshot::BINDING,
     &module_wrap::BINDING,
+    &modules::BINDING,
     &options::BINDING,
+    &os::BINDING,
+    &performance::BINDING,
     &permission::BINDING,
     &process_methods::BINDING,
+    &report::BINDING,
+    &serdes::BINDING,
+    &string_decoder::BINDING,
     &symbols::BINDING,
     &task_queue::BINDING,
     &timers::BINDING,
     &trace_events::BINDING,
     &types::BINDING,
+    &typescript::BINDING,
+    &url::BINDING,
     &util::BINDING,
+    &uv::BINDING,
+    &v8_binding::BINDING,
     &wasm_web_api::BINDING,
+    &watchdog::BINDING,
+    &worker::BINDING,
 ];
 
 // Each `function!` makes an entry of its own, so what is used twice has a name.

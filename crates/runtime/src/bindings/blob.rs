@@ -1,0 +1,6 @@
+//! `internalBinding('blob')`.
+
+use crate::binding::Binding;
+
+/// See the module's text.
+pub static BINDING: Binding = Binding { name: "blob", ..Binding::DEFAULT };

@@ -1,0 +1,6 @@
+//! `internalBinding('fs')`.
+
+use crate::binding::Binding;
+
+/// See the module's text.
+pub static BINDING: Binding = Binding { name: "fs", ..Binding::DEFAULT };

@@ -1,0 +1,6 @@
+//! `internalBinding('icu')`.
+
+use crate::binding::Binding;
+
+/// See the module's text.
+pub static BINDING: Binding = Binding { name: "icu", ..Binding::DEFAULT };

@@ -1,0 +1,6 @@
+//! `internalBinding('modules')`.
+
+use crate::binding::Binding;
+
+/// See the module's text.
+pub static BINDING: Binding = Binding { name: "modules", ..Binding::DEFAULT };

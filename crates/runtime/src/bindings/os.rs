@@ -1,0 +1,6 @@
+//! `internalBinding('os')`.
+
+use crate::binding::Binding;
+
+/// See the module's text.
+pub static BINDING: Binding = Binding { name: "os", ..Binding::DEFAULT };

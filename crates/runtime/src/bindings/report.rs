@@ -1,0 +1,6 @@
+//! `internalBinding('report')`.
+
+use crate::binding::Binding;
+
+/// See the module's text.
+pub static BINDING: Binding = Binding { name: "report", ..Binding::DEFAULT };

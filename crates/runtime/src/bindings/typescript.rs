@@ -1,0 +1,6 @@
+//! `internalBinding('typescript')`.
+
+use crate::binding::Binding;
+
+/// See the module's text.
+pub static BINDING: Binding = Binding { name: "typescript", ..Binding::DEFAULT };

@@ -1,0 +1,6 @@
+//! `internalBinding('url')`.
+
+use crate::binding::Binding;
+
+/// See the module's text.
+pub static BINDING: Binding = Binding { name: "url", ..Binding::DEFAULT };

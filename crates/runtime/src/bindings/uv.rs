@@ -1,0 +1,6 @@
+//! `internalBinding('uv')`.
+
+use crate::binding::Binding;
+
+/// See the module's text.
+pub static BINDING: Binding = Binding { name: "uv", ..Binding::DEFAULT };

@@ -1,0 +1,6 @@
+//! `internalBinding('worker')`.
+
+use crate::binding::Binding;
+
+/// See the module's text.
+pub static BINDING: Binding = Binding { name: "worker", ..Binding::DEFAULT };

@@ -28,8 +28,6 @@ const TARGETS = [
 const NODE_PARTS = [
   "Acorn",
   "cjs-module-lexer",
-  "amaro",
-  "swc",
   "undici",
   "minimatch",
   "Punycode.js",

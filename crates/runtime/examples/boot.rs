@@ -56,12 +56,25 @@ fn main() {
                 }
                 let t3 = t.elapsed();
                 let src = std::env::args().nth(1).unwrap_or("process._rawDebug(1)".into());
+                let src = if std::path::Path::new(&src).exists() { std::fs::read_to_string(&src).unwrap() } else { src };
+                let require = env.registered(scope, "requireBuiltin").unwrap();
+                let binding = env.registered(scope, "internalBinding").unwrap();
+                let global = context.global(scope);
+                realm::set(scope, global, "__require", require);
+                realm::set(scope, global, "internalBinding", binding);
+                let src = format!(
+                    "globalThis.require = (id) => __require(id.replace(/^node:/, ''));
+                     globalThis.print = (...a) => process._rawDebug(a.map((x) => typeof x === 'string' ? x : require('internal/util/inspect').inspect(x)).join(' '));
+                     {src}"
+                );
                 let src = v8::String::new(scope, &src).unwrap();
                 if i == 0 {
                     let script = v8::Script::compile(scope, src, None).unwrap();
                     if script.run(scope).is_none() {
                         let e = scope.exception().unwrap();
-                        eprintln!("{}", e.to_rust_string_lossy(scope));
+                        let e = v8::Local::<v8::Object>::try_from(e).unwrap();
+                        let k = v8::String::new(scope, "stack").unwrap();
+                        eprintln!("{}", e.get(scope, k.into()).unwrap().to_rust_string_lossy(scope));
                     }
                     env.run_event_loop(scope);
                     eprintln!("exit {:?} {}", env.shared().latch.get(), env.emit_exit(scope));

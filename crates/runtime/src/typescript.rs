@@ -1033,6 +1033,9 @@ struct Eraser<'s> {
     /// How many blocks are open in the innermost function.
     blocks: u32,
     enums: HashSet<String>,
+    types_only: TypesOnly,
+    /// Where the statement ended that was last looked at for a semicolon.
+    ended: u32,
     /// Something that cannot be rewritten in place was met.
     needs_transform: bool,
     /// How much text was written for enums, in bytes.
@@ -1055,6 +1058,8 @@ impl<'s> Eraser<'s> {
             functions: 0,
             blocks: 0,
             enums: HashSet::new(),
+            types_only: TypesOnly::default(),
+            ended: 0,
             needs_transform: false,
             written: 0,
             kept_code: false,
@@ -1152,6 +1157,11 @@ impl<'s> Eraser<'s> {
     /// Ends a statement or a field with a semicolon where its last characters were erased: what
     /// follows must not become a part of it.
     fn end_in_semicolon(&mut self, span: Span) {
+        if self.ended == span.end {
+            // `if (a) b as T`: the inner statement ended here.
+            return;
+        }
+        self.ended = span.end;
         let mut start = span.end as usize;
         while start > span.start as usize && self.is_erased(start - 1) {
             start -= 1;
@@ -1422,50 +1432,62 @@ fn is_super_call(statement: &Statement<'_>) -> bool {
         if matches!(call.callee, Expression::Super(_)))
 }
 
-/// Whether a statement has no code, only types.
-fn is_only_types(statement: &Statement<'_>) -> bool {
-    match statement {
-        Statement::ImportDeclaration(it) => it.import_kind.is_type(),
-        Statement::ExportAllDeclaration(it) => it.export_kind.is_type(),
-        Statement::ExportNamedDeclaration(it) => it.export_kind.is_type(),
-        Statement::ExportFromDeclaration(it) => it.export_kind.is_type(),
-        Statement::ExportDeclaration(it) => is_only_types_declaration(&it.declaration),
-        Statement::ExportDefaultDeclaration(it) => match &it.declaration {
-            ExportDefaultDeclarationKind::TSInterfaceDeclaration(_) => true,
-            ExportDefaultDeclarationKind::FunctionDeclaration(it) => it.body.is_none(),
-            _ => false,
-        },
-        Statement::TSNamespaceExportDeclaration(_) => true,
-        _ => statement
-            .as_declaration()
-            .is_some_and(is_only_types_declaration),
-    }
+/// Tells which statements have no code, only types. Namespaces nest, so their answers are kept.
+#[derive(Default)]
+struct TypesOnly {
+    namespaces: HashMap<u32, bool>,
 }
 
-fn is_only_types_declaration(declaration: &Declaration<'_>) -> bool {
-    match declaration {
-        Declaration::VariableDeclaration(it) => it.declare,
-        Declaration::FunctionDeclaration(it) => it.declare || it.body.is_none(),
-        Declaration::ClassDeclaration(it) => it.declare,
-        Declaration::TSEnumDeclaration(it) => it.declare,
-        Declaration::TSImportEqualsDeclaration(it) => it.import_kind.is_type(),
-        Declaration::TSNamespaceDeclaration(it) => it.declare || has_only_types(it),
-        Declaration::TSTypeAliasDeclaration(_)
-        | Declaration::TSInterfaceDeclaration(_)
-        | Declaration::TSExternalModuleDeclaration(_)
-        | Declaration::TSGlobalDeclaration(_) => true,
-    }
-}
-
-fn has_only_types(namespace: &TSNamespaceDeclaration<'_>) -> bool {
-    let mut body = &namespace.body;
-    loop {
-        match body {
-            TSNamespaceDeclarationBody::TSNamespaceDeclaration(inner) => body = &inner.body,
-            TSNamespaceDeclarationBody::TSModuleBlock(block) => {
-                return block.directives.is_empty() && block.body.iter().all(is_only_types);
-            }
+impl TypesOnly {
+    fn statement(&mut self, statement: &Statement<'_>) -> bool {
+        match statement {
+            Statement::ImportDeclaration(it) => it.import_kind.is_type(),
+            Statement::ExportAllDeclaration(it) => it.export_kind.is_type(),
+            Statement::ExportNamedDeclaration(it) => it.export_kind.is_type(),
+            Statement::ExportFromDeclaration(it) => it.export_kind.is_type(),
+            Statement::ExportDeclaration(it) => self.declaration(&it.declaration),
+            Statement::ExportDefaultDeclaration(it) => match &it.declaration {
+                ExportDefaultDeclarationKind::TSInterfaceDeclaration(_) => true,
+                ExportDefaultDeclarationKind::FunctionDeclaration(it) => it.body.is_none(),
+                _ => false,
+            },
+            Statement::TSNamespaceExportDeclaration(_) => true,
+            _ => statement
+                .as_declaration()
+                .is_some_and(|it| self.declaration(it)),
         }
+    }
+
+    fn declaration(&mut self, declaration: &Declaration<'_>) -> bool {
+        match declaration {
+            Declaration::VariableDeclaration(it) => it.declare,
+            Declaration::FunctionDeclaration(it) => it.declare || it.body.is_none(),
+            Declaration::ClassDeclaration(it) => it.declare,
+            Declaration::TSEnumDeclaration(it) => it.declare,
+            Declaration::TSImportEqualsDeclaration(it) => it.import_kind.is_type(),
+            Declaration::TSNamespaceDeclaration(it) => it.declare || self.namespace(it),
+            Declaration::TSTypeAliasDeclaration(_)
+            | Declaration::TSInterfaceDeclaration(_)
+            | Declaration::TSExternalModuleDeclaration(_)
+            | Declaration::TSGlobalDeclaration(_) => true,
+        }
+    }
+
+    fn namespace(&mut self, namespace: &TSNamespaceDeclaration<'_>) -> bool {
+        let key = namespace.span.start;
+        if let Some(&known) = self.namespaces.get(&key) {
+            return known;
+        }
+        let mut body = &namespace.body;
+        let block = loop {
+            match body {
+                TSNamespaceDeclarationBody::TSNamespaceDeclaration(inner) => body = &inner.body,
+                TSNamespaceDeclarationBody::TSModuleBlock(block) => break block,
+            }
+        };
+        let answer = block.directives.is_empty() && block.body.iter().all(|it| self.statement(it));
+        self.namespaces.insert(key, answer);
+        answer
     }
 }
 
@@ -1503,13 +1525,13 @@ impl<'a> Visit<'a> for Eraser<'_> {
         self.is_module = it.body.iter().any(|statement| {
             statement.is_module_declaration()
                 && !matches!(statement, Statement::TSExportAssignment(_))
-                && !is_only_types(statement)
+                && !self.types_only.statement(statement)
         });
         walk::walk_program(self, it);
     }
 
     fn visit_statement(&mut self, it: &Statement<'a>) {
-        if is_only_types(it) {
+        if self.types_only.statement(it) {
             self.erase_statement(it.span());
             return;
         }

@@ -1,6 +1,6 @@
 // This project, through its public entry.
 import { existsSync } from "node:fs";
-import { fileURLToPath } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 
 export const id = "secure-exec";
 export const label = "secure-exec (this)";
@@ -15,7 +15,7 @@ export function available() {
 }
 
 export async function load() {
-  api = await import(entry);
+  api = await import(pathToFileURL(entry).href);
 }
 
 export async function create({ cpuMs } = {}) {

@@ -2,8 +2,8 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
 
 export const peersFolder = fileURLToPath(new URL("../peers/", import.meta.url));
 
@@ -28,7 +28,8 @@ export function installPeers(log) {
   const missing = Object.keys(wanted).filter((name) => hasPeer(name) !== true);
   if (missing.length > 0) {
     log(`installing peers (${missing.join(", ")}; about 1.5 GB) ...`);
-    npm(["ci", "--ignore-scripts", "--no-audit", "--no-fund"]);
+    // Not `npm ci`: the lock leaves out peers' binaries for other platforms, which it would call a mismatch.
+    npm(["install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund"]);
   }
   if (nodePackage !== undefined && !existsSync(nodeBinary())) {
     log(`installing ${nodePackage}@${NODE_VERSION} ...`);
@@ -53,7 +54,7 @@ export function hasPeer(name) {
 }
 
 export function importPeer(name, file) {
-  return import(new URL(`node_modules/${name}/${file}`, `file://${dirname(join(peersFolder, "x"))}/`).href);
+  return import(pathToFileURL(join(peersFolder, "node_modules", name, file)).href);
 }
 
 export function requirePeer(name) {

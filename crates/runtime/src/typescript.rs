@@ -364,7 +364,14 @@ fn further(first: SyntaxFailure, second: SyntaxFailure) -> SyntaxFailure {
 fn read_javascript(source: &str, kind: SourceKind) -> Result<Goal, SyntaxFailure> {
     let read = |goal| {
         let allocator = Allocator::default();
-        parse(&allocator, source, kind.source_type(goal)).map(|parsed| parsed.has_module_syntax)
+        let parsed = parse(&allocator, source, kind.source_type(goal))?;
+        match TypedClass::find(&parsed.program, source) {
+            None => Ok(parsed.has_module_syntax),
+            Some(offset) => {
+                let message = "Unexpected modifier of a class".to_owned();
+                Err(failure_at(source, FailureKind::Syntax, message, offset))
+            }
+        }
     };
     match read(Goal::CommonJs) {
         Ok(false) => Ok(Goal::CommonJs),
@@ -867,6 +874,81 @@ fn is_line_terminator(c: char) -> bool {
 }
 
 // ---------------------------------------------------------------------------------------------
+// TypeScript that the parser lets pass in JavaScript
+// ---------------------------------------------------------------------------------------------
+
+/// Looks for class members and default exports that only TypeScript has: the parser takes them in
+/// JavaScript too.
+struct TypedClass {
+    floor: usize,
+    found: Option<u32>,
+}
+
+impl TypedClass {
+    fn find(program: &Program<'_>, source: &str) -> Option<u32> {
+        if !source.contains("class") && !source.contains("interface") {
+            return None;
+        }
+        let mut search = Self {
+            floor: stack_floor(),
+            found: None,
+        };
+        search.visit_program(program);
+        search.found
+    }
+
+    /// Goes one level deeper, if there is something to find and the stack allows. Where it does
+    /// not, V8 finds what is not JavaScript.
+    fn deeper(&mut self, walk: impl FnOnce(&mut Self)) {
+        if self.found.is_none() && stack_position() >= self.floor {
+            walk(self);
+        }
+    }
+}
+
+impl<'a> Visit<'a> for TypedClass {
+    fn visit_expression(&mut self, it: &Expression<'a>) {
+        self.deeper(|this| walk::walk_expression(this, it));
+    }
+
+    fn visit_statement(&mut self, it: &Statement<'a>) {
+        self.deeper(|this| walk::walk_statement(this, it));
+    }
+
+    fn visit_class(&mut self, it: &Class<'a>) {
+        if it.r#abstract {
+            self.found.get_or_insert(it.span.start);
+        }
+        self.deeper(|this| walk::walk_class(this, it));
+    }
+
+    fn visit_class_element(&mut self, it: &ClassElement<'a>) {
+        let typed = match it {
+            ClassElement::MethodDefinition(it) => {
+                it.r#override || it.optional || it.accessibility.is_some()
+            }
+            ClassElement::PropertyDefinition(it) => {
+                let modified = it.declare || it.r#override || it.readonly;
+                modified || it.optional || it.definite || it.accessibility.is_some()
+            }
+            ClassElement::AccessorProperty(it) => {
+                it.r#override || it.definite || it.accessibility.is_some()
+            }
+            ClassElement::TSIndexSignature(_) => true,
+            ClassElement::StaticBlock(_) => false,
+        };
+        if typed {
+            self.found.get_or_insert(it.span().start);
+        }
+        self.deeper(|this| walk::walk_class_element(this, it));
+    }
+
+    fn visit_ts_interface_declaration(&mut self, it: &TSInterfaceDeclaration<'a>) {
+        self.found.get_or_insert(it.span.start);
+    }
+}
+
+// ---------------------------------------------------------------------------------------------
 // What the full transform would have to do
 // ---------------------------------------------------------------------------------------------
 
@@ -1261,29 +1343,27 @@ impl<'s> Eraser<'s> {
 
     /// Erases the modifiers of a class element or a parameter that only TypeScript has.
     fn erase_modifiers(&mut self, start: u32, key: u32) {
-        let mut at = self.skip_trivia(start as usize);
-        let mut first_erased = None;
-        let first = at;
+        let first = self.skip_trivia(start as usize);
+        let mut at = first;
+        let mut kept = false;
         while at < key as usize {
             let word = self.word(at);
             let end = at + word.len();
             match word {
                 "public" | "private" | "protected" | "readonly" | "override" | "abstract"
-                | "declare" => {
-                    self.erase(at, end);
-                    first_erased.get_or_insert(at);
-                }
-                "static" | "async" | "get" | "set" | "accessor" => {}
+                | "declare" => self.erase(at, end),
+                "static" | "async" | "get" | "set" | "accessor" => kept = true,
                 _ => break,
             }
             at = self.skip_trivia(end);
-            if first_erased == Some(first) && !self.is_erased(at) {
-                let next = self.word(at);
-                if next.is_empty() || matches!(next, "in" | "instanceof") {
-                    // `x = 1`, then `public [y]` or `public *y`: the lines must not join.
-                    self.overwrite(first, ";");
-                }
-            }
+        }
+        if kept || at == first {
+            return;
+        }
+        let next = self.word(at);
+        if next.is_empty() || matches!(next, "in" | "instanceof") {
+            // `x = 1`, then `public [y]` or `public *y`: the lines must not join.
+            self.overwrite(first, ";");
         }
     }
 
@@ -1345,8 +1425,9 @@ impl<'s> Eraser<'s> {
             Some(directive.map_or(body.span.start + 1, |directive| directive.span.end))
         };
         let Some(at) = at else {
-            // `super()` is not a statement of its own.
-            self.needs_transform = true;
+            let message = "A constructor with parameter properties must call `super()` \
+                           in a statement of its own";
+            self.refuse(method.span, message);
             return;
         };
         let mut fields = String::new();
@@ -1390,7 +1471,11 @@ impl<'s> Eraser<'s> {
             self.erase_next(end, ',');
         }
         let close = format!("}})({name} || ({name} = {{}}));");
-        self.replace(body.end as usize - 1, body.end as usize, &close);
+        self.replace(
+            (body.end as usize).saturating_sub(1),
+            body.end as usize,
+            &close,
+        );
     }
 
     // `import x = …` and `export = …` ----------------------------------------------------------
@@ -1794,7 +1879,8 @@ impl<'a> Visit<'a> for Eraser<'_> {
         let ambiguous = self.rest(inner.start as usize).starts_with('{')
             || matches!(word, "function" | "class" | "async" | "let");
         if ambiguous || self.has_line_break(start, inner.start as usize) {
-            // `() => <T>{}` must not become a block, nor may `return <T>` at the end of a line lose its value.
+            // `() => <T>{}` must not become a block, nor may `return <T>` before a line end
+            // lose its value.
             self.overwrite(start, "(");
             self.insert(inner.end as usize, ")");
         }
@@ -1891,7 +1977,7 @@ fn constant(
         return None;
     }
     let inner = |expression| constant(expression, name, known, depth + 1);
-    let is_self = |object: &Expression<'_>| matches!(object, Expression::Identifier(object) if object.name.as_str() == name);
+    let is_self = |object: &Expression<'_>| object.is_specific_id(name);
     let value = match expression {
         Expression::NumericLiteral(literal) => EnumValue::Number(literal.value),
         Expression::StringLiteral(literal) if !literal.lone_surrogates => {
@@ -1969,7 +2055,7 @@ fn arithmetic(operator: BinaryOperator, left: f64, right: f64) -> Option<f64> {
 )]
 fn to_int32(number: f64) -> Option<i32> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
-    (number.fract() == 0.0 && number.abs() <= EXACT).then(|| (number as i64) as i32)
+    (number.fract() == 0.0 && number.abs() <= EXACT).then_some((number as i64) as i32)
 }
 
 /// A string literal of JavaScript.
@@ -1992,4 +2078,610 @@ fn js_string(text: &str) -> String {
     }
     literal.push('"');
     literal
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(path: &str, source: &str) -> Transpiled {
+        match transpile(source, &TranspileOptions::for_path(path)) {
+            Ok(transpiled) => transpiled,
+            Err(failure) => panic!("{source:?}: {failure}\n{}", failure.code_frame),
+        }
+    }
+
+    fn refused(path: &str, source: &str) -> SyntaxFailure {
+        match transpile(source, &TranspileOptions::for_path(path)) {
+            Ok(transpiled) => panic!("{source:?} became {:?}", transpiled.code),
+            Err(failure) => failure,
+        }
+    }
+
+    fn ts(source: &str) -> String {
+        run("a.ts", source).code
+    }
+
+    /// Erases in place and checks that every line and column stayed.
+    #[track_caller]
+    fn erases(source: &str, expected: &str) {
+        let code = ts(source);
+        let shape = |text: &str| -> Vec<usize> {
+            text.split(is_line_terminator)
+                .map(|line| line.encode_utf16().count())
+                .collect()
+        };
+        assert_eq!(squeeze(&code), squeeze(expected), "from {source:?}");
+        assert_eq!(shape(&code), shape(source), "{code:?} from {source:?}");
+    }
+
+    /// One space where there were several, and none at the ends of lines.
+    fn squeeze(text: &str) -> String {
+        let lines = text.split_inclusive(is_line_terminator).map(|line| {
+            let text = line.trim_end_matches(is_line_terminator);
+            let end = line.get(text.len()..).unwrap_or_default();
+            let words: Vec<_> = text.split(' ').filter(|word| !word.is_empty()).collect();
+            words.join(" ") + end
+        });
+        lines.collect()
+    }
+
+    #[test]
+    fn annotations_become_spaces() {
+        assert_eq!(ts("let x: number = 1"), "let x         = 1");
+        erases("let x!: number, y: string;", "let x , y ;");
+        erases(
+            "function f<T>(this: Q, a?: T, ...r: T[]): a is T { return a! }",
+            "function f ( a , ...r ) { return a; }",
+        );
+        erases("function f(this: Q) {}", "function f( ) {}");
+        erases("try {} catch (e: unknown) {}", "try {} catch (e ) {}");
+        erases("const { a }: { a: 1 } = o", "const { a } = o");
+        erases(
+            "const o = { m<T>(x: T): T { return x }, get v(): 1 { return 1 } }",
+            "const o = { m (x ) { return x }, get v() { return 1 } }",
+        );
+        erases("(x: number): string => y", "(x ) => y");
+    }
+
+    #[test]
+    fn casts_and_assertions_are_erased() {
+        erases(
+            "f(a as any as T, b satisfies U, c as const)",
+            "f(a , b , c )",
+        );
+        erases("x = a!.b!.c?.d![0]!", "x = a .b .c?.d [0];");
+        erases("(a as any) = 1", "(a ) = 1");
+        erases("f(<T>x, `${x as T}`)", "f( x, `${x }`)");
+        assert_eq!(ts("f = () => <T>{ a: 1 }"), "f = () => (  { a: 1 })");
+        assert_eq!(ts("return <\nT>x"), "return (\n  x)");
+        assert_eq!(ts("x = 1 + 2 as any + 3"), "x = (1 + 2 )      + 3");
+    }
+
+    #[test]
+    fn generics_are_erased() {
+        erases(
+            "f<T>(x); new Map<K, V>(); tag<T>`x`; a?.b<T>(c)",
+            "f (x); new Map (); tag `x`; a?.b (c)",
+        );
+        erases("const f = <T,>(x: T) => x", "const f = (x ) => x");
+        erases(
+            "const g = async <T extends {}>(x: T): Promise<T> => x",
+            "const g = async (x ) => x",
+        );
+        erases(
+            "class A<T> extends B<T> implements C<T>, D {}",
+            "class A extends B {}",
+        );
+        assert_eq!(ts("f = async <\nT>(x) => x"), "f = async (\n   x) => x");
+        assert_eq!(ts("f = (x): {\na: 1\n} => x"), "f = (x    \n    \n) => x");
+    }
+
+    #[test]
+    fn javascript_that_looks_generic_stays() {
+        erases("x = a < b, c > d", "x = a < b, c > d");
+        erases(
+            "type = 1\ndeclare\nabstract\nx",
+            "type = 1\ndeclare\nabstract\nx",
+        );
+        erases("var a = b ? (c) : d => e", "var a = b ? (c) : d => e");
+    }
+
+    #[test]
+    fn classes_lose_what_is_only_typed() {
+        erases(
+            "abstract class A { abstract f(): void; declare x: 1; [k: string]: any; g(a: 1): void\n g() {} }",
+            "class A { ; ; ; ;\n g() {} }",
+        );
+        erases(
+            "class A { private readonly x: number = 1; static override y?: 1; z!: 1; ['q']?: 2 }",
+            "class A { x = 1; static y ; z ; ['q']; }",
+        );
+        erases(
+            "class A { public get v(): 1 { return 1 } protected async *g() {} }",
+            "class A { get v() { return 1 } async *g() {} }",
+        );
+        erases(
+            "export default abstract class A {}",
+            "export default class A {}",
+        );
+        erases(
+            "class A { f?(): void; constructor(x: 1); constructor(x?: any) {} }",
+            "class A { ; ; constructor(x ) {} }",
+        );
+    }
+
+    #[test]
+    fn statements_of_types_are_erased() {
+        for source in [
+            "interface A { a: 1 }",
+            "type A = { [K in keyof B]: B[K] }\ninterface C<T> extends D {}",
+            "import type A from 'a'",
+            "import type { A } from 'a'; export type { A }; export type * from 'b'",
+            "declare const x: number; declare function f(): void; declare class C {}",
+            "declare global { var x: 1 }\ndeclare module 'm' { }\ndeclare enum E { a }",
+            "namespace N { export type A = 1; namespace M { interface B {} } }",
+            "export default interface A {}",
+            "export declare const x: 1; export type T = 1",
+            "import type x = require('x')",
+            "function f(a: 1): void",
+            "",
+            "// only a comment",
+        ] {
+            let transpiled = run("a.ts", source);
+            assert!(transpiled.erased_to_nothing, "{source:?}");
+            assert!(!transpiled.is_module, "{source:?}");
+            let code = transpiled.code;
+            assert_eq!(code.lines().count(), source.lines().count());
+            assert!(code.trim().is_empty() || code.starts_with("//"), "{code:?}");
+        }
+        assert!(!run("a.ts", "import 'x'").erased_to_nothing);
+        assert!(!run("a.ts", "'use strict'").erased_to_nothing);
+    }
+
+    #[test]
+    fn imports_without_type_stay() {
+        let transpiled = run("a.ts", "import A, { type B, C } from 'a'; let x: A");
+        assert_eq!(
+            squeeze(&transpiled.code),
+            "import A, { C } from 'a'; let x;"
+        );
+        assert!(transpiled.is_module);
+        erases("import { type A } from 'a'", "import { } from 'a'");
+        erases("export { type A, b as c }", "export { b as c }");
+    }
+
+    #[test]
+    fn erasing_does_not_join_statements() {
+        erases("let a = b as any\n(c)", "let a = b ; \n(c)");
+        erases("let a: T\n[c].d", "let a; \n[c].d");
+        erases("a\ntype T = 1\n(c)", "a\n; \n(c)");
+        erases("type X = 1\n/x/.test(y)", " \n/x/.test(y)");
+        erases("if (a) b as any\nelse c", "if (a) b ; \nelse c");
+        erases("if (a) interface_\nelse c", "if (a) interface_\nelse c");
+        erases("class A { get: T\nf() {} }", "class A { get; \nf() {} }");
+        erases(
+            "class A { x = 1\npublic ['y'] = 2 }",
+            "class A { x = 1\n; ['y'] = 2 }",
+        );
+        erases(
+            "class A { x = 1\nprivate *y() {} }",
+            "class A { x = 1\n; *y() {} }",
+        );
+        erases(
+            "for (let i = 0 as any; ;) break",
+            "for (let i = 0 ; ;) break",
+        );
+        erases("do x as any; while (y as any)", "do x ; while (y )");
+    }
+
+    #[test]
+    fn enums_are_rewritten_in_place() {
+        assert_eq!(
+            ts("enum A {\n  X,\n  Y = 5, // y\n  Z\n}\nx"),
+            concat!(
+                "var A; (function (A) {\n",
+                "  A[A[\"X\"] = 0] = \"X\"; \n",
+                "  A[A[\"Y\"] = 5] = \"Y\";  // y\n",
+                "  A[A[\"Z\"] = 6] = \"Z\";\n",
+                "})(A || (A = {}));\nx"
+            )
+        );
+        let code = ts(
+            "export const enum E { a = 1 << 3, b = a | 1, c = ~E.b, s = 'x' + \"\\n\", t = `q` }",
+        );
+        for part in [
+            "export var E; (function (E) {",
+            "E[E[\"a\"] = 8] = \"a\";",
+            "E[E[\"b\"] = 9] = \"b\";",
+            "E[E[\"c\"] = -10] = \"c\";",
+            "E[\"s\"] = \"x\\n\";",
+            "E[\"t\"] = \"q\";",
+        ] {
+            assert!(code.contains(part), "{part} in {code}");
+        }
+        assert!(ts("{ enum L { a } }").starts_with("{ let L;"));
+        assert!(ts("enum A { '\u{2028}\"' }").contains("\"\\u2028\\\"\""));
+    }
+
+    #[test]
+    fn enums_with_computed_members_are_transformed() {
+        let transpiled = run("a.ts", "enum A { x = f(), y = 'a'.length }");
+        assert!(
+            transpiled.code.contains("A[A[\"x\"] = f()] = \"x\""),
+            "{}",
+            transpiled.code
+        );
+        assert!(
+            transpiled
+                .map
+                .is_some_and(|map| map.contains("\"mappings\""))
+        );
+    }
+
+    #[test]
+    fn namespaces_are_transformed() {
+        let transpiled = run(
+            "a.ts",
+            "namespace N { export const x: number = 1; export namespace M { export let y = x } }",
+        );
+        assert!(
+            transpiled.code.contains("const x = _N.x = 1"),
+            "{}",
+            transpiled.code
+        );
+        assert!(transpiled.code.contains("N || (N = {})"));
+        assert!(!transpiled.is_module);
+        let options = TranspileOptions {
+            source_map: false,
+            ..TranspileOptions::for_path("a.ts")
+        };
+        let without = transpile("namespace N { f() }", &options).expect("valid");
+        assert_eq!(without.map, None);
+    }
+
+    #[test]
+    fn parameter_properties_are_rewritten_in_place() {
+        let code =
+            ts("class A { constructor(private x: number, public readonly y = 2, z?: 1) { f() } }");
+        assert_eq!(
+            squeeze(&code),
+            "class A { x; y; constructor( x , y = 2, z ) {; this.x = x; this.y = y; f() } }"
+        );
+        let code =
+            ts("class A extends B {\nconstructor(override x) {\n'use strict'\nsuper(x)\ng()\n} }");
+        assert_eq!(
+            squeeze(&code),
+            "class A extends B {\nx; constructor( x) {\n'use strict'\nsuper(x); this.x = x;\ng()\n} }"
+        );
+        let failure = refused(
+            "a.ts",
+            "class A extends B { constructor(private x) { if (x) super() } }",
+        );
+        assert_eq!(failure.kind, FailureKind::Unsupported);
+    }
+
+    #[test]
+    fn import_equals_and_export_equals_are_commonjs() {
+        let transpiled = run(
+            "a.ts",
+            "import fs = require('fs');\nimport p = fs.promises;\nexport = p as any",
+        );
+        assert_eq!(
+            squeeze(&transpiled.code),
+            "const fs = require('fs');\nvar p = fs.promises;\nmodule.exports = p ;"
+        );
+        assert!(!transpiled.is_module);
+        for source in ["import fs = require('fs')", "export = 1"] {
+            let failure = refused("a.mts", source);
+            assert_eq!(
+                (failure.kind, failure.line, failure.column),
+                (FailureKind::Unsupported, 1, 1)
+            );
+        }
+    }
+
+    #[test]
+    fn decorators_and_accessors_are_refused() {
+        let failure = refused("a.ts", "\n @dec class A {}");
+        assert_eq!(
+            (failure.kind, failure.line, failure.column),
+            (FailureKind::Unsupported, 2, 2)
+        );
+        assert_eq!(failure.message, "Decorators are not supported");
+        let failure = refused("a.ts", "class A { accessor x = 1 }");
+        assert_eq!(
+            (failure.kind, failure.column),
+            (FailureKind::Unsupported, 11)
+        );
+    }
+
+    #[test]
+    fn the_goal_follows_the_syntax() {
+        for (source, module) in [
+            ("const x: 1 = require('x')", false),
+            ("return 1 as number", false),
+            ("import x from 'x'", true),
+            ("export {}", true),
+            ("const x: string = await y", true),
+            ("for await (const x of y as any);", true),
+            ("f(import.meta.url as string)", true),
+            ("async () => { await x as any }", false),
+            ("import('x') as any", false),
+        ] {
+            assert_eq!(run("a.ts", source).is_module, module, "{source:?}");
+            assert_eq!(run("a.js", &ts(source)).is_module, module, "{source:?}");
+        }
+        assert!(run("a.mts", "let x: 1").is_module);
+        assert!(refused("a.mts", "return 1").message.contains("return"));
+        assert!(refused("a.cts", "await x").line == 1);
+        let forced = TranspileOptions {
+            module: Some(true),
+            ..TranspileOptions::for_path("a.ts")
+        };
+        assert!(transpile("let x: 1", &forced).is_ok_and(|it| it.is_module));
+    }
+
+    #[test]
+    fn javascript_passes_as_it_is() {
+        let source = "#!/usr/bin/env node\nwith (a) { b }\n";
+        assert_eq!(run("a.js", source).code, source);
+        assert_eq!(refused("a.js", "let x: number = 1").column, 6);
+    }
+
+    #[test]
+    fn jsx_is_transformed() {
+        let module = run("a.tsx", "export const a = <div b={c as any}>x</div>");
+        assert!(
+            module.code.contains("from \"react/jsx-runtime\""),
+            "{}",
+            module.code
+        );
+        let script = run("a.jsx", "const a = <><b/></>");
+        assert!(
+            script.code.contains("require(\"react/jsx-runtime\")"),
+            "{}",
+            script.code
+        );
+        assert!(!script.is_module);
+        let classic = TranspileOptions {
+            jsx: JsxRuntime::Classic,
+            ..TranspileOptions::for_path("a.jsx")
+        };
+        let classic = transpile("f(<a/>)", &classic).expect("valid");
+        assert!(
+            classic.code.contains("React.createElement(\"a\", null)"),
+            "{}",
+            classic.code
+        );
+        erases("f = <T,>(x: T) => x", "f = (x ) => x");
+        assert_eq!(squeeze(&run("a.tsx", "let x: 1 = 2").code), "let x = 2");
+    }
+
+    #[test]
+    fn syntax_errors_have_places() {
+        let failure = refused("a.ts", "let a = 1\nlet x: = 1\n");
+        assert_eq!(
+            (failure.kind, failure.line, failure.column),
+            (FailureKind::Syntax, 2, 8)
+        );
+        assert_eq!(failure.code_frame, "let x: = 1\n       ^");
+        assert_eq!(failure.all.len(), 1);
+        let crlf = refused("a.ts", "a\r\nb\r\n  )");
+        assert_eq!((crlf.line, crlf.column), (3, 3));
+        let wide = refused("a.ts", "x = 'é𝒳' + )");
+        assert_eq!((wide.line, wide.column), (1, 13));
+        let mark = refused("a.ts", "\u{feff} )");
+        assert_eq!((mark.line, mark.column), (1, 2));
+        let end = refused("a.ts", "interface A {");
+        assert_eq!((end.line, end.column), (1, 14));
+        let separator = refused("a.ts", "a\u{2028} )");
+        assert_eq!((separator.line, separator.column), (2, 2));
+        let long = refused("a.ts", &format!("{}( )", "x = 1;".repeat(100_000)));
+        assert!(long.code_frame.len() < 4 * FRAME_WIDTH);
+        assert_eq!(long.line, 1);
+    }
+
+    #[test]
+    fn line_ends_marks_and_hashbangs_are_kept() {
+        erases(
+            "let a: 1\r\nlet b: 2\rc",
+            "let a; \r\nlet b; \rc"
+                .replace("; ", " ; ")
+                .replace(" ;", ";")
+                .as_str(),
+        );
+        assert_eq!(ts("\u{feff}#!x\nlet a: 1"), "#!x\nlet a;  ");
+        erases(
+            "type é𝒳 = {\n é: 1\n}\nlet x: é𝒳 = 'é𝒳' as é𝒳",
+            " \n \n \nlet x = 'é𝒳' ; ",
+        );
+    }
+
+    #[test]
+    fn text_is_classified() {
+        for source in [
+            "x = 1",
+            "return await_",
+            "a<b>(c)",
+            "with (a) b",
+            "await (x)",
+            "",
+            "{}",
+            "enum_",
+        ] {
+            assert_eq!(
+                classify(source),
+                Classification::JavaScriptScript,
+                "{source:?}"
+            );
+        }
+        for source in [
+            "import 'x'",
+            "export {}",
+            "await x",
+            "import.meta",
+            "for await (a of b);",
+        ] {
+            assert_eq!(
+                classify(source),
+                Classification::JavaScriptModule,
+                "{source:?}"
+            );
+        }
+        for source in [
+            "let x: number",
+            "interface A {}",
+            "enum A { b }",
+            "x as T",
+            "import type A from 'a'",
+            "const x: 1 = await y",
+            "function f(a?: 1) {}",
+            "class A { private x = 1 }",
+        ] {
+            assert_eq!(classify(source), Classification::TypeScript, "{source:?}");
+            assert!(looks_like_typescript(source));
+        }
+        let Classification::Invalid(failure) = classify("let x = 1\nlet y = )") else {
+            panic!("valid");
+        };
+        assert_eq!((failure.line, failure.column), (2, 9));
+        // TypeScript gets further here, so the failure is its own.
+        let Classification::Invalid(failure) = classify("let x: number = 1\nlet y: = 2") else {
+            panic!("valid");
+        };
+        assert_eq!((failure.line, failure.column), (2, 8));
+    }
+
+    #[test]
+    fn deep_sources_are_refused_or_read_but_never_overflow() {
+        const DEEP: usize = 100_000;
+        for (before, level) in [
+            ("x = ", "("),
+            ("x = ", "["),
+            ("x = ", "{a:"),
+            ("x = ", "`${"),
+            ("x = ", "a ? ("),
+            ("", "{"),
+            ("", "function f() {"),
+            ("x = ", "class { a = "),
+            ("x = ", "new "),
+            ("type A = ", "["),
+            ("type A = ", "("),
+            ("type A = ", "B<"),
+            ("type A = ", "{ a: "),
+            ("type A = ", "`${"),
+            ("let ", "["),
+            ("x = ", "a<"),
+            ("x = ", "(a = "),
+            ("x = ", "<T,>(a: "),
+            ("", "namespace a {"),
+            ("enum A { a = ", "("),
+            ("@", "("),
+        ] {
+            let source = format!("{before}{}", level.repeat(DEEP));
+            assert_eq!(
+                refused("a.ts", &source).kind,
+                FailureKind::TooDeep,
+                "{level:?}"
+            );
+            let Classification::Invalid(_) = classify(&source) else {
+                panic!("{level:?} was read");
+            };
+        }
+        assert_eq!(
+            refused("a.tsx", &format!("x = {}", "<a>".repeat(DEEP))).kind,
+            FailureKind::TooDeep
+        );
+        for (before, level, after) in [
+            ("x = ", "!", "a"),
+            ("x = ", "a => ", "a"),
+            ("x = a", ".b", ""),
+            ("x = a", "()", ""),
+            ("x = 1", " + 1", ""),
+            ("x = a", "!", ""),
+            ("x = a", " as T", ""),
+            ("type A = B", "[]", ""),
+            ("type A = B", ".C", ""),
+            ("type A = ", "keyof ", "B"),
+            ("", "if (a) ", "b as T"),
+            ("namespace N { x = 1", " + 1", "}"),
+            ("namespace N { let x: A", "[]", "}"),
+            ("", "a = ", "1"),
+            ("x = 1", " ** 1", ""),
+            ("namespace A", ".b", "{ x }"),
+        ] {
+            let source = format!("{before}{}{after}", level.repeat(DEEP));
+            if let Err(failure) = transpile(&source, &TranspileOptions::for_path("a.ts")) {
+                assert_eq!(failure.kind, FailureKind::TooDeep, "{level:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn ordinary_depth_is_fine() {
+        let nested = format!("x = {}1{} as T", "(".repeat(1_000), ")".repeat(1_000));
+        assert!(ts(&nested).ends_with(" ;   "), "{nested}");
+        let chain = format!("x = 1{} as T", " + 1".repeat(5_000));
+        assert_eq!(ts(&chain).len(), chain.len());
+        let transformed = format!("namespace N {{ x = 1{} }}", " + 1".repeat(1_000));
+        assert!(ts(&transformed).contains("1 + 1"));
+    }
+
+    #[test]
+    fn amplification_is_refused() {
+        let mut doubling = String::from("enum E { z = f(), a0 = 'x'");
+        for index in 1..60 {
+            let last = index - 1;
+            let _ = write!(doubling, ", a{index} = a{last} + a{last}");
+        }
+        doubling.push('}');
+        assert_eq!(refused("a.ts", &doubling).kind, FailureKind::TooComplex);
+        let doubling = doubling.replace("z = f(), ", "");
+        assert_eq!(refused("a.ts", &doubling).kind, FailureKind::TooComplex);
+        let members: Vec<_> = (0..2_000).map(|index| format!("a{index}")).collect();
+        let named = format!("enum {} {{ {} }}", "E".repeat(50_000), members.join(","));
+        assert_eq!(refused("a.ts", &named).kind, FailureKind::TooComplex);
+    }
+
+    #[test]
+    fn large_sources_are_refused() {
+        let source = " ".repeat(MAX_SOURCE_BYTES + 1);
+        assert_eq!(refused("a.ts", &source).kind, FailureKind::TooLarge);
+        assert!(
+            matches!(classify(&source), Classification::Invalid(it) if it.kind == FailureKind::TooLarge)
+        );
+        let long = format!("x {}", "(".repeat(3));
+        let message = refused("a.ts", &format!("{long}{}", "é".repeat(100_000))).message;
+        assert!(message.chars().count() <= MESSAGE_LENGTH + 1);
+    }
+
+    #[test]
+    fn ambiguity_is_bounded() {
+        // Every level is read twice, once as parameters and once as an expression.
+        let source = format!("x = {}1{}", "(a = ".repeat(1_500), ")".repeat(1_500));
+        match transpile(&source, &TranspileOptions::for_path("a.ts")) {
+            Ok(transpiled) => assert_eq!(transpiled.code, source),
+            Err(failure) => assert_eq!(failure.kind, FailureKind::TooComplex),
+        }
+    }
+
+    #[test]
+    fn kinds_follow_names() {
+        for (path, kind) in [
+            ("/a.b/c.ts", SourceKind::TypeScript),
+            ("c.mts", SourceKind::TypeScriptModule),
+            ("c.cts", SourceKind::TypeScriptCommonJs),
+            ("c.tsx", SourceKind::Tsx),
+            ("c.jsx", SourceKind::Jsx),
+            ("c.mjs", SourceKind::Module),
+            ("c.cjs", SourceKind::Script),
+            ("c.js", SourceKind::JavaScript),
+            ("/a.ts/c", SourceKind::JavaScript),
+        ] {
+            assert_eq!(SourceKind::from_path(path), kind, "{path}");
+        }
+        assert!(!SourceKind::Script.needs_transpile());
+        assert!(SourceKind::Jsx.needs_transpile());
+    }
 }

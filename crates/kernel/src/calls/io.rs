@@ -1,0 +1,294 @@
+//! Reading and writing through descriptors.
+//!
+//! `position: None` means the description's own position, which moves; `Some` leaves it alone.
+
+use crate::errno::{Errno, Result};
+use crate::fd::Fd;
+use crate::file::{Object, OpenFile, Opened};
+use crate::kernel::Kernel;
+use crate::pipe::Wake;
+use crate::process::{Cx, Process};
+use crate::stdio::OutputLook;
+
+/// What to be told about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// `read` would not say `EAGAIN`.
+    Readable,
+    /// `write` would not say `EAGAIN`.
+    Writable,
+}
+
+/// What libuv would guess of a descriptor, by Node's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandleKind {
+    /// A regular file or a character device.
+    File,
+    /// A pipe.
+    Pipe,
+    /// Anything else.
+    Unknown,
+}
+
+impl HandleKind {
+    /// The name that `guessHandleType` returns.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            HandleKind::File => "FILE",
+            HandleKind::Pipe => "PIPE",
+            HandleKind::Unknown => "UNKNOWN",
+        }
+    }
+}
+
+fn copy_from(bytes: &[u8], offset: u64, buf: &mut [u8]) -> usize {
+    let start = usize::try_from(offset)
+        .unwrap_or(usize::MAX)
+        .min(bytes.len());
+    let tail = bytes.get(start..).unwrap_or(&[]);
+    let n = tail.len().min(buf.len());
+    for (to, from) in buf.iter_mut().zip(tail) {
+        *to = *from;
+    }
+    n
+}
+
+impl Kernel {
+    /// `read` and `pread`. `EAGAIN`: ask [`Kernel::on_ready`].
+    pub fn read(
+        &self,
+        p: &Process,
+        fd: Fd,
+        buf: &mut [u8],
+        position: Option<u64>,
+    ) -> Result<usize> {
+        let file = p.file(fd)?;
+        self.read_from(&file, buf, position)
+    }
+
+    /// As `read`, on a description.
+    pub fn read_from(
+        &self,
+        file: &OpenFile,
+        buf: &mut [u8],
+        position: Option<u64>,
+    ) -> Result<usize> {
+        file.readable()?;
+        match &file.object {
+            Object::Inode {
+                hold,
+                opened: Opened::Regular,
+                ..
+            } => match position {
+                Some(offset) => self.shared.lock().read(hold.ino(), offset, buf),
+                None => {
+                    let mut position = file.position.lock();
+                    let n = self.shared.lock().read(hold.ino(), *position, buf)?;
+                    *position += n as u64;
+                    Ok(n)
+                }
+            },
+            Object::Inode {
+                opened: Opened::Device(device),
+                ..
+            } => device.read(buf),
+            Object::Inode {
+                opened: Opened::Directory,
+                ..
+            }
+            | Object::Directory { .. } => Err(Errno::EISDIR),
+            Object::Bytes { bytes, .. } => match position {
+                Some(offset) => Ok(copy_from(bytes, offset, buf)),
+                None => {
+                    let mut position = file.position.lock();
+                    let n = copy_from(bytes, *position, buf);
+                    *position += n as u64;
+                    Ok(n)
+                }
+            },
+            Object::Null => Ok(0),
+            Object::Reader(_) if position.is_some() => Err(Errno::ESPIPE),
+            Object::Reader(end) => end.read(buf),
+            Object::Writer(_) | Object::Output { .. } => Err(Errno::EBADF),
+        }
+    }
+
+    /// `readv` and `preadv`: fills the buffers in turn.
+    pub fn readv(
+        &self,
+        p: &Process,
+        fd: Fd,
+        bufs: &mut [&mut [u8]],
+        position: Option<u64>,
+    ) -> Result<usize> {
+        let file = p.file(fd)?;
+        file.readable()?;
+        let mut total = 0;
+        for buf in bufs {
+            let at = position.map(|offset| offset.saturating_add(total as u64));
+            match self.read_from(&file, buf, at) {
+                Ok(n) => {
+                    total += n;
+                    if n < buf.len() {
+                        break;
+                    }
+                }
+                Err(_) if total > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(total)
+    }
+
+    /// `write` and `pwrite`. May write less than all; `EAGAIN`: ask [`Kernel::on_ready`].
+    pub fn write(&self, p: &Process, fd: Fd, data: &[u8], position: Option<u64>) -> Result<usize> {
+        let file = p.file(fd)?;
+        self.write_to(&p.cx(), &file, data, position)
+    }
+
+    pub(crate) fn write_to(
+        &self,
+        cx: &Cx<'_>,
+        file: &OpenFile,
+        data: &[u8],
+        position: Option<u64>,
+    ) -> Result<usize> {
+        file.writable()?;
+        match &file.object {
+            Object::Inode {
+                hold,
+                opened: Opened::Regular,
+                entry,
+            } => {
+                let ino = hold.ino();
+                let mut own_position = position.is_none().then(|| file.position.lock());
+                let mut fs = self.shared.lock();
+                let offset = match (&own_position, position) {
+                    _ if file.appends() => fs.content(ino)?.len(),
+                    (_, Some(offset)) => offset,
+                    (Some(own), None) => **own,
+                    (None, None) => 0,
+                };
+                let n = fs.write(ino, offset, data, cx.now)?;
+                if let Some(own) = &mut own_position {
+                    **own = offset + n as u64;
+                }
+                fs.changed(ino, entry.as_ref().map(|(dir, name)| (*dir, name)));
+                Ok(n)
+            }
+            Object::Inode {
+                opened: Opened::Device(device),
+                ..
+            } => device.write(data),
+            Object::Null => Ok(data.len()),
+            Object::Writer(_) if position.is_some() => Err(Errno::ESPIPE),
+            Object::Writer(end) => end.write(data),
+            Object::Output {
+                look: OutputLook::Pipe,
+                ..
+            } if position.is_some() => Err(Errno::ESPIPE),
+            Object::Output { channel, sink, .. } => sink.write(*channel, data),
+            Object::Inode {
+                opened: Opened::Directory,
+                ..
+            }
+            | Object::Directory { .. }
+            | Object::Bytes { .. }
+            | Object::Reader(_) => Err(Errno::EBADF),
+        }
+    }
+
+    /// `writev` and `pwritev`: writes the buffers in turn.
+    pub fn writev(
+        &self,
+        p: &Process,
+        fd: Fd,
+        bufs: &[&[u8]],
+        position: Option<u64>,
+    ) -> Result<usize> {
+        let file = p.file(fd)?;
+        file.writable()?;
+        let cx = p.cx();
+        let mut total = 0;
+        for data in bufs {
+            let at = position.map(|offset| offset.saturating_add(total as u64));
+            match self.write_to(&cx, &file, data, at) {
+                Ok(n) => {
+                    total += n;
+                    if n < data.len() {
+                        break;
+                    }
+                }
+                Err(_) if total > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(total)
+    }
+
+    /// `ftruncate`.
+    pub fn ftruncate(&self, p: &Process, fd: Fd, len: u64) -> Result<()> {
+        let file = p.file(fd)?;
+        if !file.flags.write {
+            return Err(Errno::EINVAL);
+        }
+        match &file.object {
+            Object::Inode {
+                hold,
+                opened: Opened::Regular,
+                entry,
+            } => {
+                let cx = p.cx();
+                let mut fs = self.shared.lock();
+                fs.truncate(hold.ino(), len, cx.now)?;
+                if let Some((dir, name)) = entry {
+                    fs.watchers
+                        .entry(*dir, name, crate::watch::WatchKind::Change);
+                }
+                Ok(())
+            }
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    /// `fsync` and `fdatasync`: memory is always in step.
+    pub fn fsync(&self, p: &Process, fd: Fd) -> Result<()> {
+        match &p.file(fd)?.object {
+            Object::Reader(_) | Object::Writer(_) => Err(Errno::EINVAL),
+            Object::Output {
+                look: OutputLook::Pipe,
+                ..
+            } => Err(Errno::EINVAL),
+            _ => Ok(()),
+        }
+    }
+
+    /// Calls back once when a descriptor is ready; at once if it is now. Files are always ready.
+    pub fn on_ready(&self, p: &Process, fd: Fd, interest: Interest, wake: Wake) -> Result<()> {
+        let file = p.file(fd)?;
+        match (&file.object, interest) {
+            (Object::Reader(end), Interest::Readable) => end.on_readable(wake),
+            (Object::Writer(end), Interest::Writable) => end.on_writable(wake),
+            _ => wake(),
+        }
+        Ok(())
+    }
+
+    /// What libuv would guess of a descriptor.
+    pub fn handle_kind(&self, p: &Process, fd: Fd) -> Result<HandleKind> {
+        Ok(match &p.file(fd)?.object {
+            Object::Inode {
+                opened: Opened::Directory,
+                ..
+            }
+            | Object::Directory { .. } => HandleKind::Unknown,
+            Object::Inode { .. } | Object::Bytes { .. } | Object::Null => HandleKind::File,
+            Object::Reader(_) | Object::Writer(_) => HandleKind::Pipe,
+            Object::Output { look, .. } => match look {
+                OutputLook::File => HandleKind::File,
+                OutputLook::Pipe => HandleKind::Pipe,
+            },
+        })
+    }
+}

@@ -1,0 +1,185 @@
+//! Open-file descriptions: what descriptors point to, shared by `dup` and by `/proc/self/fd`.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::device::Device;
+use crate::errno::{Errno, Result};
+use crate::flags::{OpenFlags, oflag};
+use crate::inode::{Ino, Name};
+use crate::kernel::Shared;
+use crate::memfs::MemFs;
+use crate::pipe::{PipeReader, PipeWriter};
+use crate::resolve::Node;
+use crate::stat::DirEntry;
+use crate::stdio::{OutputChannel, OutputLook, OutputSink};
+
+/// Keeps an inode alive. Dropping it is safe anywhere: the release is done by whoever next has the kernel's lock.
+pub(crate) struct InodeHold {
+    shared: Arc<Shared>,
+    ino: Ino,
+}
+
+impl InodeHold {
+    pub fn new(shared: &Arc<Shared>, fs: &mut MemFs, ino: Ino) -> InodeHold {
+        fs.acquire(ino);
+        InodeHold {
+            shared: shared.clone(),
+            ino,
+        }
+    }
+
+    pub fn ino(&self) -> Ino {
+        self.ino
+    }
+}
+
+impl Drop for InodeHold {
+    fn drop(&mut self) {
+        self.shared.release_later(self.ino);
+    }
+}
+
+/// What an inode was when it was opened; an inode never changes its type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Opened {
+    Regular,
+    Directory,
+    Device(Device),
+}
+
+pub(crate) enum Object {
+    /// An inode of the tree, with the entry through which it was opened.
+    Inode {
+        hold: InodeHold,
+        opened: Opened,
+        entry: Option<(Ino, Name)>,
+    },
+    /// Bytes that do not change: the program, a file of `/proc`, stdin given up front.
+    Bytes {
+        bytes: Arc<[u8]>,
+        node: Option<Node>,
+    },
+    /// A directory of `/proc` or above the program.
+    Directory {
+        node: Node,
+    },
+    /// `/dev/null` where the tree need not have it.
+    Null,
+    Reader(PipeReader),
+    Writer(PipeWriter),
+    Output {
+        channel: OutputChannel,
+        sink: Arc<dyn OutputSink>,
+        look: OutputLook,
+    },
+}
+
+/// What has not been listed yet.
+pub(crate) struct Listing {
+    pub entries: std::vec::IntoIter<DirEntry>,
+}
+
+/// An open-file description.
+pub struct OpenFile {
+    pub(crate) object: Object,
+    pub(crate) flags: OpenFlags,
+    /// Taken before the kernel's lock.
+    pub(crate) position: Mutex<u64>,
+    pub(crate) listing: Mutex<Option<Listing>>,
+}
+
+impl OpenFile {
+    pub(crate) fn new(object: Object, flags: OpenFlags) -> Arc<OpenFile> {
+        Arc::new(OpenFile {
+            object,
+            flags,
+            position: Mutex::new(0),
+            listing: Mutex::new(None),
+        })
+    }
+
+    /// Flags of the `open` that made it.
+    #[must_use]
+    pub fn flags(&self) -> i32 {
+        self.flags.raw
+    }
+
+    pub(crate) fn appends(&self) -> bool {
+        self.flags.has(oflag::O_APPEND)
+    }
+
+    pub(crate) fn readable(&self) -> Result<()> {
+        if self.flags.read {
+            Ok(())
+        } else {
+            Err(Errno::EBADF)
+        }
+    }
+
+    pub(crate) fn writable(&self) -> Result<()> {
+        if self.flags.write {
+            Ok(())
+        } else {
+            Err(Errno::EBADF)
+        }
+    }
+
+    /// The inode and the entry through which it was opened.
+    pub(crate) fn inode(&self) -> Option<(Ino, Option<(Ino, &Name)>)> {
+        match &self.object {
+            Object::Inode { hold, entry, .. } => {
+                Some((hold.ino(), entry.as_ref().map(|(dir, name)| (*dir, name))))
+            }
+            _ => None,
+        }
+    }
+
+    /// What `/proc/self/fd/n` reads as.
+    pub(crate) fn describe(&self, fs: &MemFs) -> Result<Vec<u8>> {
+        match &self.object {
+            Object::Inode {
+                hold,
+                opened: Opened::Directory,
+                ..
+            } => fs.path_of(hold.ino()),
+            Object::Inode {
+                hold,
+                entry: Some((dir, name)),
+                ..
+            } => {
+                let mut path = fs.path_of(*dir)?;
+                if path.last() != Some(&b'/') {
+                    path.push(b'/');
+                }
+                path.extend_from_slice(name);
+                let here = fs
+                    .lookup(*dir, name)?
+                    .is_some_and(|(_, e)| e.ino == hold.ino());
+                if !here {
+                    path.extend_from_slice(b" (deleted)");
+                }
+                Ok(path)
+            }
+            Object::Reader(end) => Ok(format!("pipe:[{}]", end.id()).into_bytes()),
+            Object::Writer(end) => Ok(format!("pipe:[{}]", end.id()).into_bytes()),
+            Object::Null => Ok(b"/dev/null".to_vec()),
+            Object::Output { channel, .. } => Ok(match channel {
+                OutputChannel::Stdout => b"stdout".to_vec(),
+                OutputChannel::Stderr => b"stderr".to_vec(),
+            }),
+            Object::Inode { .. } | Object::Bytes { .. } | Object::Directory { .. } => {
+                Ok(b"anon_inode:[file]".to_vec())
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for OpenFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OpenFile")
+            .field("flags", &self.flags.raw)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,431 @@
+//! The kernel of one VM: the tree, the processes, and the gate between them.
+//!
+//! ```text
+//!   Process.inner (leaf)      OpenFile.position      Shared.state (the one VFS lock)      Pipe (leaf)
+//!         taken alone or inside state   -- before -->        never held across a callback
+//! ```
+//!
+//! Sinks, wakes, watches and policies are called with no lock held: `Locked` collects the events of a call and
+//! delivers them after it has released the lock.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::clock::{Clock, ClockMode};
+use crate::content::Content;
+use crate::errno::{Errno, Result};
+use crate::file::InodeHold;
+use crate::flags::Follow;
+use crate::image::Image;
+use crate::inode::{Ino, Kind, ROOT};
+use crate::machine::{Machine, OsConfig, UserConfig};
+use crate::memfs::{MAY_EXEC, MemFs, PermissionBits};
+use crate::path::{GuestPath, normalize};
+use crate::policy::{
+    Answers, CheckedPath, Decision, FsOp, FsPolicy, FsRequest, decide, grant_own_tree,
+};
+use crate::process::{Cx, Process, ProcessOptions};
+use crate::quota::{LimitError, Quotas, Usage};
+use crate::resolve::{Location, Node, Walk, canonical, resolve};
+use crate::stat::FileType;
+
+/// The pid of the VM itself, in whose name the host acts.
+const HOST_PID: u32 = 1;
+/// How often a path may lead elsewhere while a policy thinks about it.
+const POLICY_ROUNDS: u32 = 16;
+
+/// How a kernel is made.
+#[derive(Clone, Default)]
+pub struct KernelOptions {
+    /// The tree to start from; [`Image::standard`] if none.
+    pub image: Option<Arc<Image>>,
+    /// Limits.
+    pub quotas: Quotas,
+    /// The VM's clock; a frozen one if none.
+    pub clock: Option<Arc<Clock>>,
+    /// What the machine says of itself.
+    pub os: OsConfig,
+    /// Whose machine it is: owner of the image's files and user of processes.
+    pub user: UserConfig,
+    /// Asked about every path; `None` grants the VM's own tree.
+    pub policy: Option<Arc<dyn FsPolicy>>,
+    /// Whether permission bits refuse.
+    pub permission_bits: PermissionBits,
+}
+
+/// See the module's header.
+pub struct Kernel {
+    pub(crate) shared: Arc<Shared>,
+    policy: Option<Arc<dyn FsPolicy>>,
+    machine: Arc<Machine>,
+    clock: Arc<Clock>,
+    quotas: Quotas,
+    next_pid: AtomicU32,
+    host: Process,
+}
+
+/// The part that open files keep alive.
+pub(crate) struct Shared {
+    state: Mutex<MemFs>,
+    released: Mutex<Vec<Ino>>,
+    has_released: AtomicBool,
+}
+
+impl Shared {
+    pub fn lock(&self) -> Locked<'_> {
+        let mut guard = self.state.lock();
+        self.settle(&mut guard);
+        Locked { guard: Some(guard) }
+    }
+
+    fn settle(&self, fs: &mut MemFs) {
+        if self.has_released.swap(false, Ordering::AcqRel) {
+            let released = std::mem::take(&mut *self.released.lock());
+            for ino in released {
+                fs.release(ino);
+            }
+        }
+    }
+
+    /// Releases an inode now, or when whoever has the lock is done.
+    pub fn release_later(&self, ino: Ino) {
+        self.released.lock().push(ino);
+        self.has_released.store(true, Ordering::Release);
+        if let Some(mut guard) = self.state.try_lock() {
+            self.settle(&mut guard);
+        }
+    }
+}
+
+/// The tree under its lock; delivers the watch events of the call when it is dropped.
+pub(crate) struct Locked<'s> {
+    guard: Option<MutexGuard<'s, MemFs>>,
+}
+
+impl Deref for Locked<'_> {
+    type Target = MemFs;
+
+    #[expect(clippy::expect_used, reason = "the guard is there until drop")]
+    fn deref(&self) -> &MemFs {
+        self.guard.as_ref().expect("locked until dropped")
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    #[expect(clippy::expect_used, reason = "the guard is there until drop")]
+    fn deref_mut(&mut self) -> &mut MemFs {
+        self.guard.as_mut().expect("locked until dropped")
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        if let Some(mut guard) = self.guard.take() {
+            let pending = std::mem::take(&mut guard.watchers.pending);
+            drop(guard);
+            for (sink, event) in pending {
+                sink.event(event);
+            }
+        }
+    }
+}
+
+/// One path that a call works on.
+#[derive(Clone, Copy)]
+pub(crate) struct Ask<'a> {
+    pub op: FsOp,
+    pub path: &'a [u8],
+    pub walk: Walk,
+}
+
+impl<'a> Ask<'a> {
+    pub fn new(op: FsOp, path: &'a [u8], follow: Follow) -> Ask<'a> {
+        Ask {
+            op,
+            path,
+            walk: follow.into(),
+        }
+    }
+}
+
+impl Kernel {
+    /// Boots a machine.
+    pub fn new(options: KernelOptions) -> Result<Arc<Kernel>> {
+        let clock = options
+            .clock
+            .unwrap_or_else(|| Arc::new(Clock::new(ClockMode::Frozen)));
+        let machine = Arc::new(Machine {
+            os: options.os,
+            user: options.user,
+        });
+        let owner = (machine.user.uid, machine.user.gid);
+        let image = options.image.unwrap_or_else(Image::standard);
+        let fs = MemFs::new(image, owner, clock.time(), options.permission_bits);
+        let shared = Arc::new(Shared {
+            state: Mutex::new(fs),
+            released: Mutex::default(),
+            has_released: AtomicBool::new(false),
+        });
+        let root = InodeHold::new(&shared, &mut shared.state.lock(), ROOT);
+        let host = Process::new(
+            HOST_PID,
+            machine.clone(),
+            clock.clone(),
+            &options.quotas,
+            Arc::new(root),
+            ProcessOptions {
+                uid: Some(0),
+                gid: Some(0),
+                ppid: 0,
+                ..ProcessOptions::default()
+            },
+        )?;
+        let mut kernel = Kernel {
+            shared,
+            policy: None,
+            machine,
+            clock,
+            quotas: options.quotas,
+            next_pid: AtomicU32::new(HOST_PID + 1),
+            host,
+        };
+        kernel.furnish()?;
+        kernel.policy = options.policy;
+        Ok(Arc::new(kernel))
+    }
+
+    /// What depends on the configuration: `/etc` where the image has nothing there, and the home directory.
+    fn furnish(&self) -> Result<()> {
+        let (uid, gid) = (self.machine.user.uid, self.machine.user.gid);
+        for (path, text) in self.machine.etc() {
+            self.furnish_file(path.as_bytes(), text.into_bytes())?;
+        }
+        let home = normalize(b"/", self.machine.user.home.as_bytes());
+        if self.stat(&self.host, &home).is_err() {
+            self.mkdir_recursive(&self.host, &home, 0o755)?;
+            self.chown(&self.host, &home, Some(uid), Some(gid))?;
+        }
+        // What the machine came with is not on the VM's account.
+        self.shared.lock().ledger.start(self.quotas);
+        Ok(())
+    }
+
+    fn furnish_file(&self, path: &[u8], bytes: Vec<u8>) -> Result<()> {
+        let cx = self.host.cx();
+        let (mut fs, at) = self.check(&cx, Ask::new(FsOp::Write, path, Follow::Entry))?;
+        if at.location().target.is_none() {
+            let ino = fs.create(&at, Kind::File(Content::Shared(bytes.into())), 0o644, &cx)?;
+            let (uid, gid) = (self.machine.user.uid, self.machine.user.gid);
+            fs.chown(ino, Some(uid), Some(gid), &cx)?;
+        }
+        Ok(())
+    }
+
+    /// Starts a process.
+    pub fn spawn(&self, options: ProcessOptions) -> Result<Arc<Process>> {
+        let cwd = {
+            let mut cx = self.host.cx();
+            cx.uid = options.uid.unwrap_or(self.machine.user.uid);
+            cx.gid = options.gid.unwrap_or(self.machine.user.gid);
+            let mut fs = self.shared.lock();
+            let path = GuestPath::new(&options.cwd)?;
+            let location = resolve(&fs, &cx, path, Follow::Final.into())?;
+            self.hold_directory(&mut fs, &cx, location.existing()?)?
+        };
+        let pid = self.next_pid.fetch_add(1, Ordering::Relaxed);
+        let process = Process::new(
+            pid,
+            self.machine.clone(),
+            self.clock.clone(),
+            &self.quotas,
+            cwd,
+            options,
+        )?;
+        Ok(Arc::new(process))
+    }
+
+    /// The process in whose name the host uses the machine: root, at `/`.
+    #[must_use]
+    pub fn host(&self) -> &Process {
+        &self.host
+    }
+
+    /// The VM's clock.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<Clock> {
+        &self.clock
+    }
+
+    /// What the machine says of itself.
+    #[must_use]
+    pub fn machine(&self) -> &Arc<Machine> {
+        &self.machine
+    }
+
+    /// The limits.
+    #[must_use]
+    pub fn quotas(&self) -> &Quotas {
+        &self.quotas
+    }
+
+    /// What is in use.
+    #[must_use]
+    pub fn usage(&self) -> Usage {
+        self.shared.lock().ledger.usage()
+    }
+
+    /// The last file system limit that a call met, once. The guest has seen its errno.
+    pub fn take_limit_error(&self) -> Option<LimitError> {
+        self.shared.lock().ledger.take_last()
+    }
+
+    /// Changes the working directory.
+    pub fn chdir(&self, p: &Process, path: &[u8]) -> Result<()> {
+        let cx = p.cx();
+        let cwd = {
+            let (mut fs, at) = self.check(&cx, Ask::new(FsOp::Chdir, path, Follow::Final))?;
+            self.hold_directory(&mut fs, &cx, at.location().existing()?)?
+        };
+        p.set_cwd(cwd);
+        Ok(())
+    }
+
+    /// The working directory; `ENOENT` once it is removed.
+    pub fn getcwd(&self, p: &Process) -> Result<Vec<u8>> {
+        let cx = p.cx();
+        self.shared.lock().path_of(cx.cwd)
+    }
+
+    fn hold_directory(&self, fs: &mut MemFs, cx: &Cx<'_>, node: Node) -> Result<Arc<InodeHold>> {
+        let Node::Mem(ino) = node else {
+            // Directories without an inode cannot be held.
+            return Err(Errno::ENOTDIR);
+        };
+        if fs.get(ino)?.kind.file_type() != FileType::Directory {
+            return Err(Errno::ENOTDIR);
+        }
+        fs.may(ino, cx, MAY_EXEC)?;
+        Ok(Arc::new(InodeHold::new(&self.shared, fs, ino)))
+    }
+
+    // ---- the gate --------------------------------------------------------------------------------------------------
+
+    /// Resolves and checks one path. The result is valid as long as the lock is held.
+    pub(crate) fn check(&self, cx: &Cx<'_>, ask: Ask<'_>) -> Result<(Locked<'_>, CheckedPath)> {
+        let path = GuestPath::new(ask.path)?;
+        if self.policy.is_none() {
+            let fs = self.shared.lock();
+            let location = resolve(&fs, cx, path, ask.walk)?;
+            return Ok((fs, grant_own_tree(location)));
+        }
+        let mut answers = Answers::default();
+        for _ in 0..POLICY_ROUNDS {
+            let fs = self.shared.lock();
+            match self.try_check(&fs, cx, ask.op, path, ask.walk, &answers)? {
+                Decision::Granted(at) => return Ok((fs, at)),
+                Decision::Ask(request) => {
+                    drop(fs);
+                    self.put(request, &mut answers)?;
+                }
+            }
+        }
+        Err(Errno::EBUSY)
+    }
+
+    /// As `check`, for two paths.
+    pub(crate) fn check_two(
+        &self,
+        cx: &Cx<'_>,
+        first: Ask<'_>,
+        second: Ask<'_>,
+    ) -> Result<(Locked<'_>, CheckedPath, CheckedPath)> {
+        let paths = (GuestPath::new(first.path)?, GuestPath::new(second.path)?);
+        if self.policy.is_none() {
+            let fs = self.shared.lock();
+            let one = resolve(&fs, cx, paths.0, first.walk)?;
+            let two = resolve(&fs, cx, paths.1, second.walk)?;
+            return Ok((fs, grant_own_tree(one), grant_own_tree(two)));
+        }
+        let mut answers = Answers::default();
+        for _ in 0..2 * POLICY_ROUNDS {
+            let fs = self.shared.lock();
+            let request = match self.try_check(&fs, cx, first.op, paths.0, first.walk, &answers)? {
+                Decision::Granted(one) => {
+                    match self.try_check(&fs, cx, second.op, paths.1, second.walk, &answers)? {
+                        Decision::Granted(two) => return Ok((fs, one, two)),
+                        Decision::Ask(request) => request,
+                    }
+                }
+                Decision::Ask(request) => request,
+            };
+            drop(fs);
+            self.put(request, &mut answers)?;
+        }
+        Err(Errno::EBUSY)
+    }
+
+    fn put(&self, request: FsRequest, answers: &mut Answers) -> Result<()> {
+        if let Some(policy) = &self.policy {
+            policy.check(&request)?;
+        }
+        answers.add(request);
+        Ok(())
+    }
+
+    /// A path that does not resolve is asked about by its lexical form first, and fails only when that is allowed.
+    fn try_check(
+        &self,
+        fs: &MemFs,
+        cx: &Cx<'_>,
+        op: FsOp,
+        path: GuestPath<'_>,
+        walk: Walk,
+        answers: &Answers,
+    ) -> Result<Decision> {
+        let pid = cx.process.pid();
+        let request = |location: &Location| {
+            Ok(FsRequest {
+                op,
+                path: canonical(fs, cx, location)?,
+                pid,
+            })
+        };
+        resolve(fs, cx, path, walk)
+            .and_then(|location| decide(location, request, answers))
+            .or_else(|error| self.lexical(fs, cx, op, path, answers, error))
+    }
+
+    fn lexical(
+        &self,
+        fs: &MemFs,
+        cx: &Cx<'_>,
+        op: FsOp,
+        path: GuestPath<'_>,
+        answers: &Answers,
+        error: Errno,
+    ) -> Result<Decision> {
+        let base = fs.path_of(cx.cwd).unwrap_or_else(|_| b"/".to_vec());
+        let path = normalize(&base, path.as_bytes());
+        let request = FsRequest {
+            op,
+            path,
+            pid: cx.process.pid(),
+        };
+        if answers.covers(&request) {
+            Err(error)
+        } else {
+            Ok(Decision::Ask(request))
+        }
+    }
+}
+
+impl std::fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kernel")
+            .field("quotas", &self.quotas)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,68 @@
+//! The machine that a guest sees: files, descriptors, pipes, processes, clock, quotas. No V8, no host access.
+//!
+//! ```text
+//!   bindings (crates/runtime)                        the host, as Kernel::host()
+//!        |  &Process, path bytes, fd                        |
+//!        v                                                  v
+//!   +-------------------------------- Kernel (one per VM) ---------------------------------+
+//!   |  calls/   open io attrs dirs names whole      one method per system call             |
+//!   |     |                                                                                |
+//!   |  kernel.rs  check(): resolve.rs walks names --> policy.rs --> CheckedPath (a proof)  |
+//!   |     |                                                                                |
+//!   |  memfs.rs   inodes, entries, contents --- image.rs: the shared tree underneath       |
+//!   |     content.rs   inode.rs   quota.rs   watch.rs   device.rs   procfs.rs              |
+//!   +--------------------------------------------------------------------------------------+
+//!   process.rs  who, where, environment;  fd.rs  descriptors --> file.rs  open files
+//!   pipe.rs, stdio.rs  what is not a file;  clock.rs  the only time;  errno.rs  the only errors
+//! ```
+//!
+//! One lock per kernel guards the tree; it is never held while something outside is called. Guests can reach every
+//! call with any arguments: no call panics, and nothing grows that no quota counts.
+
+mod calls;
+mod clock;
+mod content;
+mod device;
+mod errno;
+mod fd;
+mod file;
+mod flags;
+mod image;
+mod inode;
+mod kernel;
+mod machine;
+mod memfs;
+mod path;
+mod pipe;
+mod policy;
+mod process;
+mod procfs;
+mod quota;
+mod resolve;
+mod stat;
+mod stdio;
+mod watch;
+
+pub use calls::{FileBytes, HandleKind, Interest, Watch};
+pub use clock::{Clock, ClockMode, RealNow, TimeSpec};
+pub use device::fill_random;
+pub use errno::{Errno, Result};
+pub use fd::{Fd, FdHandle};
+pub use file::OpenFile;
+pub use flags::{
+    COPYFILE_EXCL, COPYFILE_FICLONE, COPYFILE_FICLONE_FORCE, F_OK, Follow, R_OK, W_OK, X_OK, oflag,
+};
+pub use image::{Image, ImageBuilder};
+pub use kernel::{Kernel, KernelOptions};
+pub use machine::{Machine, OsConfig, UserConfig};
+pub use memfs::PermissionBits;
+pub use path::{GuestPath, LINK_DEPTH_MAX, NAME_MAX, PATH_MAX, normalize};
+pub use pipe::{PIPE_CAPACITY, PipeReader, PipeWriter, Wake, pipe};
+pub use policy::{CheckedPath, FsOp, FsPolicy, FsRequest};
+pub use process::{DEFAULT_CWD, EXEC_PATH, Process, ProcessOptions, Program};
+pub use quota::{Limit, LimitError, Quotas, Usage};
+pub use stat::{DirEntry, FileType, ModuleStat, S_IFMT, Stat, StatFs};
+pub use stdio::{
+    CaptureSink, Captured, NullSink, OutputChannel, OutputLook, OutputSink, Stdin, Stdio,
+};
+pub use watch::{WatchEvent, WatchKind, WatchSink};

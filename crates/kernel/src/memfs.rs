@@ -1,0 +1,731 @@
+//! The tree in memory: inodes and the operations on them, without paths, descriptors or processes.
+//!
+//! ```text
+//!   get(ino):  own inodes (changed or made by this VM)  -- else -->  image (shared, read only)
+//!   get_mut:   copies the image's inode into the own ones first; contents and names stay shared
+//! ```
+//!
+//! An operation that starts from a path takes a [`CheckedPath`]: the proof that policy has seen it.
+//! An inode lives while an entry names it (`nlink`) or something holds it open (`opens`).
+//! Reading does not move access times (as under `noatime`), so that reading copies nothing out of the image.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::clock::TimeSpec;
+use crate::content::{Content, MAX_FILE_SIZE};
+use crate::errno::{Errno, Result};
+use crate::image::Image;
+use crate::inode::{
+    BuildInoHasher, Directory, Entry, IMAGE_OWNER, Ino, Inode, Kind, Name, ROOT, Times,
+};
+use crate::path::NAME_MAX;
+use crate::policy::CheckedPath;
+use crate::process::Cx;
+use crate::quota::Ledger;
+use crate::resolve::{Last, Node};
+use crate::stat::{FileType, Stat, StatFs};
+use crate::watch::{WatchKind, Watchers};
+
+pub(crate) const BLOCK: u64 = 4096;
+const SECTOR: u64 = 512;
+const TMPFS_MAGIC: u64 = 0x0102_1994;
+const HARD_LINKS_MAX: u32 = 65_000;
+
+/// Permission to read.
+pub(crate) const MAY_READ: u32 = 4;
+/// Permission to write.
+pub(crate) const MAY_WRITE: u32 = 2;
+/// Permission to execute, or to search a directory.
+pub(crate) const MAY_EXEC: u32 = 1;
+
+/// Whether permission bits stop anyone but root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum PermissionBits {
+    /// As on Linux.
+    #[default]
+    Enforced,
+    /// Kept and shown, never a reason to refuse.
+    DataOnly,
+}
+
+pub(crate) struct MemFs {
+    image: Arc<Image>,
+    inodes: HashMap<Ino, Inode, BuildInoHasher>,
+    opens: HashMap<Ino, u32, BuildInoHasher>,
+    next: Ino,
+    owner: (u32, u32),
+    boot: TimeSpec,
+    bits: PermissionBits,
+    proc_root: Option<Ino>,
+    pub ledger: Ledger,
+    pub watchers: Watchers,
+}
+
+impl MemFs {
+    pub fn new(
+        image: Arc<Image>,
+        owner: (u32, u32),
+        boot: TimeSpec,
+        bits: PermissionBits,
+    ) -> MemFs {
+        let next = image.next_ino();
+        let mut fs = MemFs {
+            image,
+            inodes: HashMap::default(),
+            opens: HashMap::default(),
+            next,
+            owner,
+            boot,
+            bits,
+            proc_root: None,
+            ledger: Ledger::new(),
+            watchers: Watchers::default(),
+        };
+        fs.proc_root = fs
+            .lookup(ROOT, b"proc")
+            .ok()
+            .flatten()
+            .map(|(_, entry)| entry.ino);
+        fs
+    }
+
+    /// The directory that `procfs.rs` fills.
+    pub fn proc_root(&self) -> Ino {
+        self.proc_root.unwrap_or(ROOT)
+    }
+
+    pub fn get(&self, ino: Ino) -> Result<&Inode> {
+        self.inodes
+            .get(&ino)
+            .or_else(|| self.image.node(ino))
+            .ok_or(Errno::ENOENT)
+    }
+
+    pub fn get_mut(&mut self, ino: Ino) -> Result<&mut Inode> {
+        if !self.inodes.contains_key(&ino) {
+            let copy = self.image.node(ino).ok_or(Errno::ENOENT)?.clone();
+            self.inodes.insert(ino, copy);
+        }
+        self.inodes.get_mut(&ino).ok_or(Errno::ENOENT)
+    }
+
+    pub fn dir(&self, ino: Ino) -> Result<&Directory> {
+        match &self.get(ino)?.kind {
+            Kind::Dir(dir) => Ok(dir),
+            _ => Err(Errno::ENOTDIR),
+        }
+    }
+
+    fn dir_mut(&mut self, ino: Ino) -> Result<&mut Directory> {
+        match &mut self.get_mut(ino)?.kind {
+            Kind::Dir(dir) => Ok(dir),
+            _ => Err(Errno::ENOTDIR),
+        }
+    }
+
+    /// The entry of a directory and the shared form of its name.
+    pub fn lookup(&self, dir: Ino, name: &[u8]) -> Result<Option<(Name, Entry)>> {
+        Ok(self
+            .dir(dir)?
+            .entries
+            .get_key_value(name)
+            .map(|(name, entry)| (name.clone(), *entry)))
+    }
+
+    pub fn parent_of(&self, dir: Ino) -> Result<Ino> {
+        match &self.get(dir)?.kind {
+            Kind::Dir(dir) => Ok(dir.parent),
+            Kind::ProcRoot => Ok(ROOT),
+            _ => Err(Errno::ENOTDIR),
+        }
+    }
+
+    /// The absolute path of a directory; `ENOENT` once it is removed.
+    pub fn path_of(&self, dir: Ino) -> Result<Vec<u8>> {
+        let mut names: Vec<&[u8]> = Vec::new();
+        let mut at = dir;
+        while at != ROOT {
+            let inode = self.get(at)?;
+            if inode.nlink == 0 {
+                return Err(Errno::ENOENT);
+            }
+            match &inode.kind {
+                Kind::Dir(dir) => {
+                    names.push(&dir.name);
+                    at = dir.parent;
+                }
+                Kind::ProcRoot => {
+                    names.push(b"proc");
+                    at = ROOT;
+                }
+                _ => return Err(Errno::ENOTDIR),
+            }
+        }
+        if names.is_empty() {
+            return Ok(b"/".to_vec());
+        }
+        let mut path = Vec::with_capacity(names.iter().map(|n| n.len() + 1).sum());
+        for name in names.iter().rev() {
+            path.push(b'/');
+            path.extend_from_slice(name);
+        }
+        Ok(path)
+    }
+
+    /// Owner and group, with the image's stand-in replaced.
+    pub fn owner_of(&self, inode: &Inode) -> (u32, u32) {
+        (
+            if inode.uid == IMAGE_OWNER {
+                self.owner.0
+            } else {
+                inode.uid
+            },
+            if inode.gid == IMAGE_OWNER {
+                self.owner.1
+            } else {
+                inode.gid
+            },
+        )
+    }
+
+    fn time_of(&self, time: TimeSpec) -> TimeSpec {
+        if time == TimeSpec::BOOT {
+            self.boot
+        } else {
+            time
+        }
+    }
+
+    /// Whether the caller has all of the wanted permissions.
+    pub fn may(&self, ino: Ino, cx: &Cx<'_>, want: u32) -> Result<()> {
+        let inode = self.get(ino)?;
+        let granted = if cx.uid == 0 || self.bits == PermissionBits::DataOnly {
+            want & MAY_EXEC == 0
+                || inode.kind.file_type() == FileType::Directory
+                || inode.mode & 0o111 != 0
+        } else {
+            let (uid, gid) = self.owner_of(inode);
+            let bits = if uid == cx.uid {
+                inode.mode >> 6
+            } else if gid == cx.gid {
+                inode.mode >> 3
+            } else {
+                inode.mode
+            };
+            bits & want == want
+        };
+        if granted { Ok(()) } else { Err(Errno::EACCES) }
+    }
+
+    fn must_own(&self, ino: Ino, cx: &Cx<'_>) -> Result<()> {
+        let owns = cx.uid == 0
+            || self.bits == PermissionBits::DataOnly
+            || self.owner_of(self.get(ino)?).0 == cx.uid;
+        if owns { Ok(()) } else { Err(Errno::EPERM) }
+    }
+
+    /// The directory in which a path's last name stands, if the caller may change it.
+    fn writable_parent(&self, at: &CheckedPath, cx: &Cx<'_>) -> Result<Ino> {
+        match at.location().parent {
+            Some(Node::Mem(dir)) => {
+                match self.get(dir)?.kind {
+                    Kind::Dir(_) => {}
+                    Kind::ProcRoot => return Err(Errno::EACCES),
+                    _ => return Err(Errno::ENOTDIR),
+                }
+                self.may(dir, cx, MAY_WRITE | MAY_EXEC)?;
+                Ok(dir)
+            }
+            _ => Err(Errno::EACCES),
+        }
+    }
+
+    // ---- making and removing entries -------------------------------------------------------------------------------
+
+    /// Adds a new inode at a path whose last name is free.
+    pub fn create(&mut self, at: &CheckedPath, kind: Kind, mode: u32, cx: &Cx<'_>) -> Result<Ino> {
+        let dir = self.creatable_parent(at, cx)?;
+        let charge = match &kind {
+            Kind::Symlink(text) => text.len() as u64,
+            _ => 0,
+        };
+        self.ledger.charge_inode()?;
+        if let Err(error) = self.ledger.recharge_bytes(0, charge) {
+            self.ledger.refund_inode();
+            return Err(error);
+        }
+        let ino = self.next;
+        self.next += 1;
+        let kind = match kind {
+            Kind::Dir(_) => Kind::Dir(Directory::new(dir, at.location().name.clone())),
+            other => other,
+        };
+        let file_type = kind.file_type();
+        let inode = Inode {
+            kind,
+            mode: mode & 0o7777,
+            uid: cx.uid,
+            gid: cx.gid,
+            nlink: 1,
+            times: Times::all(cx.now),
+        };
+        self.inodes.insert(ino, inode);
+        self.add_entry(
+            dir,
+            at.location().name.clone(),
+            Entry { ino, file_type },
+            cx.now,
+        )?;
+        self.watchers
+            .entry(dir, &at.location().name, WatchKind::Rename);
+        Ok(ino)
+    }
+
+    fn creatable_parent(&self, at: &CheckedPath, cx: &Cx<'_>) -> Result<Ino> {
+        if let Some(Node::Mem(dir)) = at.location().parent {
+            if self.get(dir)?.nlink == 0 {
+                return Err(Errno::ENOENT);
+            }
+        }
+        let dir = self.writable_parent(at, cx)?;
+        if at.location().name.len() > NAME_MAX {
+            return Err(Errno::ENAMETOOLONG);
+        }
+        Ok(dir)
+    }
+
+    fn add_entry(&mut self, dir: Ino, name: Name, entry: Entry, now: TimeSpec) -> Result<()> {
+        let directory = self.dir_mut(dir)?;
+        if entry.file_type == FileType::Directory {
+            directory.subdirs += 1;
+        }
+        Arc::make_mut(&mut directory.entries).insert(name, entry);
+        self.touch(dir, now)
+    }
+
+    fn remove_entry(&mut self, dir: Ino, name: &[u8], now: TimeSpec) -> Result<()> {
+        let directory = self.dir_mut(dir)?;
+        if let Some(entry) = Arc::make_mut(&mut directory.entries).remove(name) {
+            if entry.file_type == FileType::Directory {
+                directory.subdirs = directory.subdirs.saturating_sub(1);
+            }
+        }
+        self.touch(dir, now)
+    }
+
+    /// Contents of an inode changed.
+    fn touch(&mut self, ino: Ino, now: TimeSpec) -> Result<()> {
+        let times = &mut self.get_mut(ino)?.times;
+        times.modify = now;
+        times.change = now;
+        Ok(())
+    }
+
+    /// Adds another name for an inode.
+    pub fn link(&mut self, ino: Ino, at: &CheckedPath, cx: &Cx<'_>) -> Result<()> {
+        let dir = self.creatable_parent(at, cx)?;
+        let inode = self.get(ino)?;
+        let file_type = inode.kind.file_type();
+        if file_type == FileType::Directory {
+            return Err(Errno::EPERM);
+        }
+        if inode.nlink == 0 {
+            return Err(Errno::ENOENT);
+        }
+        if inode.nlink >= HARD_LINKS_MAX {
+            return Err(Errno::EMLINK);
+        }
+        self.ledger.charge_inode()?;
+        let inode = self.get_mut(ino)?;
+        inode.nlink += 1;
+        inode.times.change = cx.now;
+        self.add_entry(
+            dir,
+            at.location().name.clone(),
+            Entry { ino, file_type },
+            cx.now,
+        )?;
+        self.watchers.inode(ino, WatchKind::Change);
+        self.watchers
+            .entry(dir, &at.location().name, WatchKind::Rename);
+        Ok(())
+    }
+
+    /// Takes back what `create` has just made.
+    pub fn discard(&mut self, at: &CheckedPath, ino: Ino, now: TimeSpec) -> Result<()> {
+        if let Some(Node::Mem(dir)) = at.location().parent {
+            self.remove_entry(dir, &at.location().name, now)?;
+            self.drop_link(ino, now)?;
+        }
+        Ok(())
+    }
+
+    /// Removes the name of anything but a directory.
+    pub fn unlink(&mut self, at: &CheckedPath, cx: &Cx<'_>) -> Result<()> {
+        let location = at.location();
+        if location.last != Last::Name {
+            return Err(Errno::EISDIR);
+        }
+        let Some(target) = location.target else {
+            return Err(Errno::ENOENT);
+        };
+        let Node::Mem(ino) = target else {
+            return Err(target.refuse_change());
+        };
+        let is_dir = self.get(ino)?.kind.file_type() == FileType::Directory;
+        if location.slash && !is_dir {
+            return Err(Errno::ENOTDIR);
+        }
+        if location.slash {
+            return Err(Errno::EISDIR);
+        }
+        let dir = self.writable_parent(at, cx)?;
+        if is_dir {
+            return Err(Errno::EISDIR);
+        }
+        self.remove_entry(dir, &location.name, cx.now)?;
+        self.drop_link(ino, cx.now)?;
+        self.watchers.entry(dir, &location.name, WatchKind::Rename);
+        Ok(())
+    }
+
+    /// Removes an empty directory.
+    pub fn rmdir(&mut self, at: &CheckedPath, cx: &Cx<'_>) -> Result<()> {
+        let location = at.location();
+        match location.last {
+            Last::Name => {}
+            Last::Dot => return Err(Errno::EINVAL),
+            Last::DotDot => return Err(Errno::ENOTEMPTY),
+            Last::Root => return Err(Errno::EBUSY),
+        }
+        let Some(target) = location.target else {
+            return Err(Errno::ENOENT);
+        };
+        let Node::Mem(ino) = target else {
+            return Err(target.refuse_change());
+        };
+        let dir = self.writable_parent(at, cx)?;
+        match &self.get(ino)?.kind {
+            Kind::Dir(victim) if victim.entries.is_empty() => {}
+            Kind::Dir(_) => return Err(Errno::ENOTEMPTY),
+            Kind::ProcRoot => return Err(Errno::EBUSY),
+            _ => return Err(Errno::ENOTDIR),
+        }
+        self.remove_entry(dir, &location.name, cx.now)?;
+        self.drop_link(ino, cx.now)?;
+        self.watchers.entry(dir, &location.name, WatchKind::Rename);
+        Ok(())
+    }
+
+    /// One name less; the inode goes when it was the last and nothing holds it.
+    fn drop_link(&mut self, ino: Ino, now: TimeSpec) -> Result<()> {
+        let own_entry = ino >= self.image.next_ino();
+        let inode = self.get_mut(ino)?;
+        // A hard link to an image's file was charged when it was made, so its first removal pays it back.
+        let charged = own_entry || inode.nlink > 1;
+        inode.nlink = inode.nlink.saturating_sub(1);
+        inode.times.change = now;
+        let gone = inode.nlink == 0;
+        if charged {
+            self.ledger.refund_inode();
+        }
+        if gone {
+            self.watchers.inode(ino, WatchKind::Rename);
+            self.reap(ino);
+        } else {
+            self.watchers.inode(ino, WatchKind::Change);
+        }
+        Ok(())
+    }
+
+    fn reap(&mut self, ino: Ino) {
+        if self.opens.contains_key(&ino) || self.inodes.get(&ino).is_none_or(|i| i.nlink > 0) {
+            return;
+        }
+        if let Some(inode) = self.inodes.remove(&ino) {
+            let charge = match &inode.kind {
+                Kind::File(content) => content.charge(),
+                Kind::Symlink(text) if ino >= self.image.next_ino() => text.len() as u64,
+                _ => 0,
+            };
+            // Shrinking never fails.
+            let _ = self.ledger.recharge_bytes(charge, 0);
+        }
+    }
+
+    /// Moves an entry, replacing what is at the new name if POSIX allows.
+    pub fn rename(&mut self, from: &CheckedPath, to: &CheckedPath, cx: &Cx<'_>) -> Result<()> {
+        let (old, new) = (from.location(), to.location());
+        if old.last != Last::Name || new.last != Last::Name {
+            return Err(Errno::EBUSY);
+        }
+        let Some(source) = old.target else {
+            return Err(Errno::ENOENT);
+        };
+        let Node::Mem(ino) = source else {
+            return Err(source.refuse_change());
+        };
+        let victim = match new.target {
+            None => None,
+            Some(Node::Mem(victim)) => Some(victim),
+            Some(other) => return Err(other.refuse_change()),
+        };
+        let inode = self.get(ino)?;
+        let is_dir = inode.kind.file_type() == FileType::Directory;
+        if matches!(inode.kind, Kind::ProcRoot) {
+            return Err(Errno::EBUSY);
+        }
+        if !is_dir && (old.slash || new.slash) {
+            return Err(Errno::ENOTDIR);
+        }
+        if let (true, Some(Node::Mem(dir))) = (is_dir, new.parent) {
+            if self.is_within(dir, ino)? {
+                return Err(Errno::EINVAL);
+            }
+        }
+        if let (Some(victim), Some(Node::Mem(dir))) = (victim, old.parent) {
+            if victim != ino && self.is_within(dir, victim)? {
+                return Err(Errno::ENOTEMPTY);
+            }
+        }
+        if victim == Some(ino) {
+            return Ok(());
+        }
+        let old_dir = self.writable_parent(from, cx)?;
+        let new_dir = self.creatable_parent(to, cx)?;
+        if let Some(victim) = victim {
+            match (&self.get(victim)?.kind, is_dir) {
+                (Kind::ProcRoot, _) => return Err(Errno::EBUSY),
+                (Kind::Dir(_), false) => return Err(Errno::EISDIR),
+                (Kind::Dir(dir), true) if !dir.entries.is_empty() => return Err(Errno::ENOTEMPTY),
+                (Kind::Dir(_), true) | (_, false) => {}
+                (_, true) => return Err(Errno::ENOTDIR),
+            }
+            self.remove_entry(new_dir, &new.name, cx.now)?;
+            self.drop_link(victim, cx.now)?;
+        }
+        let entry = Entry {
+            ino,
+            file_type: self.get(ino)?.kind.file_type(),
+        };
+        self.remove_entry(old_dir, &old.name, cx.now)?;
+        self.add_entry(new_dir, new.name.clone(), entry, cx.now)?;
+        let inode = self.get_mut(ino)?;
+        inode.times.change = cx.now;
+        if let Kind::Dir(dir) = &mut inode.kind {
+            dir.parent = new_dir;
+            dir.name = new.name.clone();
+        }
+        self.watchers.entry(old_dir, &old.name, WatchKind::Rename);
+        self.watchers.entry(new_dir, &new.name, WatchKind::Rename);
+        self.watchers.inode(ino, WatchKind::Rename);
+        Ok(())
+    }
+
+    /// Whether directory `dir` is `top` or below it.
+    fn is_within(&self, dir: Ino, top: Ino) -> Result<bool> {
+        let mut at = dir;
+        loop {
+            if at == top {
+                return Ok(true);
+            }
+            if at == ROOT {
+                return Ok(false);
+            }
+            at = self.parent_of(at)?;
+        }
+    }
+
+    // ---- contents --------------------------------------------------------------------------------------------------
+
+    pub fn content(&self, ino: Ino) -> Result<&Content> {
+        match &self.get(ino)?.kind {
+            Kind::File(content) => Ok(content),
+            Kind::Dir(_) | Kind::ProcRoot => Err(Errno::EISDIR),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    pub fn read(&self, ino: Ino, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        Ok(self.content(ino)?.read(offset, buf))
+    }
+
+    /// Writes as much as the quotas allow; `ENOSPC` or `EFBIG` when that is nothing.
+    pub fn write(&mut self, ino: Ino, offset: u64, data: &[u8], cx_now: TimeSpec) -> Result<usize> {
+        if data.is_empty() {
+            return Ok(0);
+        }
+        if offset >= MAX_FILE_SIZE {
+            return Err(Errno::EFBIG);
+        }
+        let room = usize::try_from(MAX_FILE_SIZE - offset).unwrap_or(usize::MAX);
+        let data = data.get(..data.len().min(room)).unwrap_or(data);
+        let content = self.content(ino)?;
+        let old = content.charge();
+        let limit = old.saturating_add(self.ledger.bytes_left());
+        let (fits, charge) = content.fit(offset, data.len(), limit);
+        if fits == 0 {
+            return Err(self.ledger.no_bytes());
+        }
+        self.ledger.recharge_bytes(old, charge)?;
+        let data = data.get(..fits).unwrap_or(data);
+        let inode = self.get_mut(ino)?;
+        if let Kind::File(content) = &mut inode.kind {
+            content.write(offset, data);
+        }
+        inode.times.modify = cx_now;
+        inode.times.change = cx_now;
+        Ok(data.len())
+    }
+
+    pub fn truncate(&mut self, ino: Ino, len: u64, now: TimeSpec) -> Result<()> {
+        if len > MAX_FILE_SIZE {
+            return Err(Errno::EFBIG);
+        }
+        let content = self.content(ino)?;
+        let (old, new) = (content.charge(), content.charge_of_truncate(len));
+        self.ledger.recharge_bytes(old, new)?;
+        let inode = self.get_mut(ino)?;
+        if let Kind::File(content) = &mut inode.kind {
+            content.truncate(len);
+        }
+        inode.times.modify = now;
+        inode.times.change = now;
+        self.watchers.inode(ino, WatchKind::Change);
+        Ok(())
+    }
+
+    /// Tells the watches of a file, and of the directory through which it was opened, that it changed.
+    pub fn changed(&mut self, ino: Ino, opened_as: Option<(Ino, &Name)>) {
+        self.watchers.inode(ino, WatchKind::Change);
+        if let Some((dir, name)) = opened_as {
+            self.watchers.entry(dir, name, WatchKind::Change);
+        }
+    }
+
+    // ---- attributes ------------------------------------------------------------------------------------------------
+
+    pub fn stat(&self, ino: Ino) -> Result<Stat> {
+        let inode = self.get(ino)?;
+        let file_type = inode.kind.file_type();
+        let (uid, gid) = self.owner_of(inode);
+        let (size, allocated, rdev) = match &inode.kind {
+            Kind::File(content) => (content.len(), content.allocated(), 0),
+            Kind::Dir(_) => (BLOCK, BLOCK, 0),
+            Kind::Symlink(text) => (text.len() as u64, 0, 0),
+            Kind::Device(device) => (0, 0, device.rdev()),
+            Kind::ProcRoot => (0, 0, 0),
+        };
+        let nlink = match &inode.kind {
+            Kind::Dir(_) if inode.nlink == 0 => 0,
+            Kind::Dir(dir) => 2 + u64::from(dir.subdirs),
+            Kind::ProcRoot => 2,
+            _ => u64::from(inode.nlink),
+        };
+        Ok(Stat {
+            dev: 1,
+            ino,
+            mode: file_type.mode_bits() | inode.mode,
+            nlink,
+            uid,
+            gid,
+            rdev,
+            size,
+            blksize: BLOCK,
+            blocks: allocated.div_ceil(BLOCK) * (BLOCK / SECTOR),
+            atime: self.time_of(inode.times.access),
+            mtime: self.time_of(inode.times.modify),
+            ctime: self.time_of(inode.times.change),
+            birthtime: self.time_of(inode.times.birth),
+            file_type,
+        })
+    }
+
+    pub fn statfs(&self) -> StatFs {
+        let (quotas, usage) = (self.ledger.quotas(), self.ledger.usage());
+        let free = self.ledger.bytes_left() / BLOCK;
+        StatFs {
+            fs_type: TMPFS_MAGIC,
+            bsize: BLOCK,
+            blocks: quotas.max_filesystem_bytes / BLOCK,
+            bfree: free,
+            bavail: free,
+            files: quotas.max_inodes,
+            ffree: quotas.max_inodes.saturating_sub(usage.inodes),
+        }
+    }
+
+    pub fn chmod(&mut self, ino: Ino, mode: u32, cx: &Cx<'_>) -> Result<()> {
+        self.must_own(ino, cx)?;
+        let inode = self.get_mut(ino)?;
+        inode.mode = mode & 0o7777;
+        inode.times.change = cx.now;
+        Ok(())
+    }
+
+    /// `None` leaves that part as it is.
+    pub fn chown(
+        &mut self,
+        ino: Ino,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        cx: &Cx<'_>,
+    ) -> Result<()> {
+        let (old_uid, old_gid) = self.owner_of(self.get(ino)?);
+        let (uid, gid) = (uid.unwrap_or(old_uid), gid.unwrap_or(old_gid));
+        if cx.uid != 0 && self.bits == PermissionBits::Enforced {
+            let own = old_uid == cx.uid && uid == old_uid && (gid == old_gid || gid == cx.gid);
+            if !own {
+                return Err(Errno::EPERM);
+            }
+        }
+        let inode = self.get_mut(ino)?;
+        inode.uid = uid;
+        inode.gid = gid;
+        inode.times.change = cx.now;
+        Ok(())
+    }
+
+    pub fn set_times(
+        &mut self,
+        ino: Ino,
+        access: Option<TimeSpec>,
+        modify: Option<TimeSpec>,
+        cx: &Cx<'_>,
+    ) -> Result<()> {
+        self.must_own(ino, cx)?;
+        let times = &mut self.get_mut(ino)?.times;
+        if let Some(time) = access {
+            times.access = TimeSpec {
+                nanos: time.nanos.min(999_999_999),
+                ..time
+            };
+        }
+        if let Some(time) = modify {
+            times.modify = TimeSpec {
+                nanos: time.nanos.min(999_999_999),
+                ..time
+            };
+        }
+        times.change = cx.now;
+        Ok(())
+    }
+
+    // ---- holds -----------------------------------------------------------------------------------------------------
+
+    /// Keeps an inode alive without a name; `InodeHold` pairs it with `release`.
+    pub fn acquire(&mut self, ino: Ino) {
+        *self.opens.entry(ino).or_insert(0) += 1;
+    }
+
+    pub fn release(&mut self, ino: Ino) {
+        if let Some(count) = self.opens.get_mut(&ino) {
+            *count -= 1;
+            if *count == 0 {
+                self.opens.remove(&ino);
+                self.reap(ino);
+            }
+        }
+    }
+}

@@ -1,0 +1,447 @@
+//! A process: who it is, where it stands, what it has open.
+//!
+//! Its lock is a leaf: nothing else is locked, dropped or called back while it is held.
+
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use parking_lot::Mutex;
+
+use crate::clock::{Clock, TimeSpec};
+use crate::errno::{Errno, Result};
+use crate::fd::{Fd, FdHandle, FdTable};
+use crate::file::{InodeHold, Object, OpenFile};
+use crate::flags::{OpenFlags, oflag};
+use crate::inode::Ino;
+use crate::machine::Machine;
+use crate::path::{GuestPath, normalize, split_last};
+use crate::quota::{Limit, LimitError, Quotas};
+use crate::stdio::{OutputChannel, Stdin, Stdio};
+
+/// A process's program: its source appears as a read-only file at `path`, for this process only, and is not listed.
+#[derive(Clone, Debug)]
+pub struct Program {
+    path: Vec<u8>,
+    source: Arc<[u8]>,
+}
+
+impl Program {
+    /// `path` must be absolute.
+    pub fn new(path: &[u8], source: impl Into<Arc<[u8]>>) -> Result<Program> {
+        let path = GuestPath::new(path)?;
+        if !path.is_absolute() {
+            return Err(Errno::EINVAL);
+        }
+        let path = normalize(b"/", path.as_bytes());
+        if path.len() == 1 {
+            return Err(Errno::EISDIR);
+        }
+        Ok(Program {
+            path,
+            source: source.into(),
+        })
+    }
+
+    /// The absolute path, normalized.
+    #[must_use]
+    pub fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn source(&self) -> &Arc<[u8]> {
+        &self.source
+    }
+
+    pub(crate) fn parent(&self) -> &[u8] {
+        split_last(&self.path).0
+    }
+
+    pub(crate) fn name(&self) -> &[u8] {
+        split_last(&self.path).1
+    }
+}
+
+/// How a process is made.
+#[derive(Clone, Debug)]
+pub struct ProcessOptions {
+    /// `process.argv` as the kernel shows it in `/proc/self/cmdline`.
+    pub argv: Vec<String>,
+    /// `process.execPath`.
+    pub exec_path: String,
+    /// The environment; nothing is added.
+    pub env: Vec<(String, String)>,
+    /// Must be a directory.
+    pub cwd: Vec<u8>,
+    /// `None`: the VM's user.
+    pub uid: Option<u32>,
+    /// `None`: the VM's user's group.
+    pub gid: Option<u32>,
+    /// Bits that new files do not get.
+    pub umask: u32,
+    /// Descriptors 0, 1 and 2.
+    pub stdio: Stdio,
+    /// See [`Program`].
+    pub program: Option<Program>,
+    /// The process that started it; 1 is the VM itself.
+    pub ppid: u32,
+    /// `None`: the VM's own clock.
+    pub clock: Option<Arc<Clock>>,
+}
+
+/// Where Node's binary would be; nothing is there.
+pub const EXEC_PATH: &str = "/usr/local/bin/node";
+/// Where a process starts.
+pub const DEFAULT_CWD: &str = "/workspace";
+
+impl Default for ProcessOptions {
+    fn default() -> Self {
+        ProcessOptions {
+            argv: vec![EXEC_PATH.to_owned()],
+            exec_path: EXEC_PATH.to_owned(),
+            env: Vec::new(),
+            cwd: DEFAULT_CWD.into(),
+            uid: None,
+            gid: None,
+            umask: 0o022,
+            stdio: Stdio::default(),
+            program: None,
+            ppid: 1,
+            clock: None,
+        }
+    }
+}
+
+struct Inner {
+    fds: FdTable,
+    cwd: Option<Arc<InodeHold>>,
+    uid: u32,
+    gid: u32,
+    umask: u32,
+    env: IndexMap<String, String>,
+    env_bytes: u64,
+    last_limit: Option<LimitError>,
+}
+
+/// See the module's header. Made by [`Kernel::spawn`](crate::Kernel::spawn).
+pub struct Process {
+    pid: u32,
+    ppid: u32,
+    machine: Arc<Machine>,
+    clock: Arc<Clock>,
+    argv: Vec<String>,
+    exec_path: String,
+    program: Option<Program>,
+    max_env_bytes: u64,
+    inner: Mutex<Inner>,
+}
+
+/// What one call knows of its process: a snapshot, so that the process's lock is not held during the call.
+#[derive(Clone, Copy)]
+pub(crate) struct Cx<'p> {
+    pub process: &'p Process,
+    pub cwd: Ino,
+    pub uid: u32,
+    pub gid: u32,
+    pub umask: u32,
+    pub now: TimeSpec,
+}
+
+impl Process {
+    pub(crate) fn new(
+        pid: u32,
+        machine: Arc<Machine>,
+        clock: Arc<Clock>,
+        quotas: &Quotas,
+        cwd: Arc<InodeHold>,
+        options: ProcessOptions,
+    ) -> Result<Process> {
+        let process = Process {
+            pid,
+            ppid: options.ppid,
+            clock: options.clock.unwrap_or(clock),
+            argv: options.argv,
+            exec_path: options.exec_path,
+            program: options.program,
+            max_env_bytes: quotas.max_env_bytes,
+            inner: Mutex::new(Inner {
+                fds: FdTable::new(quotas.max_open_fds),
+                cwd: Some(cwd),
+                uid: options.uid.unwrap_or(machine.user.uid),
+                gid: options.gid.unwrap_or(machine.user.gid),
+                umask: options.umask & 0o777,
+                env: IndexMap::new(),
+                env_bytes: 0,
+                last_limit: None,
+            }),
+            machine,
+        };
+        for (name, value) in options.env {
+            process.set_env(&name, &value)?;
+        }
+        let read = OpenFlags::parse(oflag::O_RDONLY)?;
+        let write = OpenFlags::parse(oflag::O_WRONLY | oflag::O_APPEND)?;
+        let Stdio {
+            stdin,
+            output,
+            look,
+        } = options.stdio;
+        let stdin = match stdin {
+            Stdin::Null => Object::Null,
+            Stdin::Bytes(bytes) => Object::Bytes { bytes, node: None },
+            Stdin::Pipe(end) => Object::Reader(end),
+        };
+        process.install(OpenFile::new(stdin, read))?;
+        for channel in [OutputChannel::Stdout, OutputChannel::Stderr] {
+            let object = Object::Output {
+                channel,
+                sink: output.clone(),
+                look,
+            };
+            process.install(OpenFile::new(object, write))?;
+        }
+        Ok(process)
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// The number of the process that started it.
+    #[must_use]
+    pub fn ppid(&self) -> u32 {
+        self.ppid
+    }
+
+    /// The machine's own description.
+    #[must_use]
+    pub fn machine(&self) -> &Arc<Machine> {
+        &self.machine
+    }
+
+    /// Its clock.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<Clock> {
+        &self.clock
+    }
+
+    /// Its command line.
+    #[must_use]
+    pub fn argv(&self) -> &[String] {
+        &self.argv
+    }
+
+    /// `process.execPath`.
+    #[must_use]
+    pub fn exec_path(&self) -> &str {
+        &self.exec_path
+    }
+
+    /// Its program, if it was given as source.
+    #[must_use]
+    pub fn program(&self) -> Option<&Program> {
+        self.program.as_ref()
+    }
+
+    /// User.
+    #[must_use]
+    pub fn uid(&self) -> u32 {
+        self.inner.lock().uid
+    }
+
+    /// Group.
+    #[must_use]
+    pub fn gid(&self) -> u32 {
+        self.inner.lock().gid
+    }
+
+    /// `setuid`: only root may become someone else.
+    pub fn set_uid(&self, uid: u32) -> Result<()> {
+        let mut inner = self.inner.lock();
+        if inner.uid != 0 && inner.uid != uid {
+            return Err(Errno::EPERM);
+        }
+        inner.uid = uid;
+        Ok(())
+    }
+
+    /// `setgid`: only root may change to another group.
+    pub fn set_gid(&self, gid: u32) -> Result<()> {
+        let mut inner = self.inner.lock();
+        if inner.uid != 0 && inner.gid != gid {
+            return Err(Errno::EPERM);
+        }
+        inner.gid = gid;
+        Ok(())
+    }
+
+    /// The bits that new files do not get.
+    #[must_use]
+    pub fn umask(&self) -> u32 {
+        self.inner.lock().umask
+    }
+
+    /// Sets the umask and returns the old one.
+    pub fn set_umask(&self, umask: u32) -> u32 {
+        std::mem::replace(&mut self.inner.lock().umask, umask & 0o777)
+    }
+
+    // ---- environment -----------------------------------------------------------------------------------------------
+
+    /// A variable.
+    #[must_use]
+    pub fn env(&self, name: &str) -> Option<String> {
+        self.inner.lock().env.get(name).cloned()
+    }
+
+    /// Whether a variable is set.
+    #[must_use]
+    pub fn has_env(&self, name: &str) -> bool {
+        self.inner.lock().env.contains_key(name)
+    }
+
+    /// Sets a variable; an empty name or one with `=` or NUL is `EINVAL`, more than the limit `ENOMEM`.
+    pub fn set_env(&self, name: &str, value: &str) -> Result<()> {
+        if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+            return Err(Errno::EINVAL);
+        }
+        let mut inner = self.inner.lock();
+        let old = inner.env.get(name).map_or(0, |old| name.len() + old.len()) as u64;
+        let total = inner.env_bytes - old + (name.len() + value.len()) as u64;
+        if total > self.max_env_bytes {
+            let error = LimitError::new(Limit::EnvBytes, self.max_env_bytes, inner.env_bytes);
+            inner.last_limit = Some(error);
+            return Err(error.into());
+        }
+        inner.env_bytes = total;
+        inner.env.insert(name.to_owned(), value.to_owned());
+        Ok(())
+    }
+
+    /// Takes a variable away; whether it was there.
+    pub fn remove_env(&self, name: &str) -> bool {
+        let mut inner = self.inner.lock();
+        match inner.env.shift_remove(name) {
+            Some(old) => {
+                inner.env_bytes -= (name.len() + old.len()) as u64;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Names of all variables, in the order they were set.
+    #[must_use]
+    pub fn env_names(&self) -> Vec<String> {
+        self.inner.lock().env.keys().cloned().collect()
+    }
+
+    /// All variables, in the order they were set.
+    #[must_use]
+    pub fn env_all(&self) -> Vec<(String, String)> {
+        self.inner
+            .lock()
+            .env
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
+    }
+
+    // ---- descriptors -----------------------------------------------------------------------------------------------
+
+    /// The file behind a descriptor.
+    pub fn file(&self, fd: Fd) -> Result<Arc<OpenFile>> {
+        self.inner.lock().fds.file(fd)
+    }
+
+    /// A handle that outlives neither a `close` nor the reuse of the number.
+    pub fn fd_handle(&self, fd: Fd) -> Result<FdHandle> {
+        self.inner.lock().fds.handle(fd)
+    }
+
+    /// The file behind a handle; `EBADF` once its descriptor was closed.
+    pub fn file_of(&self, handle: FdHandle) -> Result<Arc<OpenFile>> {
+        self.inner.lock().fds.file_of(handle)
+    }
+
+    /// The open descriptors, in order.
+    #[must_use]
+    pub fn fds(&self) -> Vec<Fd> {
+        self.inner.lock().fds.numbers()
+    }
+
+    /// How many descriptors are open.
+    #[must_use]
+    pub fn open_fds(&self) -> u32 {
+        self.inner.lock().fds.open_count()
+    }
+
+    /// The last limit that this process met, once.
+    pub fn take_limit_error(&self) -> Option<LimitError> {
+        self.inner.lock().last_limit.take()
+    }
+
+    /// Closes everything and lets go of the working directory. The process must not be used for calls afterwards; they
+    /// fail with `EBADF` or `ENOENT`.
+    pub fn end(&self) {
+        let (files, cwd) = {
+            let mut inner = self.inner.lock();
+            (inner.fds.take_all(), inner.cwd.take())
+        };
+        drop((files, cwd));
+    }
+
+    pub(crate) fn has_fd_room(&self) -> Result<()> {
+        let mut inner = self.inner.lock();
+        let room = inner.fds.has_room();
+        room.map_err(|error| {
+            inner.last_limit = Some(error);
+            error.into()
+        })
+    }
+
+    pub(crate) fn install(&self, file: Arc<OpenFile>) -> Result<Fd> {
+        // The clone keeps the file alive when the table refuses it, so that it is dropped without the lock.
+        let _keep = file.clone();
+        let mut inner = self.inner.lock();
+        let installed = inner.fds.insert(file);
+        installed.map_err(|error| {
+            inner.last_limit = Some(error);
+            error.into()
+        })
+    }
+
+    pub(crate) fn remove_fd(&self, fd: Fd) -> Result<Arc<OpenFile>> {
+        self.inner.lock().fds.remove(fd)
+    }
+
+    pub(crate) fn set_cwd(&self, cwd: Arc<InodeHold>) {
+        let old = self.inner.lock().cwd.replace(cwd);
+        drop(old);
+    }
+
+    pub(crate) fn cx(&self) -> Cx<'_> {
+        let now = self.clock.time();
+        let inner = self.inner.lock();
+        Cx {
+            process: self,
+            // No tree has an inode 0, so a process that has ended finds nothing.
+            cwd: inner.cwd.as_ref().map_or(0, |hold| hold.ino()),
+            uid: inner.uid,
+            gid: inner.gid,
+            umask: inner.umask,
+            now,
+        }
+    }
+}
+
+impl std::fmt::Debug for Process {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Process")
+            .field("pid", &self.pid)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,234 @@
+//! What a VM may use of the kernel, what it uses, and the error that says which limit was met.
+//!
+//! Counted in bytes: what the VM itself wrote (contents and link texts). Not counted: contents of the shared image
+//! until the VM writes to them, names and inode records (bounded through `max_inodes`, about 0.5 KB each with the
+//! longest name), and the allocator's slack (at most an eighth of a file's length).
+
+use std::fmt;
+
+use crate::errno::{Errno, Result};
+
+/// Limits of one VM's kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quotas {
+    /// Bytes of file contents; `resourceBudgets.maxFilesystemBytes`.
+    pub max_filesystem_bytes: u64,
+    /// Directory entries that the VM makes, hard links included; `resourceBudgets.maxInodes`.
+    pub max_inodes: u64,
+    /// Descriptors of one process; `resourceBudgets.maxOpenFds`.
+    pub max_open_fds: u32,
+    /// Bytes of one process's environment, names and values.
+    pub max_env_bytes: u64,
+}
+
+impl Quotas {
+    /// Descriptors of one process.
+    pub const DEFAULT_OPEN_FDS: u32 = 1024;
+    /// 256 MiB: twice the default heap, so that a build tool fits and a hundred VMs do not take a machine.
+    pub const DEFAULT_FILESYSTEM_BYTES: u64 = 256 << 20;
+    /// Enough for a large `node_modules` that the guest unpacks by itself.
+    pub const DEFAULT_INODES: u64 = 131_072;
+    /// 1 MiB.
+    pub const DEFAULT_ENV_BYTES: u64 = 1 << 20;
+}
+
+impl Default for Quotas {
+    fn default() -> Self {
+        Quotas {
+            max_filesystem_bytes: Quotas::DEFAULT_FILESYSTEM_BYTES,
+            max_inodes: Quotas::DEFAULT_INODES,
+            max_open_fds: Quotas::DEFAULT_OPEN_FDS,
+            max_env_bytes: Quotas::DEFAULT_ENV_BYTES,
+        }
+    }
+}
+
+/// Which limit was met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Limit {
+    /// See [`Quotas::max_filesystem_bytes`].
+    FilesystemBytes,
+    /// See [`Quotas::max_inodes`].
+    Inodes,
+    /// See [`Quotas::max_open_fds`].
+    OpenFds,
+    /// See [`Quotas::max_env_bytes`].
+    EnvBytes,
+}
+
+impl Limit {
+    /// The name of the limit.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Limit::FilesystemBytes => "maxFilesystemBytes",
+            Limit::Inodes => "maxInodes",
+            Limit::OpenFds => "maxOpenFds",
+            Limit::EnvBytes => "maxEnvBytes",
+        }
+    }
+
+    /// The host's option that raises it.
+    #[must_use]
+    pub const fn option(self) -> &'static str {
+        match self {
+            Limit::FilesystemBytes => "resourceBudgets.maxFilesystemBytes",
+            Limit::Inodes => "resourceBudgets.maxInodes",
+            Limit::OpenFds => "resourceBudgets.maxOpenFds",
+            Limit::EnvBytes => "env",
+        }
+    }
+
+    /// What the guest sees.
+    #[must_use]
+    pub const fn errno(self) -> Errno {
+        match self {
+            Limit::FilesystemBytes | Limit::Inodes => Errno::ENOSPC,
+            Limit::OpenFds => Errno::EMFILE,
+            Limit::EnvBytes => Errno::ENOMEM,
+        }
+    }
+}
+
+/// A limit that was met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitError {
+    /// Which one.
+    pub limit: Limit,
+    /// Its value.
+    pub configured: u64,
+    /// What was in use when more was asked for.
+    pub used: u64,
+    /// The host's option that raises it.
+    pub option: &'static str,
+}
+
+impl LimitError {
+    pub(crate) fn new(limit: Limit, configured: u64, used: u64) -> LimitError {
+        LimitError {
+            limit,
+            configured,
+            used,
+            option: limit.option(),
+        }
+    }
+}
+
+impl fmt::Display for LimitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} exceeded: {} of {} in use; raise it with {}",
+            self.limit.name(),
+            self.used,
+            self.configured,
+            self.option
+        )
+    }
+}
+
+impl std::error::Error for LimitError {}
+
+impl From<LimitError> for Errno {
+    fn from(error: LimitError) -> Errno {
+        error.limit.errno()
+    }
+}
+
+/// What a VM uses now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Against [`Quotas::max_filesystem_bytes`].
+    pub filesystem_bytes: u64,
+    /// Against [`Quotas::max_inodes`].
+    pub inodes: u64,
+}
+
+/// The running account.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    quotas: Quotas,
+    usage: Usage,
+    last: Option<LimitError>,
+}
+
+impl Ledger {
+    /// Without limits until `start`.
+    pub fn new() -> Ledger {
+        let quotas = Quotas {
+            max_filesystem_bytes: u64::MAX,
+            max_inodes: u64::MAX,
+            ..Quotas::default()
+        };
+        Ledger {
+            quotas,
+            usage: Usage::default(),
+            last: None,
+        }
+    }
+
+    pub fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    pub fn quotas(&self) -> &Quotas {
+        &self.quotas
+    }
+
+    pub fn bytes_left(&self) -> u64 {
+        self.quotas
+            .max_filesystem_bytes
+            .saturating_sub(self.usage.filesystem_bytes)
+    }
+
+    /// Keeps an error for the host to read; the guest gets its errno.
+    pub fn report(&mut self, error: LimitError) -> Errno {
+        self.last = Some(error);
+        error.into()
+    }
+
+    pub fn take_last(&mut self) -> Option<LimitError> {
+        self.last.take()
+    }
+
+    pub fn no_bytes(&mut self) -> Errno {
+        self.report(LimitError::new(
+            Limit::FilesystemBytes,
+            self.quotas.max_filesystem_bytes,
+            self.usage.filesystem_bytes,
+        ))
+    }
+
+    /// Replaces a charge of `old` bytes by one of `new` bytes.
+    pub fn recharge_bytes(&mut self, old: u64, new: u64) -> Result<()> {
+        if new > old && new - old > self.bytes_left() {
+            return Err(self.no_bytes());
+        }
+        self.usage.filesystem_bytes = self
+            .usage
+            .filesystem_bytes
+            .saturating_sub(old)
+            .saturating_add(new);
+        Ok(())
+    }
+
+    pub fn charge_inode(&mut self) -> Result<()> {
+        if self.usage.inodes >= self.quotas.max_inodes {
+            let error = LimitError::new(Limit::Inodes, self.quotas.max_inodes, self.usage.inodes);
+            return Err(self.report(error));
+        }
+        self.usage.inodes += 1;
+        Ok(())
+    }
+
+    /// From here on it counts, against these limits.
+    pub fn start(&mut self, quotas: Quotas) {
+        self.quotas = quotas;
+        self.usage = Usage::default();
+        self.last = None;
+    }
+
+    pub fn refund_inode(&mut self) {
+        self.usage.inodes = self.usage.inodes.saturating_sub(1);
+    }
+}

@@ -17,6 +17,18 @@ const FLAGS: &[&str] = &[
     "--js-float16array",
 ];
 
+/// Gives the startup snapshot of this program; the first call counts. Without it the library is booted at first use.
+pub fn set_startup_snapshot(blob: &'static [u8]) {
+    let _ = SNAPSHOT.set(blob);
+}
+
+static SNAPSHOT: OnceLock<&'static [u8]> = OnceLock::new();
+
+/// The startup snapshot; empty when there is none.
+pub fn startup_snapshot() -> &'static [u8] {
+    SNAPSHOT.get().copied().unwrap_or_default()
+}
+
 type Job = Box<dyn FnOnce() + Send>;
 
 static ROOT: OnceLock<Sender<Job>> = OnceLock::new();
@@ -77,6 +89,13 @@ pub fn spawn(name: String, stack_bytes: usize, body: impl FnOnce() + Send + 'sta
     root().send(job).map_err(|_| EngineError::RootGone)?;
     outcome.recv().map_err(|_| EngineError::RootGone)??;
     Ok(())
+}
+
+/// Runs `job` on the root thread when it is next free.
+pub fn later(job: fn()) {
+    if root().send(Box::new(job)).is_err() {
+        tracing::warn!("the engine's root thread is gone");
+    }
 }
 
 /// Runs V8's own tasks for this isolate that are due; answers whether there were any.

@@ -55,6 +55,8 @@ pub struct Env {
     pub(crate) callback_depth: Cell<u32>,
     pub(crate) constructing_from_rust: Cell<bool>,
     process: RefCell<Option<Arc<secure_exec_kernel::Process>>>,
+    kernel: RefCell<Option<Arc<secure_exec_kernel::Kernel>>>,
+    uncaught: RefCell<Option<crate::api::GuestError>>,
     options: RefCell<ProcessOptions>,
     /// Further state of single bindings, one value a type.
     extensions: RefCell<HashMap<std::any::TypeId, Rc<dyn Any>>>,
@@ -93,6 +95,8 @@ impl Env {
             callback_depth: Cell::new(0),
             constructing_from_rust: Cell::new(false),
             process: RefCell::default(),
+            kernel: RefCell::default(),
+            uncaught: RefCell::default(),
             options: RefCell::default(),
             extensions: RefCell::default(),
         });
@@ -109,6 +113,14 @@ impl Env {
     /// The process's clock.
     pub fn clock(&self) -> &crate::clock::Clock {
         &self.clock
+    }
+
+    /// Lets frozen time catch up, in this process and in its view of the kernel.
+    pub fn advance_clock(&self) {
+        self.clock.advance();
+        if let Some(process) = self.process.borrow().as_ref() {
+            process.clock().catch_up();
+        }
     }
 
     /// What other threads may touch.
@@ -134,9 +146,29 @@ impl Env {
         self.process.borrow().clone().ok_or_else(|| Throw::error("ERR_INVALID_STATE", "Invalid state: no process"))
     }
 
-    /// Gives this isolate its process.
-    pub fn set_process(&self, process: Arc<secure_exec_kernel::Process>) {
+    /// The kernel; an error while the snapshot is built, when there is none.
+    pub fn kernel(&self) -> Result<Arc<secure_exec_kernel::Kernel>, Throw> {
+        self.kernel.borrow().clone().ok_or_else(|| Throw::error("ERR_INVALID_STATE", "Invalid state: no kernel"))
+    }
+
+    /// Gives this isolate its machine and its process.
+    pub fn set_machine(
+        &self,
+        kernel: Arc<secure_exec_kernel::Kernel>,
+        process: Arc<secure_exec_kernel::Process>,
+    ) {
+        self.kernel.replace(Some(kernel));
         self.process.replace(Some(process));
+    }
+
+    /// Keeps the uncaught error for the host; the first one stays.
+    pub fn set_uncaught(&self, error: crate::api::GuestError) {
+        self.uncaught.borrow_mut().get_or_insert(error);
+    }
+
+    /// The uncaught error, for the host.
+    pub fn take_uncaught(&self) -> Option<crate::api::GuestError> {
+        self.uncaught.take()
     }
 
     /// What the embedder decided for this process.
@@ -258,10 +290,15 @@ impl Env {
     }
 }
 
+/// Descriptor of standard error.
+const STDERR: i32 = 2;
+
 impl Env {
     /// Writes to the guest's standard error, past its own `process.stderr`.
     pub fn write_stderr(&self, text: &str) {
-        eprint!("{text}");
+        let (Ok(kernel), Ok(process)) = (self.kernel(), self.process()) else { return };
+        // A closed descriptor loses the text, as in Node.
+        let _ = kernel.write(&process, STDERR, text.as_bytes(), None);
     }
 
     /// Emits `beforeExit` on `process`, with the exit code so far.

@@ -199,7 +199,7 @@ impl Env {
 
     fn spin(self: &Rc<Self>, scope: &mut v8::PinScope<'_, '_>) {
         while !self.is_ending() {
-            self.clock().advance();
+            self.advance_clock();
             self.run_timers(scope);
             self.run_completions(scope);
             let had_tasks = crate::engine::run_foreground_tasks(scope);

@@ -10,6 +10,7 @@
 pub use secure_exec_node_lib as node_lib;
 
 pub mod aliased_buffer;
+pub mod api;
 pub mod binding;
 pub mod bindings;
 pub mod callback_scope;
@@ -20,7 +21,16 @@ pub mod environment;
 pub mod event_loop;
 pub mod fatal_exception;
 pub mod latch;
+pub mod marshal;
 pub mod object_table;
+pub mod output;
+pub mod pool;
+pub mod process;
 pub mod realm;
 pub mod snapshot;
 pub mod throw;
+pub mod typescript;
+pub mod vm;
+pub mod fatal;
+pub mod memory;
+pub mod watchdog;

@@ -1,0 +1,223 @@
+//! Commands to a VM and what comes back: plain data, no V8 and no host handles.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use secure_exec_kernel::{Image, OsConfig, OutputChannel, UserConfig};
+
+use crate::clock::Mitigation;
+use crate::marshal::{HostValue, MarshalError};
+
+/// Bytes of one MiB.
+pub const MIB: usize = 1 << 20;
+
+/// What a VM's processes may use. Ranges are checked in [`crate::vm::Vm::new`].
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// V8 heap, ArrayBuffers and what bindings hold, of one process. Default 128 MiB.
+    pub memory_bytes: usize,
+    /// CPU time of one process. Default 30 s.
+    pub cpu: Option<Duration>,
+    /// Wall time of one process. Default ten times the CPU limit.
+    pub wall: Option<Duration>,
+    /// Bytes of a structured value that crosses to the host. Default 4 MiB.
+    pub json_payload_bytes: usize,
+    /// Bytes of binary data that cross to the host. Default 16 MiB.
+    pub base64_transfer_bytes: usize,
+    /// Bytes that one process may write to its standard streams; what is beyond is dropped and counted. Default 64 MiB.
+    pub max_output_bytes: u64,
+    /// Active timers and immediates of one process. Default 10,000.
+    pub max_timers: u32,
+    /// Open handles of one process. Default 10,000.
+    pub max_handles: u32,
+    /// Open descriptors of one process. Default 1,024.
+    pub max_open_fds: u32,
+    /// Bytes in the VM's own file system. Default 256 MiB.
+    pub max_filesystem_bytes: u64,
+    /// Entries in the VM's own file system. Default 131,072.
+    pub max_inodes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 128 * MIB,
+            cpu: Some(Duration::from_secs(30)),
+            wall: Some(Duration::from_secs(300)),
+            json_payload_bytes: 4 * MIB,
+            base64_transfer_bytes: 16 * MIB,
+            max_output_bytes: 64 << 20,
+            max_timers: 10_000,
+            max_handles: 10_000,
+            max_open_fds: 1024,
+            max_filesystem_bytes: 256 << 20,
+            max_inodes: 131_072,
+        }
+    }
+}
+
+/// How a VM is made.
+#[derive(Clone, Default)]
+pub struct VmOptions {
+    /// A name for reports.
+    pub name: String,
+    /// Limits of its processes.
+    pub limits: Limits,
+    /// Whether clocks stand still while guest code runs.
+    pub mitigation: Mitigation,
+    /// The tree to start from.
+    pub image: Option<Arc<Image>>,
+    /// Files to put there, by absolute path; parents are made.
+    pub files: Vec<(String, Vec<u8>)>,
+    /// Environment of its processes. Nothing is added.
+    pub env: Vec<(String, String)>,
+    /// Where its processes start; made if missing. Empty for `/workspace`.
+    pub cwd: String,
+    /// Arguments of its processes, after the program.
+    pub argv: Vec<String>,
+    /// What the machine says of itself.
+    pub os: OsConfig,
+    /// The user.
+    pub user: UserConfig,
+}
+
+/// What is wanted of a program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Want {
+    /// Its exit.
+    #[default]
+    Exit,
+    /// Its exports too.
+    Exports,
+}
+
+/// Chunks of output go here as they are written, on the process's thread.
+pub type OnOutput = Arc<dyn Fn(OutputChannel, &[u8]) + Send + Sync>;
+
+/// One program to run.
+#[derive(Clone, Default)]
+pub struct ExecOptions {
+    /// Its source: JavaScript or TypeScript.
+    pub code: String,
+    /// The path it stands at in the guest; its extension tells the language. Relative to the working directory.
+    pub file_path: Option<String>,
+    /// Whether the file at `file_path` is run instead of `code`.
+    pub from_file: bool,
+    /// Exports or exit.
+    pub want: Want,
+    /// Environment variables over those of the VM.
+    pub env: Vec<(String, String)>,
+    /// Working directory instead of the VM's.
+    pub cwd: Option<String>,
+    /// Arguments instead of the VM's.
+    pub argv: Option<Vec<String>>,
+    /// What its standard input holds.
+    pub stdin: Vec<u8>,
+    /// CPU limit instead of the VM's.
+    pub cpu: Option<Duration>,
+    /// Wall limit instead of the VM's.
+    pub wall: Option<Duration>,
+    /// Clocks instead of the VM's.
+    pub mitigation: Option<Mitigation>,
+    /// Bytes of each standard stream to keep for the result.
+    pub capture_bytes: usize,
+    /// Where output goes as it is written.
+    pub on_output: Option<OnOutput>,
+    /// Node's own command-line options for this process. Only our conformance runner sets them.
+    pub node_options: Vec<(String, serde_json::Value)>,
+    /// `process.execArgv`.
+    pub exec_argv: Vec<String>,
+}
+
+/// Why a process ended, as the public API words it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It ran to its end or called `process.exit`.
+    Exit,
+    /// An uncaught error.
+    Error,
+    /// The CPU time limit.
+    Cpu,
+    /// The wall time limit.
+    Wall,
+    /// The memory limit.
+    Memory,
+    /// The embedder's signal.
+    Aborted,
+    /// The runtime was disposed of.
+    Disposed,
+    /// A failure of ours.
+    Crash,
+}
+
+impl Reason {
+    /// The public word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Exit => "exit",
+            Self::Error => "error",
+            Self::Cpu => "cpu",
+            Self::Wall => "wall",
+            Self::Memory => "memory",
+            Self::Aborted => "aborted",
+            Self::Disposed => "disposed",
+            Self::Crash => "crash",
+        }
+    }
+}
+
+/// An uncaught error of the guest, as capped text that was read without running guest code.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GuestError {
+    /// Its class, for example `TypeError`.
+    pub name: String,
+    /// Its message.
+    pub message: String,
+    /// Its stack as text.
+    pub stack: String,
+    /// Node's code, if it had one.
+    pub code: Option<String>,
+}
+
+/// One captured stream.
+#[derive(Clone, Debug, Default)]
+pub struct Captured {
+    /// The kept bytes.
+    pub bytes: Vec<u8>,
+    /// Bytes that were written beyond what is kept.
+    pub dropped: u64,
+}
+
+/// What a process used.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// CPU time of its thread.
+    pub cpu: Duration,
+    /// Time from its start to its end.
+    pub wall: Duration,
+    /// The most that its heap held.
+    pub peak_heap_bytes: usize,
+}
+
+/// How a process ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Why.
+    pub reason: Reason,
+    /// Its exit code.
+    pub code: i32,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// One line on what went wrong, unless it exited by itself.
+    pub error_message: Option<String>,
+    /// The uncaught error.
+    pub error: Option<GuestError>,
+    /// Standard output.
+    pub stdout: Captured,
+    /// Standard error.
+    pub stderr: Captured,
+    /// What it used.
+    pub usage: Usage,
+    /// Its exports, when they were wanted and it ran to its end.
+    pub exports: Option<Result<HostValue, MarshalError>>,
+}

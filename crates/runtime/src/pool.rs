@@ -1,0 +1,82 @@
+//! Warm isolates: restored from the snapshot and prepared before a job is known.
+//!
+//! Only isolates of the default memory limit are kept, since V8 fixes the limit when it makes an isolate. Each one that
+//! is taken is replaced in the background. `SECURE_EXEC_POOL=0` turns the pool off (benchmarks measure cold starts so).
+
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use crate::api::Limits;
+use crate::engine::{self, EngineError};
+use crate::process::{IsolateSpec, Job, thread_main};
+
+/// Isolates kept warm. Each holds about 3 MB.
+const DEFAULT_SIZE: usize = 2;
+
+static WARM: Mutex<Vec<Sender<Job>>> = Mutex::new(Vec::new());
+
+#[expect(clippy::disallowed_methods, reason = "the operator's switch for the pool, read once, before any guest")]
+static SIZE: LazyLock<usize> = LazyLock::new(|| {
+    std::env::var("SECURE_EXEC_POOL").ok().and_then(|text| text.parse().ok()).unwrap_or(DEFAULT_SIZE).min(64)
+});
+
+fn start(spec: IsolateSpec) -> Result<Sender<Job>, EngineError> {
+    let (sender, jobs) = channel();
+    engine::spawn("secure-exec guest".to_owned(), crate::fatal::STACK_BYTES, move || thread_main(spec, &jobs))?;
+    Ok(sender)
+}
+
+/// Fills the pool, without waiting for its isolates to be ready.
+pub fn fill() {
+    let spec = IsolateSpec { memory_bytes: Limits::default().memory_bytes, prepare_early: true };
+    loop {
+        let mut warm = WARM.lock().unwrap_or_else(PoisonError::into_inner);
+        if warm.len() >= *SIZE {
+            return;
+        }
+        match start(spec) {
+            Ok(sender) => warm.push(sender),
+            Err(error) => {
+                tracing::warn!(%error, "the pool of warm isolates is not full");
+                return;
+            }
+        }
+    }
+}
+
+/// Whether a job may run on an isolate that was prepared without knowing it.
+fn fits(job: &Job) -> bool {
+    let reads_environment_early = |(name, _): &(String, String)| name.starts_with("NODE_");
+    job.vm.options().limits.memory_bytes == Limits::default().memory_bytes
+        && job.options.node_options.is_empty()
+        && job.options.exec_argv.is_empty()
+        && !job.vm.options().env.iter().chain(&job.options.env).any(reads_environment_early)
+}
+
+/// Hands a job to a warm isolate, or to a new one.
+///
+/// # Errors
+/// [`EngineError`] when no thread can be started.
+pub fn run(mut job: Job) -> Result<(), EngineError> {
+    if *SIZE > 0 && fits(&job) {
+        loop {
+            let warm = {
+                let mut warm = WARM.lock().unwrap_or_else(PoisonError::into_inner);
+                if warm.is_empty() { None } else { Some(warm.remove(0)) }
+            };
+            let Some(warm) = warm else { break };
+            let Err(refused) = warm.send(job) else {
+                engine::later(fill);
+                return Ok(());
+            };
+            job = refused.0;
+        }
+    }
+    let prepare_early = fits(&job);
+    let sender = start(IsolateSpec { memory_bytes: job.vm.options().limits.memory_bytes, prepare_early })?;
+    sender.send(job).map_err(|_| EngineError::RootGone)?;
+    if *SIZE > 0 {
+        engine::later(fill);
+    }
+    Ok(())
+}

@@ -1,0 +1,477 @@
+//! One guest process: an isolate on its own thread, from its job to its outcome.
+//!
+//! ```text
+//!   pool --> thread: isolate from the snapshot -> prepare -> wait for a job
+//!                    job -> kernel process -> main script -> event loop -> exit -> outcome
+//! ```
+//! The outcome is reported exactly once: by this thread, or by the watchdog or a fatal error when the thread is parked.
+
+use std::rc::Rc;
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use secure_exec_kernel::{ClockMode, ProcessOptions as KernelProcessOptions, Program, Stdin, Stdio};
+
+use crate::api::{Captured, ExecOptions, GuestError, Outcome, Reason, Usage, Want};
+use crate::callback_scope::AsyncContext;
+use crate::clock::Mitigation;
+use crate::env::{Env, ProcessOptions, Shared};
+use crate::latch::End;
+use crate::marshal::{HostValue, MarshalError};
+use crate::output::Output;
+use crate::throw::Throw;
+use crate::typescript::{self, Classification, SyntaxFailure};
+use crate::vm::{OnDone, Vm};
+use crate::{realm, snapshot};
+
+/// A program on its way to a thread.
+pub struct Job {
+    /// The VM it belongs to.
+    pub vm: Arc<Vm>,
+    /// What to run.
+    pub options: ExecOptions,
+    /// How others end it.
+    pub control: Arc<Control>,
+}
+
+#[derive(Default)]
+struct ControlState {
+    shared: Option<Arc<Shared>>,
+    pending: Option<End>,
+    done: Option<OnDone>,
+    output: Option<Arc<Output>>,
+    started: Option<Instant>,
+}
+
+/// The handle by which others end a process, and where its outcome is reported once.
+pub struct Control(Mutex<ControlState>);
+
+impl Control {
+    /// A handle for a process that has not started.
+    pub fn new(done: OnDone) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(ControlState { done: Some(done), ..ControlState::default() })))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, ControlState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the process, before or after it started. The first end stays.
+    pub fn kill(&self, end: End) {
+        let shared = {
+            let mut state = self.lock();
+            match &state.shared {
+                Some(shared) => shared.clone(),
+                None => {
+                    state.pending.get_or_insert(end);
+                    return;
+                }
+            }
+        };
+        crate::watchdog::kill(&shared, end);
+    }
+
+    /// Binds the process to its isolate; an end that came earlier takes effect.
+    fn attach(&self, shared: &Arc<Shared>, output: &Arc<Output>) {
+        let pending = {
+            let mut state = self.lock();
+            state.shared = Some(shared.clone());
+            state.output = Some(output.clone());
+            state.started = Some(Instant::now());
+            state.pending.take()
+        };
+        if let Some(end) = pending {
+            crate::watchdog::kill(shared, end);
+        }
+    }
+
+    /// Reports the outcome, unless that has been done.
+    pub fn finish(&self, outcome: Outcome) {
+        let done = {
+            let mut state = self.lock();
+            state.shared = None;
+            state.output = None;
+            state.done.take()
+        };
+        if let Some(done) = done {
+            done(outcome);
+        }
+    }
+
+    /// Reports the end of a process whose thread will never report it itself.
+    pub fn finish_parked(&self, end: &End) {
+        let (output, started) = {
+            let state = self.lock();
+            (state.output.clone(), state.started)
+        };
+        let [stdout, stderr] = output.map(|output| output.take()).unwrap_or_default();
+        let usage = Usage { cpu: Duration::ZERO, wall: started.map(|started| started.elapsed()).unwrap_or_default(), peak_heap_bytes: 0 };
+        self.finish(outcome_of(end, None, stdout, stderr, usage, None));
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        let done = self.0.get_mut().unwrap_or_else(PoisonError::into_inner).done.take();
+        if let Some(done) = done {
+            let end = End::Crash("the process ended without a report".to_owned());
+            done(outcome_of(&end, None, Captured::default(), Captured::default(), Usage::default(), None));
+        }
+    }
+}
+
+/// How an isolate's thread is made.
+#[derive(Clone, Copy, Debug)]
+pub struct IsolateSpec {
+    /// Limit of heap and external memory.
+    pub memory_bytes: usize,
+    /// Whether the library is prepared before the job is known.
+    pub prepare_early: bool,
+}
+
+/// The body of an isolate's thread: makes the isolate, waits for one job and runs it.
+pub fn thread_main(spec: IsolateSpec, jobs: &Receiver<Job>) {
+    // Known only when the job comes; a thread that is parked before has nobody to tell.
+    let control: Arc<OnceLock<Arc<Control>>> = Arc::default();
+    let parked = control.clone();
+    let guest = crate::fatal::enter_guest_thread(Box::new(move |end| {
+        if let Some(control) = parked.get() {
+            control.finish_parked(&end);
+        }
+    }));
+    let params = snapshot::create_params(crate::engine::startup_snapshot());
+    let (params, budget) = crate::memory::configure(params, spec.memory_bytes);
+    let mut isolate = v8::Isolate::new(params);
+    isolate.set_microtasks_policy(v8::MicrotasksPolicy::Explicit);
+    let shared = Arc::new(Shared {
+        latch: crate::latch::Latch::default(),
+        isolate: isolate.thread_safe_handle(),
+        inbox: crate::event_loop::Inbox::default(),
+    });
+    guest.attach(&shared);
+    crate::memory::install(&mut isolate, &budget, &shared);
+    let env = Env::install(&mut isolate, shared);
+    let outcome = run_in_isolate(&mut isolate, &env, &guest, spec, jobs, &control);
+    env.release_handles();
+    isolate.remove_slot::<Rc<Env>>();
+    drop(env);
+    if let Some((job, mut outcome)) = outcome {
+        outcome.usage.peak_heap_bytes = budget.peak();
+        job.control.finish(outcome);
+    }
+    drop(isolate);
+    drop(budget);
+    drop(guest);
+}
+
+fn run_in_isolate(
+    isolate: &mut v8::OwnedIsolate,
+    env: &Rc<Env>,
+    guest: &crate::fatal::GuestThread,
+    spec: IsolateSpec,
+    jobs: &Receiver<Job>,
+    control: &OnceLock<Arc<Control>>,
+) -> Option<(Job, Outcome)> {
+    v8::scope!(let scope, isolate);
+    let context = v8::Context::new(scope, v8::ContextOptions::default());
+    let scope = &mut v8::ContextScope::new(scope, context);
+    let restored = snapshot::restore(scope, env, context);
+    let prepared = spec.prepare_early && restored && call_main(scope, env, "prepare", |_| Ok(Vec::new())).is_ok();
+    let job = jobs.recv().ok()?;
+    let _ = control.set(job.control.clone());
+    let started = Instant::now();
+    let options = &job.options;
+    let limits = &job.vm.options().limits;
+    let output = Arc::new(Output::new(options.capture_bytes, limits.max_output_bytes, options.on_output.clone()));
+    job.control.attach(env.shared(), &output);
+    let watch = crate::watchdog::register(
+        crate::watchdog::WatchSpec {
+            cpu_limit: options.cpu.or(limits.cpu),
+            wall_limit: options.wall.or(limits.wall),
+            shared: env.shared().clone(),
+        },
+        guest,
+    );
+    if !restored {
+        env.shared().latch.set(End::Crash("the startup snapshot could not be restored".to_owned()));
+    }
+    let mut exports = None;
+    match run_job(scope, env, &job, &output, prepared) {
+        Ok(main) => {
+            env.run_event_loop(scope);
+            if options.want == Want::Exports && !env.is_ending() {
+                exports = read_exports(scope, env, &job, &main);
+            }
+            if !env.is_ending() {
+                let code = env.emit_exit(scope);
+                env.shared().latch.set(End::Exit(code));
+            }
+        }
+        Err(failure) => failure.report(env, &output),
+    }
+    let end = env.shared().latch.get().cloned().unwrap_or(End::Exit(0));
+    let usage = Usage { cpu: watch.cpu_time(), wall: started.elapsed(), peak_heap_bytes: 0 };
+    drop(watch);
+    if let Ok(process) = env.process() {
+        process.end();
+    }
+    let [stdout, stderr] = output.take();
+    let outcome = outcome_of(&end, env.take_uncaught(), stdout, stderr, usage, exports);
+    Some((job, outcome))
+}
+
+/// Why a program did not start.
+enum StartFailure {
+    /// Its source is not valid.
+    Syntax(SyntaxFailure, String),
+    /// The kernel refused; text for the host.
+    Kernel(String),
+    /// An exception of the library; its end is set.
+    Thrown,
+}
+
+impl StartFailure {
+    fn report(self, env: &Env, output: &Output) {
+        use secure_exec_kernel::{OutputChannel, OutputSink};
+        let (text, error) = match self {
+            Self::Thrown => return,
+            Self::Syntax(failure, path) => {
+                let SyntaxFailure { message, line, column, code_frame, .. } = failure;
+                let text = format!("{path}:{line}:{column}\n{code_frame}\n\nSyntaxError: {message}\n");
+                let message = format!("{message} ({path}:{line}:{column})");
+                let stack = format!("SyntaxError: {message}\n    at {path}:{line}:{column}");
+                (text, GuestError { name: "SyntaxError".to_owned(), message, stack, code: None })
+            }
+            Self::Kernel(message) => {
+                (format!("{message}\n"), GuestError { name: "Error".to_owned(), message, ..GuestError::default() })
+            }
+        };
+        let _ = output.write(OutputChannel::Stderr, text.as_bytes());
+        env.set_uncaught(error);
+        env.shared().latch.set(End::Error(1));
+    }
+}
+
+/// The source to run and the absolute path that it stands at.
+fn program(options: &ExecOptions, cwd: &str) -> Result<(String, Option<Vec<u8>>), StartFailure> {
+    let absolute = |path: &str| {
+        if path.starts_with('/') { path.to_owned() } else { format!("{}/{path}", cwd.trim_end_matches('/')) }
+    };
+    if let Some(path) = &options.file_path {
+        let path = absolute(path);
+        let source = (!options.from_file).then(|| options.code.clone().into_bytes());
+        return Ok((path, source));
+    }
+    let extension = match typescript::classify(&options.code) {
+        Classification::JavaScriptScript => "cjs",
+        Classification::JavaScriptModule => "mjs",
+        Classification::TypeScript => {
+            let options_ts = typescript::TranspileOptions::for_path("main.ts");
+            match typescript::transpile(&options.code, &options_ts) {
+                Ok(transpiled) if transpiled.is_module => "mts",
+                Ok(_) => "cts",
+                Err(failure) => return Err(StartFailure::Syntax(failure, absolute("main.ts"))),
+            }
+        }
+        // V8 words JavaScript's own syntax errors, as Node's users know them.
+        Classification::Invalid(failure) => return invalid(options, failure, &absolute),
+    };
+    Ok((absolute(&format!("main.{extension}")), Some(options.code.clone().into_bytes())))
+}
+
+fn invalid(
+    options: &ExecOptions,
+    failure: SyntaxFailure,
+    absolute: &dyn Fn(&str) -> String,
+) -> Result<(String, Option<Vec<u8>>), StartFailure> {
+    if failure.kind == typescript::FailureKind::Syntax {
+        return Ok((absolute("main.cjs"), Some(options.code.clone().into_bytes())));
+    }
+    Err(StartFailure::Syntax(failure, absolute("main.js")))
+}
+
+/// Gives the isolate its process and runs the main script; answers the program's path.
+fn run_job(
+    scope: &mut v8::PinScope<'_, '_>,
+    env: &Rc<Env>,
+    job: &Job,
+    output: &Arc<Output>,
+    prepared: bool,
+) -> Result<String, StartFailure> {
+    let options = &job.options;
+    let vm = job.vm.options();
+    let cwd = options.cwd.clone().unwrap_or_else(|| vm.cwd.clone());
+    let (main, source) = program(options, &cwd)?;
+    let refused = |errno: secure_exec_kernel::Errno, what: &str| {
+        StartFailure::Kernel(format!("{}: {}, {what}", errno.name(), errno.message()))
+    };
+    let mut variables = vm.env.clone();
+    for (name, value) in &options.env {
+        variables.retain(|(known, _)| known != name);
+        variables.push((name.clone(), value.clone()));
+    }
+    let mitigation = options.mitigation.unwrap_or(vm.mitigation);
+    let clock = match (mitigation, job.vm.kernel().clock().mode()) {
+        (Mitigation::Freeze, ClockMode::Frozen) | (Mitigation::Off, ClockMode::Real) => {
+            job.vm.kernel().clock().fork()
+        }
+        (Mitigation::Freeze, _) => secure_exec_kernel::Clock::new(ClockMode::Frozen),
+        (Mitigation::Off, _) => secure_exec_kernel::Clock::new(ClockMode::Real),
+    };
+    let argv = options.argv.clone().unwrap_or_else(|| vm.argv.clone());
+    let kernel_options = KernelProcessOptions {
+        argv: [secure_exec_kernel::EXEC_PATH.to_owned(), main.clone()].into_iter().chain(argv.iter().cloned()).collect(),
+        env: variables.clone(),
+        cwd: cwd.clone().into_bytes(),
+        stdio: Stdio {
+            stdin: if options.stdin.is_empty() { Stdin::Null } else { Stdin::Bytes(options.stdin.clone().into()) },
+            output: output.clone(),
+            ..Stdio::default()
+        },
+        program: match source {
+            Some(source) => {
+                Some(Program::new(main.as_bytes(), source).map_err(|errno| refused(errno, &format!("open '{main}'")))?)
+            }
+            None => None,
+        },
+        clock: Some(Arc::new(clock)),
+        ..KernelProcessOptions::default()
+    };
+    let process =
+        job.vm.kernel().spawn(kernel_options).map_err(|errno| refused(errno, &format!("chdir '{cwd}'")))?;
+    env.set_machine(job.vm.kernel().clone(), process.clone());
+    env.variables.replace(variables);
+    env.set_options(ProcessOptions {
+        node_options: options.node_options.clone(),
+        exec_argv: options.exec_argv.clone(),
+        argv: vec![secure_exec_kernel::EXEC_PATH.to_owned()],
+        pid: process.pid(),
+        ppid: process.ppid(),
+    });
+    env.clock().restart(mitigation);
+    env.advance_clock();
+    if !prepared && call_main(scope, env, "prepare", |_| Ok(Vec::new())).is_err() {
+        return Err(StartFailure::Thrown);
+    }
+    let started = call_main(scope, env, "start", |scope| {
+        let text = |scope: &mut v8::PinScope<'_, '_>, text: &str| -> Result<v8::Global<v8::Value>, Throw> {
+            let value: v8::Local<v8::Value> = v8::String::new(scope, text).ok_or(Throw::Pending)?.into();
+            Ok(v8::Global::new(scope, value))
+        };
+        let path = text(scope, &main)?;
+        let mut items = Vec::with_capacity(argv.len());
+        for argument in &argv {
+            items.push(text(scope, argument)?);
+        }
+        let path = v8::Local::new(scope, path);
+        let items: Vec<_> = items.into_iter().map(|item| v8::Local::new(scope, item)).collect();
+        let items = v8::Array::new_with_elements(scope, &items).into();
+        let pid = v8::Integer::new_from_unsigned(scope, process.pid()).into();
+        let ppid = v8::Integer::new_from_unsigned(scope, process.ppid()).into();
+        Ok(vec![path, items, pid, ppid])
+    });
+    if started.is_err() && env.is_ending() {
+        return Err(StartFailure::Thrown);
+    }
+    Ok(main)
+}
+
+/// Calls a function of our main script inside a callback scope; an exception goes to `process._fatalException`.
+fn call_main<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    env: &Rc<Env>,
+    name: &'static str,
+    args: impl FnOnce(&mut v8::PinScope<'s, '_>) -> Result<Vec<v8::Local<'s, v8::Value>>, Throw>,
+) -> Result<v8::Local<'s, v8::Value>, Throw> {
+    let process = env.process_object(scope).ok_or(Throw::Pending)?;
+    let result = env.in_callback_scope(scope, process, AsyncContext::default(), |scope| {
+        let script = match env.registered(scope, "mainScript") {
+            Some(script) => script,
+            None => {
+                let script = realm::run_main(scope, env, "internal/main/secure_exec").ok()?;
+                env.register(scope, "mainScript", script);
+                script
+            }
+        };
+        let script = v8::Local::<v8::Object>::try_from(script).ok()?;
+        let key = v8::String::new(scope, name)?;
+        let function = v8::Local::<v8::Function>::try_from(script.get(scope, key.into())?).ok()?;
+        let args = args(scope).ok()?;
+        function.call(scope, script.into(), &args)
+    });
+    result.ok_or(Throw::Pending)
+}
+
+/// Copies out what the program exports. Runs guest code only to import a module that was loaded already.
+fn read_exports(
+    scope: &mut v8::PinScope<'_, '_>,
+    env: &Rc<Env>,
+    job: &Job,
+    main: &str,
+) -> Option<Result<HostValue, MarshalError>> {
+    let record = call_main(scope, env, "getExports", |scope| {
+        Ok(vec![v8::String::new(scope, main).ok_or(Throw::Pending)?.into()])
+    })
+    .ok()?;
+    let record = v8::Local::<v8::Object>::try_from(record).ok()?;
+    let key = v8::String::new(scope, "module")?;
+    let module = record.get(scope, key.into())?;
+    let value = match v8::Local::<v8::Promise>::try_from(module) {
+        Ok(promise) => {
+            env.run_event_loop(scope);
+            match promise.state() {
+                v8::PromiseState::Fulfilled => promise.result(scope),
+                _ => return None,
+            }
+        }
+        Err(_) => {
+            let key = v8::String::new(scope, "exports")?;
+            record.get(scope, key.into())?
+        }
+    };
+    Some(crate::marshal::to_host(scope, value, &job.vm.options().limits))
+}
+
+/// The public outcome of an end.
+fn outcome_of(
+    end: &End,
+    error: Option<GuestError>,
+    stdout: Captured,
+    stderr: Captured,
+    usage: Usage,
+    exports: Option<Result<HostValue, MarshalError>>,
+) -> Outcome {
+    /// Exit code of a process that met a time limit, as `timeout(1)` gives it.
+    const TIMED_OUT: i32 = 124;
+    /// What a shell reports for a process that a signal ended, without the signal.
+    const SIGNALLED: i32 = 128;
+    const SIGKILL: i32 = 9;
+    let line = |error: &GuestError| {
+        if error.name.is_empty() { error.message.clone() } else { format!("{}: {}", error.name, error.message) }
+    };
+    let (reason, code, signal, error_message) = match end {
+        End::Exit(code) => (Reason::Exit, *code, None, None),
+        End::Error(code) => (Reason::Error, *code, None, Some(error.as_ref().map_or_else(String::new, line))),
+        End::Cpu => (Reason::Cpu, TIMED_OUT, None, Some("CPU time limit exceeded (option cpuTimeLimitMs)".to_owned())),
+        End::Wall => {
+            (Reason::Wall, TIMED_OUT, None, Some("wall time limit exceeded (option wallTimeLimitMs)".to_owned()))
+        }
+        End::Memory(what) => (
+            Reason::Memory,
+            SIGNALLED + SIGKILL,
+            None,
+            Some(format!("memory limit exceeded: {what} (option memoryLimit)")),
+        ),
+        End::Aborted => (Reason::Aborted, 1, None, Some("The operation was aborted".to_owned())),
+        End::Disposed => (Reason::Disposed, 1, None, Some("the runtime was disposed of".to_owned())),
+        End::Signal(number) => {
+            (Reason::Exit, SIGNALLED + number, Some(*number), Some(format!("ended by signal {number}")))
+        }
+        End::Budget(option) => {
+            (Reason::Error, 1, None, Some(format!("resource budget exceeded (option resourceBudgets.{option})")))
+        }
+        End::Crash(text) => (Reason::Crash, 1, None, Some(text.clone())),
+    };
+    Outcome { reason, code, signal, error_message, error, stdout, stderr, usage, exports }
+}

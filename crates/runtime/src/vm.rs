@@ -1,0 +1,217 @@
+//! A VM: one kernel and the processes that run in it.
+//!
+//! Commands come from any thread and are plain data; outcomes go to a callback, exactly once a process.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+
+use secure_exec_kernel::{Clock, ClockMode, Errno, Image, Kernel, KernelOptions, Quotas};
+
+use crate::api::{ExecOptions, Outcome, VmOptions};
+use crate::clock::Mitigation;
+use crate::latch::End;
+use crate::process::{Control, Job};
+
+/// `O_WRONLY | O_CREAT | O_TRUNC` of Linux.
+const O_WRONLY_CREAT_TRUNC: i32 = 0o1101;
+
+/// Called with a process's outcome.
+pub type OnDone = Box<dyn FnOnce(Outcome) + Send>;
+
+/// Why a VM or a process could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum VmError {
+    /// The VM was disposed of.
+    #[error("the runtime was disposed of")]
+    Disposed,
+    /// A budget does not allow it.
+    #[error("{limit} exceeded: {used} of {configured} in use; raise it with {option}")]
+    Budget {
+        /// What was exceeded.
+        limit: &'static str,
+        /// The limit.
+        configured: u64,
+        /// What is in use.
+        used: u64,
+        /// The option that raises it.
+        option: &'static str,
+    },
+    /// The kernel refused a file, a directory or a process.
+    #[error("{}: {}, {what}", errno.name(), errno.message())]
+    Kernel {
+        /// Why.
+        errno: Errno,
+        /// What was asked.
+        what: String,
+    },
+    /// No isolate could be started.
+    #[error(transparent)]
+    Engine(#[from] crate::engine::EngineError),
+}
+
+impl VmError {
+    /// The public error code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Disposed => "ERR_RUNTIME_DISPOSED",
+            Self::Budget { .. } => "ERR_RESOURCE_BUDGET_EXCEEDED",
+            Self::Kernel { errno, .. } => errno.name(),
+            Self::Engine(_) => "ERR_WORKER_CRASHED",
+        }
+    }
+}
+
+/// One virtual machine.
+pub struct Vm {
+    kernel: Arc<Kernel>,
+    options: VmOptions,
+    disposed: AtomicBool,
+    processes: Mutex<HashMap<u64, Arc<Control>>>,
+    idle: Condvar,
+    next_id: std::sync::atomic::AtomicU64,
+}
+
+impl Vm {
+    /// A VM with its own kernel; no process yet.
+    ///
+    /// # Errors
+    /// [`VmError::Kernel`] when a file of `options.files` or the working directory cannot be made.
+    pub fn new(mut options: VmOptions) -> Result<Arc<Self>, VmError> {
+        if options.cwd.is_empty() {
+            options.cwd = secure_exec_kernel::DEFAULT_CWD.to_owned();
+        }
+        let limits = &options.limits;
+        let quotas = Quotas {
+            max_filesystem_bytes: limits.max_filesystem_bytes,
+            max_inodes: limits.max_inodes,
+            max_open_fds: limits.max_open_fds,
+            ..Quotas::default()
+        };
+        let mode = match options.mitigation {
+            Mitigation::Freeze => ClockMode::Frozen,
+            Mitigation::Off => ClockMode::Real,
+        };
+        let kernel = Kernel::new(KernelOptions {
+            image: Some(options.image.take().unwrap_or_else(Image::standard)),
+            quotas,
+            clock: Some(Arc::new(Clock::new(mode))),
+            os: options.os.clone(),
+            user: options.user.clone(),
+            ..KernelOptions::default()
+        })
+        .map_err(|errno| VmError::Kernel { errno, what: "start".to_owned() })?;
+        let vm = Arc::new(Self {
+            kernel,
+            disposed: AtomicBool::new(false),
+            processes: Mutex::default(),
+            idle: Condvar::new(),
+            next_id: std::sync::atomic::AtomicU64::new(1),
+            options,
+        });
+        vm.make_directory(&vm.options.cwd.clone())?;
+        for (path, bytes) in &vm.options.files {
+            vm.write_file(path, bytes)?;
+        }
+        Ok(vm)
+    }
+
+    /// The kernel.
+    pub fn kernel(&self) -> &Arc<Kernel> {
+        &self.kernel
+    }
+
+    /// How it was made.
+    pub fn options(&self) -> &VmOptions {
+        &self.options
+    }
+
+    /// Makes a directory and its parents, as the host.
+    ///
+    /// # Errors
+    /// [`VmError::Kernel`].
+    pub fn make_directory(&self, path: &str) -> Result<(), VmError> {
+        self.kernel
+            .mkdir_recursive(self.kernel.host(), path.as_bytes(), 0o777)
+            .map(drop)
+            .map_err(|errno| VmError::Kernel { errno, what: format!("mkdir '{path}'") })
+    }
+
+    /// Writes a file and its parent directories, as the host.
+    ///
+    /// # Errors
+    /// [`VmError::Kernel`].
+    pub fn write_file(&self, path: &str, bytes: &[u8]) -> Result<(), VmError> {
+        if let Some((parent, _)) = path.rsplit_once('/').filter(|(parent, _)| !parent.is_empty()) {
+            self.make_directory(parent)?;
+        }
+        self.kernel
+            .write_file(self.kernel.host(), path.as_bytes(), bytes, O_WRONLY_CREAT_TRUNC, 0o666)
+            .map_err(|errno| VmError::Kernel { errno, what: format!("open '{path}'") })
+    }
+
+    /// Starts a program; `done` gets its outcome, on a thread of ours.
+    ///
+    /// # Errors
+    /// [`VmError`]; then `done` is not called.
+    pub fn exec(self: &Arc<Self>, options: ExecOptions, done: OnDone) -> Result<Arc<Control>, VmError> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let control = {
+            let mut processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
+            if self.disposed.load(Ordering::Acquire) {
+                return Err(VmError::Disposed);
+            }
+            let vm = Arc::downgrade(self);
+            let control = Control::new(Box::new(move |outcome| {
+                if let Some(vm) = vm.upgrade() {
+                    vm.forget(id);
+                }
+                done(outcome);
+            }));
+            processes.insert(id, control.clone());
+            control
+        };
+        let job = Job { vm: self.clone(), options, control: control.clone() };
+        if let Err(error) = crate::pool::run(job) {
+            self.forget(id);
+            return Err(error.into());
+        }
+        Ok(control)
+    }
+
+    fn forget(&self, id: u64) {
+        let mut processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
+        processes.remove(&id);
+        if processes.is_empty() {
+            self.idle.notify_all();
+        }
+    }
+
+    /// Ends every process; the VM stays usable.
+    pub fn terminate(&self, end: &End) {
+        let controls: Vec<_> =
+            self.processes.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        for control in controls {
+            control.kill(end.clone());
+        }
+    }
+
+    /// Ends every process and refuses new ones. Idempotent.
+    pub fn dispose(&self) {
+        {
+            let _processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
+            self.disposed.store(true, Ordering::Release);
+        }
+        self.terminate(&End::Disposed);
+    }
+
+    /// Whether it was disposed of.
+    pub fn is_disposed(&self) -> bool {
+        self.disposed.load(Ordering::Acquire)
+    }
+
+    /// Number of processes that live.
+    pub fn process_count(&self) -> usize {
+        self.processes.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}

@@ -12,7 +12,6 @@ use crate::kernel::Shared;
 use crate::memfs::MemFs;
 use crate::pipe::{PipeReader, PipeWriter};
 use crate::resolve::Node;
-use crate::stat::DirEntry;
 use crate::stdio::{OutputChannel, OutputLook, OutputSink};
 
 /// Keeps an inode alive. Dropping it is safe anywhere: the release is done by whoever next has the kernel's lock.
@@ -76,18 +75,14 @@ pub(crate) enum Object {
     },
 }
 
-/// What has not been listed yet.
-pub(crate) struct Listing {
-    pub entries: std::vec::IntoIter<DirEntry>,
-}
-
 /// An open-file description.
 pub struct OpenFile {
     pub(crate) object: Object,
     pub(crate) flags: OpenFlags,
     /// Taken before the kernel's lock.
     pub(crate) position: Mutex<u64>,
-    pub(crate) listing: Mutex<Option<Listing>>,
+    /// The last name that `readdir_fd` gave.
+    pub(crate) listed: Mutex<Option<Name>>,
 }
 
 impl OpenFile {
@@ -96,7 +91,7 @@ impl OpenFile {
             object,
             flags,
             position: Mutex::new(0),
-            listing: Mutex::new(None),
+            listed: Mutex::new(None),
         })
     }
 

@@ -50,7 +50,7 @@ pub struct KernelOptions {
     pub os: OsConfig,
     /// Whose machine it is: owner of the image's files and user of processes.
     pub user: UserConfig,
-    /// Asked about every path; `None` grants the VM's own tree.
+    /// Asked about every path that a process uses, not about the host's own; `None` grants the VM's own tree.
     pub policy: Option<Arc<dyn FsPolicy>>,
     /// Whether permission bits refuse.
     pub permission_bits: PermissionBits,
@@ -78,7 +78,7 @@ impl Shared {
     pub fn lock(&self) -> Locked<'_> {
         let mut guard = self.state.lock();
         self.settle(&mut guard);
-        Locked { guard: Some(guard) }
+        Locked { guard }
     }
 
     fn settle(&self, fs: &mut MemFs) {
@@ -102,34 +102,34 @@ impl Shared {
 
 /// The tree under its lock; delivers the watch events of the call when it is dropped.
 pub(crate) struct Locked<'s> {
-    guard: Option<MutexGuard<'s, MemFs>>,
+    guard: MutexGuard<'s, MemFs>,
 }
 
 impl Deref for Locked<'_> {
     type Target = MemFs;
 
-    #[expect(clippy::expect_used, reason = "the guard is there until drop")]
     fn deref(&self) -> &MemFs {
-        self.guard.as_ref().expect("locked until dropped")
+        &self.guard
     }
 }
 
 impl DerefMut for Locked<'_> {
-    #[expect(clippy::expect_used, reason = "the guard is there until drop")]
     fn deref_mut(&mut self) -> &mut MemFs {
-        self.guard.as_mut().expect("locked until dropped")
+        &mut self.guard
     }
 }
 
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
-        if let Some(mut guard) = self.guard.take() {
-            let pending = std::mem::take(&mut guard.watchers.pending);
-            drop(guard);
+        if self.guard.watchers.pending.is_empty() {
+            return;
+        }
+        let pending = std::mem::take(&mut self.guard.watchers.pending);
+        MutexGuard::unlocked(&mut self.guard, || {
             for (sink, event) in pending {
                 sink.event(event);
             }
-        }
+        });
     }
 }
 
@@ -183,9 +183,9 @@ impl Kernel {
                 ..ProcessOptions::default()
             },
         )?;
-        let mut kernel = Kernel {
+        let kernel = Kernel {
             shared,
-            policy: None,
+            policy: options.policy,
             machine,
             clock,
             quotas: options.quotas,
@@ -193,7 +193,6 @@ impl Kernel {
             host,
         };
         kernel.furnish()?;
-        kernel.policy = options.policy;
         Ok(Arc::new(kernel))
     }
 
@@ -316,7 +315,7 @@ impl Kernel {
     /// Resolves and checks one path. The result is valid as long as the lock is held.
     pub(crate) fn check(&self, cx: &Cx<'_>, ask: Ask<'_>) -> Result<(Locked<'_>, CheckedPath)> {
         let path = GuestPath::new(ask.path)?;
-        if self.policy.is_none() {
+        if !self.asks(cx) {
             let fs = self.shared.lock();
             let location = resolve(&fs, cx, path, ask.walk)?;
             return Ok((fs, grant_own_tree(location)));
@@ -342,19 +341,29 @@ impl Kernel {
         first: Ask<'_>,
         second: Ask<'_>,
     ) -> Result<(Locked<'_>, CheckedPath, CheckedPath)> {
-        let paths = (GuestPath::new(first.path)?, GuestPath::new(second.path)?);
-        if self.policy.is_none() {
+        // A source must be there before its destination is looked at; a call on entries walks both first.
+        let first_exists = |location: &Location| match first.walk.follow {
+            Follow::Entry => Ok(()),
+            Follow::Final | Follow::Link => location.existing().map(drop),
+        };
+        let first_path = GuestPath::new(first.path)?;
+        if !self.asks(cx) {
             let fs = self.shared.lock();
-            let one = resolve(&fs, cx, paths.0, first.walk)?;
-            let two = resolve(&fs, cx, paths.1, second.walk)?;
+            let one = resolve(&fs, cx, first_path, first.walk)?;
+            first_exists(&one)?;
+            let two = resolve(&fs, cx, GuestPath::new(second.path)?, second.walk)?;
             return Ok((fs, grant_own_tree(one), grant_own_tree(two)));
         }
         let mut answers = Answers::default();
         for _ in 0..2 * POLICY_ROUNDS {
             let fs = self.shared.lock();
-            let request = match self.try_check(&fs, cx, first.op, paths.0, first.walk, &answers)? {
+            let request = match self
+                .try_check(&fs, cx, first.op, first_path, first.walk, &answers)?
+            {
                 Decision::Granted(one) => {
-                    match self.try_check(&fs, cx, second.op, paths.1, second.walk, &answers)? {
+                    first_exists(one.location())?;
+                    let second_path = GuestPath::new(second.path)?;
+                    match self.try_check(&fs, cx, second.op, second_path, second.walk, &answers)? {
                         Decision::Granted(two) => return Ok((fs, one, two)),
                         Decision::Ask(request) => request,
                     }
@@ -365,6 +374,11 @@ impl Kernel {
             self.put(request, &mut answers)?;
         }
         Err(Errno::EBUSY)
+    }
+
+    /// The host is not asked about what it does to its own VM.
+    fn asks(&self, cx: &Cx<'_>) -> bool {
+        self.policy.is_some() && cx.process.pid() != HOST_PID
     }
 
     fn put(&self, request: FsRequest, answers: &mut Answers) -> Result<()> {

@@ -19,7 +19,6 @@ use crate::image::Image;
 use crate::inode::{
     BuildInoHasher, Directory, Entry, IMAGE_OWNER, Ino, Inode, Kind, Name, ROOT, Times,
 };
-use crate::path::NAME_MAX;
 use crate::policy::CheckedPath;
 use crate::process::Cx;
 use crate::quota::Ledger;
@@ -283,16 +282,12 @@ impl MemFs {
     }
 
     fn creatable_parent(&self, at: &CheckedPath, cx: &Cx<'_>) -> Result<Ino> {
-        if let Some(Node::Mem(dir)) = at.location().parent {
-            if self.get(dir)?.nlink == 0 {
-                return Err(Errno::ENOENT);
-            }
+        if let Some(Node::Mem(dir)) = at.location().parent
+            && self.get(dir)?.nlink == 0
+        {
+            return Err(Errno::ENOENT);
         }
-        let dir = self.writable_parent(at, cx)?;
-        if at.location().name.len() > NAME_MAX {
-            return Err(Errno::ENAMETOOLONG);
-        }
-        Ok(dir)
+        self.writable_parent(at, cx)
     }
 
     fn add_entry(&mut self, dir: Ino, name: Name, entry: Entry, now: TimeSpec) -> Result<()> {
@@ -306,10 +301,10 @@ impl MemFs {
 
     fn remove_entry(&mut self, dir: Ino, name: &[u8], now: TimeSpec) -> Result<()> {
         let directory = self.dir_mut(dir)?;
-        if let Some(entry) = Arc::make_mut(&mut directory.entries).remove(name) {
-            if entry.file_type == FileType::Directory {
-                directory.subdirs = directory.subdirs.saturating_sub(1);
-            }
+        if let Some(entry) = Arc::make_mut(&mut directory.entries).remove(name)
+            && entry.file_type == FileType::Directory
+        {
+            directory.subdirs = directory.subdirs.saturating_sub(1);
         }
         self.touch(dir, now)
     }
@@ -367,9 +362,8 @@ impl MemFs {
         if location.last != Last::Name {
             return Err(Errno::EISDIR);
         }
-        let Some(target) = location.target else {
-            return Err(Errno::ENOENT);
-        };
+        location.name_fits()?;
+        let target = location.existing()?;
         let Node::Mem(ino) = target else {
             return Err(target.refuse_change());
         };
@@ -399,9 +393,8 @@ impl MemFs {
             Last::DotDot => return Err(Errno::ENOTEMPTY),
             Last::Root => return Err(Errno::EBUSY),
         }
-        let Some(target) = location.target else {
-            return Err(Errno::ENOENT);
-        };
+        location.name_fits()?;
+        let target = location.existing()?;
         let Node::Mem(ino) = target else {
             return Err(target.refuse_change());
         };
@@ -460,9 +453,9 @@ impl MemFs {
         if old.last != Last::Name || new.last != Last::Name {
             return Err(Errno::EBUSY);
         }
-        let Some(source) = old.target else {
-            return Err(Errno::ENOENT);
-        };
+        old.name_fits()?;
+        let source = old.existing()?;
+        new.name_fits()?;
         let Node::Mem(ino) = source else {
             return Err(source.refuse_change());
         };
@@ -479,15 +472,16 @@ impl MemFs {
         if !is_dir && (old.slash || new.slash) {
             return Err(Errno::ENOTDIR);
         }
-        if let (true, Some(Node::Mem(dir))) = (is_dir, new.parent) {
-            if self.is_within(dir, ino)? {
-                return Err(Errno::EINVAL);
-            }
+        if let (true, Some(Node::Mem(dir))) = (is_dir, new.parent)
+            && self.is_within(dir, ino)?
+        {
+            return Err(Errno::EINVAL);
         }
-        if let (Some(victim), Some(Node::Mem(dir))) = (victim, old.parent) {
-            if victim != ino && self.is_within(dir, victim)? {
-                return Err(Errno::ENOTEMPTY);
-            }
+        if let (Some(victim), Some(Node::Mem(dir))) = (victim, old.parent)
+            && victim != ino
+            && self.is_within(dir, victim)?
+        {
+            return Err(Errno::ENOTEMPTY);
         }
         if victim == Some(ino) {
             return Ok(());

@@ -3,6 +3,7 @@
 //! Its lock is a leaf: nothing else is locked, dropped or called back while it is held.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use indexmap::IndexMap;
 use parking_lot::Mutex;
@@ -90,6 +91,13 @@ pub struct ProcessOptions {
     pub clock: Option<Arc<Clock>>,
 }
 
+/// What one variable costs beside its text.
+const ENV_ENTRY_BYTES: usize = 64;
+
+fn cost(name: &str, value: &str) -> u64 {
+    (name.len() + value.len() + ENV_ENTRY_BYTES) as u64
+}
+
 /// Where Node's binary would be; nothing is there.
 pub const EXEC_PATH: &str = "/usr/local/bin/node";
 /// Where a process starts.
@@ -134,6 +142,7 @@ pub struct Process {
     exec_path: String,
     program: Option<Program>,
     max_env_bytes: u64,
+    interrupted: AtomicBool,
     inner: Mutex<Inner>,
 }
 
@@ -165,6 +174,7 @@ impl Process {
             exec_path: options.exec_path,
             program: options.program,
             max_env_bytes: quotas.max_env_bytes,
+            interrupted: AtomicBool::new(false),
             inner: Mutex::new(Inner {
                 fds: FdTable::new(quotas.max_open_fds),
                 cwd: Some(cwd),
@@ -309,8 +319,8 @@ impl Process {
             return Err(Errno::EINVAL);
         }
         let mut inner = self.inner.lock();
-        let old = inner.env.get(name).map_or(0, |old| name.len() + old.len()) as u64;
-        let total = inner.env_bytes - old + (name.len() + value.len()) as u64;
+        let old = inner.env.get(name).map_or(0, |old| cost(name, old));
+        let total = inner.env_bytes - old + cost(name, value);
         if total > self.max_env_bytes {
             let error = LimitError::new(Limit::EnvBytes, self.max_env_bytes, inner.env_bytes);
             inner.last_limit = Some(error);
@@ -326,7 +336,7 @@ impl Process {
         let mut inner = self.inner.lock();
         match inner.env.shift_remove(name) {
             Some(old) => {
-                inner.env_bytes -= (name.len() + old.len()) as u64;
+                inner.env_bytes -= cost(name, &old);
                 true
             }
             None => false,
@@ -392,6 +402,20 @@ impl Process {
             (inner.fds.take_all(), inner.cwd.take())
         };
         drop((files, cwd));
+    }
+
+    /// From now on long calls of this process (`remove_all`, whole reads) end with `EINTR`: for the watchdog, from any
+    /// thread.
+    pub fn interrupt(&self) {
+        self.interrupted.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn go_on(&self) -> Result<()> {
+        if self.interrupted.load(Ordering::Acquire) {
+            Err(Errno::EINTR)
+        } else {
+            Ok(())
+        }
     }
 
     pub(crate) fn has_fd_room(&self) -> Result<()> {

@@ -17,7 +17,7 @@ pub struct Quotas {
     pub max_inodes: u64,
     /// Descriptors of one process; `resourceBudgets.maxOpenFds`.
     pub max_open_fds: u32,
-    /// Bytes of one process's environment, names and values.
+    /// Bytes of one process's environment: names, values, and 64 for each variable.
     pub max_env_bytes: u64,
 }
 

@@ -68,6 +68,16 @@ impl Location {
         self.target.ok_or(Errno::ENOENT)
     }
 
+    /// A call on the entry itself looks at the last name only after it has walked all its paths, so that the name's
+    /// length is not an error of the walk.
+    pub fn name_fits(&self) -> Result<()> {
+        if self.name.len() > NAME_MAX {
+            Err(Errno::ENAMETOOLONG)
+        } else {
+            Ok(())
+        }
+    }
+
     fn at(node: Node, last: Last) -> Location {
         Location {
             parent: Some(node),
@@ -113,10 +123,12 @@ pub(crate) fn resolve(
         Ok(location) => location.target.is_none(),
         Err(errno) => matches!(errno, Errno::ENOENT | Errno::ENOTDIR),
     };
-    if missing && walk.follow != Follow::Entry && !walk.creates {
-        if let Some(location) = beside_the_tree(fs, cx, path) {
-            return location;
-        }
+    if missing
+        && walk.follow != Follow::Entry
+        && !walk.creates
+        && let Some(location) = beside_the_tree(fs, cx, path)
+    {
+        return location;
     }
     found
 }
@@ -207,11 +219,21 @@ impl Walker<'_> {
                 last = Location::at(here, kind);
                 continue;
             }
-            if name.len() > NAME_MAX {
-                return Err(Errno::ENAMETOOLONG);
-            }
             if slash && walk.creates {
                 return Err(Errno::EISDIR);
+            }
+            if name.len() > NAME_MAX {
+                if is_last && walk.follow == Follow::Entry {
+                    let name = Arc::from(name);
+                    return Ok(Location {
+                        parent: Some(here),
+                        name,
+                        last: Last::Name,
+                        target: None,
+                        slash,
+                    });
+                }
+                return Err(Errno::ENAMETOOLONG);
             }
             let (shared_name, target) = self.lookup(here, name, is_last)?;
             let Some(target) = target else {

@@ -7,7 +7,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::errno::{Errno, Result};
 use crate::inode::{Ino, Name};
+
+/// Watches of one kernel.
+const WATCHES_MAX: usize = 8192;
 
 /// What happened, in the terms of `fs.watch`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,11 +57,22 @@ struct Watcher {
 pub(crate) struct Watchers {
     by_inode: HashMap<Ino, Vec<Watcher>>,
     next_id: u64,
+    count: usize,
     pub pending: Pending,
 }
 
 impl Watchers {
+    /// As inotify has a limit.
+    pub fn has_room(&self) -> Result<()> {
+        if self.count < WATCHES_MAX {
+            Ok(())
+        } else {
+            Err(Errno::ENOSPC)
+        }
+    }
+
     pub fn add(&mut self, ino: Ino, own_name: Name, sink: Arc<dyn WatchSink>) -> u64 {
+        self.count += 1;
         self.next_id += 1;
         let id = self.next_id;
         self.by_inode
@@ -69,7 +84,9 @@ impl Watchers {
 
     pub fn remove(&mut self, ino: Ino, id: u64) {
         if let Some(list) = self.by_inode.get_mut(&ino) {
+            let before = list.len();
             list.retain(|w| w.id != id);
+            self.count -= before - list.len();
             if list.is_empty() {
                 self.by_inode.remove(&ino);
             }

@@ -1,11 +1,12 @@
 //! Making, listing and removing directories.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::device::fill_random;
 use crate::errno::{Errno, Result};
 use crate::fd::Fd;
-use crate::file::{Listing, Object, Opened};
+use crate::file::{Object, Opened};
 use crate::flags::{Follow, oflag};
 use crate::inode::{Directory, Kind, Name, ROOT};
 use crate::kernel::{Ask, Kernel};
@@ -26,6 +27,7 @@ impl Kernel {
     pub fn mkdir(&self, p: &Process, path: &[u8], mode: u32) -> Result<()> {
         let cx = p.cx();
         let (mut fs, at) = self.check(&cx, Ask::new(FsOp::Mkdir, path, Follow::Entry))?;
+        at.location().name_fits()?;
         if at.location().last != Last::Name || at.location().target.is_some() {
             return Err(Errno::EEXIST);
         }
@@ -43,6 +45,7 @@ impl Kernel {
         // Every round makes a level or goes up one; more rounds mean that someone removes what is made.
         let mut rounds = 4 * PATH_MAX;
         while let Some(prefix) = todo.last().copied() {
+            p.go_on()?;
             rounds -= 1;
             if rounds == 0 {
                 return Err(Errno::ENOENT);
@@ -108,7 +111,7 @@ impl Kernel {
         if let Node::Mem(ino) = node {
             fs.may(ino, &cx, MAY_READ)?;
         }
-        list(&fs, &cx, node)
+        list(&fs, &cx, node, None, usize::MAX)
     }
 
     /// `opendir`: a descriptor for [`Kernel::readdir_fd`]; closed with `close`.
@@ -116,8 +119,8 @@ impl Kernel {
         self.open(p, path, oflag::O_RDONLY | oflag::O_DIRECTORY, 0)
     }
 
-    /// The next up to `max` entries of a directory opened with `opendir`, as it was when the first were asked for;
-    /// empty at the end.
+    /// The next up to `max` entries, by name, of a directory opened with `opendir`; empty at the end. An entry that comes
+    /// or goes meanwhile may be seen or not; any other is seen once.
     pub fn readdir_fd(&self, p: &Process, fd: Fd, max: usize) -> Result<Vec<DirEntry>> {
         let file = p.file(fd)?;
         let node = match &file.object {
@@ -129,73 +132,102 @@ impl Kernel {
             Object::Directory { node } => *node,
             _ => return Err(Errno::ENOTDIR),
         };
-        let mut listing = file.listing.lock();
-        if listing.is_none() {
-            let cx = p.cx();
-            let entries = list(&self.shared.lock(), &cx, node)?.into_iter();
-            *listing = Some(Listing { entries });
+        let mut listed = file.listed.lock();
+        let cx = p.cx();
+        let entries = list(&self.shared.lock(), &cx, node, listed.as_deref(), max)?;
+        if let Some(last) = entries.last() {
+            *listed = Some(last.name.clone());
         }
-        Ok(listing
-            .as_mut()
-            .map(|l| l.entries.by_ref().take(max).collect())
-            .unwrap_or_default())
+        Ok(entries)
     }
 
     /// Removes a file, or a directory with all that is in it; links are removed, not followed. Returns how many
-    /// entries went.
+    /// entries went. `EINTR` once the process is interrupted.
     pub fn remove_all(&self, p: &Process, path: &[u8]) -> Result<u64> {
         enum Step {
-            Visit(Vec<u8>),
-            Leave(Vec<u8>),
+            /// An entry of a directory; the path is put together only when its turn comes.
+            Visit(Arc<[u8]>, Option<Name>),
+            Leave(Arc<[u8]>),
         }
         let mut removed = 0;
-        let mut steps = vec![Step::Visit(trim_slashes(path).to_vec())];
+        let mut steps = vec![Step::Visit(Arc::from(trim_slashes(path)), None)];
         while let Some(step) = steps.pop() {
-            match step {
-                Step::Visit(path) => match self.unlink(p, &path) {
-                    Ok(()) => removed += 1,
-                    Err(Errno::EISDIR) => {
-                        let entries = self.readdir(p, &path)?;
-                        steps.push(Step::Leave(path.clone()));
-                        for entry in entries {
-                            let mut below = path.clone();
-                            if below.last() != Some(&b'/') {
-                                below.push(b'/');
-                            }
-                            below.extend_from_slice(&entry.name);
-                            steps.push(Step::Visit(below));
-                        }
-                    }
-                    Err(error) => return Err(error),
-                },
-                Step::Leave(path) => {
-                    self.rmdir(p, &path)?;
+            p.go_on()?;
+            let (dir, name) = match step {
+                Step::Visit(dir, name) => (dir, name),
+                Step::Leave(dir) => {
+                    self.rmdir(p, &dir)?;
                     removed += 1;
+                    continue;
                 }
+            };
+            let path = match &name {
+                Some(name) => child(&dir, name),
+                None => dir.to_vec(),
+            };
+            match self.unlink(p, &path) {
+                Ok(()) => removed += 1,
+                Err(Errno::EISDIR) => {
+                    let entries = self.readdir(p, &path)?;
+                    let dir: Arc<[u8]> = Arc::from(path);
+                    steps.push(Step::Leave(dir.clone()));
+                    steps.extend(
+                        entries
+                            .into_iter()
+                            .rev()
+                            .map(|e| Step::Visit(dir.clone(), Some(e.name))),
+                    );
+                }
+                Err(error) => return Err(error),
             }
         }
         Ok(removed)
     }
 }
 
-fn list(fs: &MemFs, cx: &Cx<'_>, node: Node) -> Result<Vec<DirEntry>> {
-    match node {
-        Node::Mem(ino) => match &fs.get(ino)?.kind {
-            Kind::Dir(dir) => Ok(dir
-                .entries
-                .iter()
-                .map(|(name, entry)| DirEntry {
-                    name: Arc::clone(name),
-                    file_type: entry.file_type,
-                })
-                .collect()),
-            Kind::ProcRoot => Ok(procfs::list(cx, ProcNode::Root)),
-            _ => Err(Errno::ENOTDIR),
-        },
-        Node::Proc(node @ (ProcNode::Process | ProcNode::FdDir)) => Ok(procfs::list(cx, node)),
-        Node::ProgramDir(_) => Ok(Vec::new()),
-        Node::Proc(_) | Node::Program | Node::OpenFd(_) => Err(Errno::ENOTDIR),
+fn child(dir: &[u8], name: &[u8]) -> Vec<u8> {
+    let mut path = Vec::with_capacity(dir.len() + 1 + name.len());
+    path.extend_from_slice(dir);
+    if path.last() != Some(&b'/') {
+        path.push(b'/');
     }
+    path.extend_from_slice(name);
+    path
+}
+
+/// Up to `max` entries whose names come after `after`.
+fn list(
+    fs: &MemFs,
+    cx: &Cx<'_>,
+    node: Node,
+    after: Option<&[u8]>,
+    max: usize,
+) -> Result<Vec<DirEntry>> {
+    let made_up = match node {
+        Node::Mem(ino) => match &fs.get(ino)?.kind {
+            Kind::Dir(dir) => {
+                let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+                return Ok(dir
+                    .entries
+                    .range::<[u8], _>((from, Bound::Unbounded))
+                    .take(max)
+                    .map(|(name, entry)| DirEntry {
+                        name: Arc::clone(name),
+                        file_type: entry.file_type,
+                    })
+                    .collect());
+            }
+            Kind::ProcRoot => procfs::list(cx, ProcNode::Root),
+            _ => return Err(Errno::ENOTDIR),
+        },
+        Node::Proc(node @ (ProcNode::Process | ProcNode::FdDir)) => procfs::list(cx, node),
+        Node::ProgramDir(_) => Vec::new(),
+        Node::Proc(_) | Node::Program | Node::OpenFd(_) => return Err(Errno::ENOTDIR),
+    };
+    let rest = made_up
+        .into_iter()
+        .filter(|e| after.is_none_or(|after| *e.name > *after));
+    Ok(rest.take(max).collect())
 }
 
 /// Without trailing slashes, but for the root.

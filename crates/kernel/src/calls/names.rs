@@ -8,7 +8,7 @@ use crate::flags::Follow;
 use crate::inode::Kind;
 use crate::kernel::{Ask, Kernel, Shared};
 use crate::memfs::MAY_READ;
-use crate::path::GuestPath;
+use crate::path::{GuestPath, split_last};
 use crate::policy::FsOp;
 use crate::process::Process;
 use crate::resolve::{Last, Location, Node};
@@ -16,6 +16,7 @@ use crate::watch::WatchSink;
 
 /// A new name must be one, and free.
 fn free_name(location: &Location) -> Result<()> {
+    location.name_fits()?;
     if location.last != Last::Name || location.target.is_some() {
         return Err(Errno::EEXIST);
     }
@@ -66,7 +67,7 @@ impl Kernel {
         Ok(())
     }
 
-    /// Watches a file or a directory until the returned handle is dropped.
+    /// Watches a file or a directory until the returned handle is dropped. `ENOSPC` when the VM has too many watches.
     pub fn watch(&self, p: &Process, path: &[u8], sink: Arc<dyn WatchSink>) -> Result<Watch> {
         let cx = p.cx();
         let (mut fs, at) = self.check(&cx, Ask::new(FsOp::Watch, path, Follow::Final))?;
@@ -74,7 +75,11 @@ impl Kernel {
             return Err(Errno::EINVAL);
         };
         fs.may(ino, &cx, MAY_READ)?;
-        let name = at.location().name.clone();
+        fs.watchers.has_room()?;
+        let mut name = at.location().name.clone();
+        if name.is_empty() {
+            name = Arc::from(split_last(&fs.path_of(ino)?).1);
+        }
         let id = fs.watchers.add(ino, name, sink);
         let hold = InodeHold::new(&self.shared, &mut fs, ino);
         Ok(Watch {

@@ -95,7 +95,7 @@ impl Kernel {
                 }
             }
         };
-        self.drain(&file, max)
+        self.drain(p, &file, max)
     }
 
     /// Contents from the descriptor's position to the end; more than `max` bytes is `EFBIG`. A pipe whose writers are
@@ -103,10 +103,10 @@ impl Kernel {
     pub fn read_file_fd(&self, p: &Process, fd: Fd, max: u64) -> Result<FileBytes> {
         let file = p.file(fd)?;
         file.readable()?;
-        self.drain(&file, max)
+        self.drain(p, &file, max)
     }
 
-    fn drain(&self, file: &OpenFile, max: u64) -> Result<FileBytes> {
+    fn drain(&self, p: &Process, file: &OpenFile, max: u64) -> Result<FileBytes> {
         match &file.object {
             Object::Inode {
                 hold,
@@ -124,6 +124,7 @@ impl Kernel {
         let mut bytes = Vec::new();
         let mut step = vec![0; STEP];
         loop {
+            p.go_on()?;
             let n = self.read_from(file, &mut step, None)?;
             if n == 0 {
                 return Ok(FileBytes::Owned(bytes));

@@ -63,6 +63,28 @@ impl Env {
         AsyncContext { async_id, trigger_async_id }
     }
 
+    /// Tells the `init` hooks of a new resource of type `kind`.
+    pub fn emit_async_init(
+        &self,
+        scope: &mut v8::PinScope<'_, '_>,
+        kind: &str,
+        context: AsyncContext,
+        resource: v8::Local<v8::Object>,
+    ) {
+        let Some(fields) = self.buffer(scope, "async_wrap.async_hook_fields") else { return };
+        if fields.get::<u32>(hook_field::INIT) == 0 {
+            return;
+        }
+        v8::scope!(let scope, scope);
+        let Some(function) = self.function(scope, "async_wrap.init") else { return };
+        let Some(kind) = v8::String::new(scope, kind) else { return };
+        let id = v8::Number::new(scope, context.async_id).into();
+        let trigger = v8::Number::new(scope, context.trigger_async_id).into();
+        let undefined = v8::undefined(scope).into();
+        let resource = v8::Local::new(scope, resource).into();
+        self.guarded(scope, |scope| function.call(scope, undefined, &[id, kind.into(), trigger, resource]));
+    }
+
     /// Calls `function` as the event loop calls a resource's callback: with its async ids, its before and after hooks,
     /// and with microtasks and ticks run when the outermost such call ends. `None` when it threw (the exception went to
     /// `process._fatalException`) or when the process is ending.

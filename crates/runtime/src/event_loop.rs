@@ -23,7 +23,8 @@ pub type Message = Box<dyn for<'s, 'i> FnOnce(&mut v8::PinScope<'s, 'i>, &Rc<Env
 
 #[derive(Default)]
 struct InboxState {
-    messages: VecDeque<Message>,
+    /// Each with whether it keeps the process alive.
+    messages: VecDeque<(bool, Message)>,
     woken: bool,
 }
 
@@ -34,8 +35,17 @@ pub struct Inbox(Arc<(Mutex<InboxState>, Condvar)>);
 impl Inbox {
     /// Leaves a message and wakes the loop.
     pub fn send(&self, message: Message) {
+        self.push(true, message);
+    }
+
+    /// Like [`Self::send`], without keeping the process alive for it.
+    pub fn send_unref(&self, message: Message) {
+        self.push(false, message);
+    }
+
+    fn push(&self, keeps_alive: bool, message: Message) {
         let mut state = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.messages.push_back(message);
+        state.messages.push_back((keeps_alive, message));
         state.woken = true;
         drop(state);
         self.0.1.notify_one();
@@ -49,12 +59,17 @@ impl Inbox {
 
     /// Takes the oldest message, if there is one.
     pub fn take(&self) -> Option<Message> {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).messages.pop_front()
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).messages.pop_front().map(|entry| entry.1)
     }
 
-    /// Whether messages wait.
+    /// Number of messages that wait.
+    pub fn len(&self) -> usize {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).messages.len()
+    }
+
+    /// Whether no messages wait that keep the process alive.
     pub fn is_empty(&self) -> bool {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).messages.is_empty()
+        !self.0.0.lock().unwrap_or_else(PoisonError::into_inner).messages.iter().any(|entry| entry.0)
     }
 
     /// Sleeps until woken or until `deadline`.
@@ -292,7 +307,9 @@ impl Env {
             v8::scope!(let scope, scope);
             task(scope, self);
         }
-        while let Some(message) = self.event_loop.inbox.take() {
+        // Ports that answer each other's messages must not keep timers waiting.
+        for _ in 0..self.event_loop.inbox.len() {
+            let Some(message) = self.event_loop.inbox.take() else { break };
             v8::scope!(let scope, scope);
             message(scope, self);
             if self.is_ending() {

@@ -11,6 +11,7 @@ pub use secure_exec_node_lib as node_lib;
 
 pub mod aliased_buffer;
 pub mod api;
+pub mod allocator;
 pub mod binding;
 pub mod bindings;
 pub mod callback_scope;
@@ -22,6 +23,8 @@ pub mod event_loop;
 pub mod fatal_exception;
 pub mod latch;
 pub mod marshal;
+pub mod message;
+pub mod message_port;
 pub mod object_table;
 pub mod output;
 pub mod pool;

@@ -59,6 +59,11 @@ impl ObjectTable {
 
     /// The object of type `T` behind `wrapper`.
     pub fn unwrap<T: Any>(&self, scope: &mut v8::PinScope<'_, '_>, wrapper: v8::Local<v8::Object>) -> Option<Rc<T>> {
+        self.unwrap_any(scope, wrapper)?.downcast().ok()
+    }
+
+    /// The object behind `wrapper`, of whatever type.
+    pub fn unwrap_any(&self, scope: &mut v8::PinScope<'_, '_>, wrapper: v8::Local<v8::Object>) -> Option<Rc<dyn Any>> {
         if wrapper.internal_field_count() <= FIELD {
             return None;
         }
@@ -73,7 +78,7 @@ impl ObjectTable {
         if *current != generation {
             return None;
         }
-        entry.as_ref()?.value.clone().downcast().ok()
+        Some(entry.as_ref()?.value.clone())
     }
 
     /// Every living wrapper whose object is a `T`.

@@ -2,16 +2,18 @@
 //
 //   npm run bench                       everything (about 20 minutes)
 //   npm run bench -- --quick            few samples, small stairs: does it run, roughly where are we
+//   npm run bench -- --scale 0.2        a fifth of the samples: about 6 minutes
 //   npm run bench -- --only kill        one measure (repeatable); a candidate's id works too
 //   npm run bench -- --no-peers         this project, node:worker_threads, node:vm and Node only
-//   npm run bench -- --no-write         print, do not touch results/latest.json and docs/benchmarks.md
+//   npm run bench -- --no-write         print, write nothing
+//
+// Results go to results/latest.json; a whole run that is not --quick also rewrites the tables of docs/benchmarks.md.
 //
 // Each (candidate, measure) runs in its own child process, in several rounds whose order alternates, so that what the
 // machine does meanwhile hits all alike. All run under the same Node.
-import { fork } from "node:child_process";
+import { execFileSync, fork } from "node:child_process";
 import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { cpus, release, totalmem, type } from "node:os";
-import { execFileSync } from "node:child_process";
 import { parseArgs } from "node:util";
 import { fileURLToPath } from "node:url";
 
@@ -23,6 +25,7 @@ import { markdown, updateDocument } from "./lib/report.mjs";
 const { values: flags } = parseArgs({
   options: {
     quick: { type: "boolean", default: false },
+    scale: { type: "string", default: "1" },
     only: { type: "string", multiple: true, default: [] },
     node: { type: "string" },
     peers: { type: "boolean", default: true },
@@ -55,7 +58,7 @@ const PLAN = {
 };
 
 if (flags.help) {
-  console.log(`measures: ${Object.keys(PLAN).join(", ")}\ncandidates: ${CANDIDATES.join(", ")}\nflags: --quick --only <name> --no-peers --no-write --node <binary>`);
+  console.log(`measures: ${Object.keys(PLAN).join(", ")}\ncandidates: ${CANDIDATES.join(", ")}\nflags: --quick --scale <0..1> --only <name> --no-peers --no-write --node <binary>`);
   process.exit(0);
 }
 for (const name of flags.only) {
@@ -63,6 +66,16 @@ for (const name of flags.only) {
     console.error(`unknown name "${name}"; measures: ${Object.keys(PLAN).join(", ")}; candidates: ${CANDIDATES.join(", ")}`);
     process.exit(2);
   }
+}
+const scale = Number(flags.scale);
+if (!(scale > 0 && scale <= 1)) {
+  console.error(`--scale ${flags.scale}: a number above 0, at most 1`);
+  process.exit(2);
+}
+for (const plan of Object.values(PLAN)) {
+  if (quick || scale === 1) continue;
+  plan.rounds = Math.max(1, Math.round(plan.rounds * Math.sqrt(scale)));
+  if (plan.options.samples > 1) plan.options.samples = Math.max(5, Math.round(plan.options.samples * Math.sqrt(scale)));
 }
 const onlyMeasures = flags.only.filter((name) => name in PLAN);
 const onlyCandidates = flags.only.filter((name) => CANDIDATES.includes(name));
@@ -191,7 +204,8 @@ for (const [measure, plan] of Object.entries(PLAN)) {
 const report = {
   date: new Date().toISOString(),
   quick,
-  complete: onlyMeasures.length === 0 && onlyCandidates.length === 0 && flags.peers,
+  scale,
+  complete: flags.only.length === 0 && candidates.every(({ available }) => available === true) && flags.peers,
   machine: {
     cpu: cpus()[0]?.model ?? "unknown",
     cores: cpus().length,
@@ -208,7 +222,8 @@ console.log(markdown(report));
 if (flags.write) {
   mkdirSync(new URL("./results/", import.meta.url), { recursive: true });
   writeFileSync(new URL("./results/latest.json", import.meta.url), `${JSON.stringify(report, null, 2)}\n`);
-  updateDocument(new URL("../docs/benchmarks.md", import.meta.url), markdown(report));
+  if (report.complete && !quick) updateDocument(new URL("../docs/benchmarks.md", import.meta.url), markdown(report));
+  else console.error("docs/benchmarks.md left as it is: not a whole run");
 }
 if (candidates.find(({ id, available }) => id === "secure-exec" && available === true) !== undefined) {
   const failures = Object.entries(results).flatMap(([measure, entries]) =>

@@ -23,10 +23,10 @@ function table(head, rows) {
   return [`| ${head.join(" | ")} |`, `|${head.map((_, i) => (i === 0 ? "---" : "---:")).join("|")}|`, ...rows.map((row) => `| ${row.map(cell).join(" | ")} |`)].join("\n");
 }
 
-export function markdown({ date, quick, machine, node, candidates, plan, results }) {
+export function markdown({ date, quick, scale, machine, node, candidates, plan, results }) {
   const label = new Map(candidates.map(({ id, label: name }) => [id, name]));
   const out = [
-    `Measured ${date.slice(0, 10)} on ${machine.cores} cores (${machine.cpu}), ${machine.memoryGb} GB, ${machine.system}; every candidate under Node ${node.replace("v", "")}, in one run${quick ? ", **quick mode: too few samples to quote**" : ""}.`,
+    `Measured ${date.slice(0, 10)} on ${machine.cores} cores (${machine.cpu}), ${machine.memoryGb} GB, ${machine.system}; every candidate under Node ${node.replace("v", "")}, in one run${quick ? ", **quick mode: too few samples to quote**" : scale < 1 ? ` (--scale ${scale})` : ""}.`,
   ];
   for (const { label: name, available } of candidates) if (available !== true) out.push(`Not measured: ${name} (${available}).`);
 

@@ -52,7 +52,7 @@ const PLAN = {
   warm: { rounds: quick ? 1 : 4, options: { samples: quick ? 5 : 25, restMs: 20 }, timeoutMs: 60_000 },
   memory: { rounds: 1, options: { steps: quick ? [10] : [10, 50, 100], settleMs: quick ? 500 : 2000 }, timeoutMs: 180_000, linux: true },
   resting: { rounds: 1, options: { steps: quick ? [10] : [10, 50, 100], settleMs: quick ? 500 : 2000 }, timeoutMs: 180_000, linux: true },
-  alive: { rounds: 1, options: { count: quick ? 25 : 500 }, timeoutMs: quick ? 60_000 : 240_000, linux: true },
+  alive: { rounds: 1, options: { count: quick ? 25 : 500 }, timeoutMs: quick ? 60_000 : 300_000, linux: true },
   kill: { rounds: quick ? 1 : 4, options: { samples: quick ? 10 : 250, limitMs: 50 }, timeoutMs: 120_000 },
   compute: { rounds: quick ? 1 : 5, options: { samples: 1 }, timeoutMs: 60_000, each: programs },
 };

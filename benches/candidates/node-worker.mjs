@@ -23,29 +23,40 @@ const body = `
 export const available = () => true;
 export async function load() {}
 
+async function start() {
+  const worker = new Worker(body, { eval: true, env: {} });
+  await new Promise((resolve, reject) => {
+    worker.once("online", resolve);
+    worker.once("error", reject);
+  });
+  worker.removeAllListeners();
+  return worker;
+}
+
 export async function create({ cpuMs } = {}) {
-  let worker = new Worker(body, { eval: true, env: {} });
+  let worker = await start();
   return {
-    exec(code) {
-      worker ??= new Worker(body, { eval: true, env: {} });
+    async exec(code) {
+      worker ??= await start();
       const current = worker;
-      return new Promise((resolve, reject) => {
-        let timer;
-        current.once("error", reject);
-        current.once("message", (result) => {
-          clearTimeout(timer);
-          current.removeListener("error", reject);
-          resolve(result);
-        });
-        if (cpuMs !== undefined) {
-          timer = setTimeout(async () => {
-            await current.terminate();
-            worker = undefined;
-            resolve({ ok: false, stdout: "", reason: "cpu" });
-          }, cpuMs);
-        }
-        current.postMessage(code);
-      });
+      const answer = Promise.withResolvers();
+      current.once("error", answer.reject);
+      current.once("message", answer.resolve);
+      const timer =
+        cpuMs === undefined
+          ? undefined
+          : setTimeout(async () => {
+              worker = undefined;
+              await current.terminate();
+              answer.resolve({ ok: false, stdout: "", reason: "cpu" });
+            }, cpuMs);
+      current.postMessage(code);
+      try {
+        return await answer.promise;
+      } finally {
+        clearTimeout(timer);
+        current.removeAllListeners();
+      }
     },
     async dispose() {
       await worker?.terminate();

@@ -109,6 +109,7 @@ pub fn boot<'s>(
     env.set_context(v8::Global::new(scope, context), v8::Global::new(scope, registry));
     let global = context.global(scope);
     remove_from_intl(scope, global);
+    crate::array_buffer::capture(scope, env, global);
 
     let exports = v8::Object::new(scope);
     let primordials = null_object(scope);

@@ -1,6 +1,286 @@
-//! `internalBinding('blob')`.
+//! `internalBinding('blob')`. Source: `src/node_blob.cc`, `src/dataqueue/queue.cc`.
+//!
+//! A blob is a list of ranges of memory that no JavaScript can reach: the buffers that it is made of are detached, or
+//! copied where they cannot be.
 
-use crate::binding::Binding;
+use std::cell::Cell;
+use std::rc::Rc;
+
+use crate::array_buffer::{Contents, array_buffer_of, new_array_buffer};
+use crate::binding::{Args, Binding, Class, Ret, function};
+use crate::env::Env;
+use crate::text;
+use crate::throw::Throw;
 
 /// See the module's text.
-pub static BINDING: Binding = Binding { name: "blob", ..Binding::DEFAULT };
+pub static BINDING: Binding = Binding {
+    name: "blob",
+    functions: &[
+        ("concat", function!(concat)),
+        ("createBlob", function!(create_blob)),
+        ("createBlobFromFilePath", function!(create_blob_from_file_path)),
+        ("getDataObject", function!(get_data_object)),
+        ("revokeObjectURL", function!(revoke_object_url)),
+        ("storeDataObject", function!(store_data_object)),
+    ],
+    classes: &[
+        Class {
+            name: "Blob",
+            hidden: true,
+            methods: &[("getReader", function!(get_reader)), ("slice", function!(slice))],
+            ..Class::DEFAULT
+        },
+        Class { name: "BlobReader", hidden: true, methods: &[("pull", function!(pull))], ..Class::DEFAULT },
+    ],
+    init: Some(init),
+    ..Binding::DEFAULT
+};
+
+/// Key of the registry for the map of object URLs.
+const STORE: &str = "blob.store";
+
+/// The data of a blob. Cheap to clone; its memory may be read from any thread.
+#[derive(Clone, Default)]
+pub struct Blob {
+    parts: Vec<Part>,
+}
+
+/// A range of memory that nothing writes any more.
+#[derive(Clone)]
+struct Part {
+    store: v8::SharedRef<v8::BackingStore>,
+    start: usize,
+    length: usize,
+}
+
+impl Part {
+    fn copy_into<'s>(&self, scope: &mut v8::PinScope<'s, '_>) -> Result<v8::Local<'s, v8::ArrayBuffer>, Throw> {
+        let buffer = new_array_buffer(scope, self.length)?;
+        let fits = self.start.checked_add(self.length).is_some_and(|end| end <= self.store.byte_length());
+        if let (Some(source), Some(target), true) = (self.store.data(), buffer.data(), fits) {
+            // SAFETY: the range lies in the held store, the new buffer is as long and known to nobody else.
+            unsafe {
+                let source = source.as_ptr().cast::<u8>().add(self.start);
+                std::ptr::copy_nonoverlapping(source, target.as_ptr().cast(), self.length);
+            }
+        }
+        Ok(buffer)
+    }
+}
+
+impl Blob {
+    /// The bytes between `start` and `end`, without a copy.
+    fn slice(&self, start: usize, end: usize) -> Self {
+        let mut parts = Vec::new();
+        let mut at = 0_usize;
+        for part in &self.parts {
+            let next = at.saturating_add(part.length);
+            let (from, to) = (start.max(at), end.min(next));
+            if from < to {
+                parts.push(Part { store: part.store.clone(), start: part.start + (from - at), length: to - from });
+            }
+            at = next;
+        }
+        Self { parts }
+    }
+
+    /// The blob behind a handle.
+    pub fn of<'s>(scope: &mut v8::PinScope<'s, '_>, handle: v8::Local<'s, v8::Value>) -> Option<Rc<Self>> {
+        let handle = v8::Local::<v8::Object>::try_from(handle).ok()?;
+        Env::of(scope).objects.unwrap(scope, handle)
+    }
+
+    /// A new handle for this blob, as the library keeps it.
+    pub fn into_handle<'s>(self, scope: &mut v8::PinScope<'s, '_>) -> Ret<'s> {
+        let env = Env::of(scope);
+        let handle = env.new_instance(scope, "blob.Blob")?;
+        env.objects.wrap(scope, handle, Rc::new(self));
+        Ok(handle.into())
+    }
+}
+
+/// A position in a blob; one part a pull.
+struct Reader {
+    blob: Rc<Blob>,
+    next: Cell<usize>,
+    ended: Cell<bool>,
+}
+
+fn init(scope: &mut v8::PinScope<'_, '_>, env: &Env, _target: v8::Local<v8::Object>) {
+    let store = v8::Map::new(scope);
+    env.register(scope, STORE, store.into());
+}
+
+fn store<'s>(scope: &mut v8::PinScope<'s, '_>) -> Result<v8::Local<'s, v8::Map>, Throw> {
+    let store = Env::of(scope).registered(scope, STORE).ok_or(Throw::Pending)?;
+    v8::Local::try_from(store).map_err(|_| Throw::Pending)
+}
+
+fn invalid(name: &str) -> Throw {
+    Throw::type_error("ERR_INVALID_ARG_TYPE", format!("The \"{name}\" argument is not valid"))
+}
+
+/// The values of an array, read once.
+fn elements<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    value: v8::Local<'s, v8::Value>,
+) -> Result<Vec<v8::Local<'s, v8::Value>>, Throw> {
+    let array = v8::Local::<v8::Array>::try_from(value).map_err(|_| invalid("sources"))?;
+    let mut values = Vec::new();
+    let mut index = 0;
+    while index < array.length() {
+        values.push(array.get_index(scope, index).ok_or(Throw::Pending)?);
+        index += 1;
+    }
+    Ok(values)
+}
+
+/// `createBlob(sources, length)`
+fn create_blob<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let mut blob = Blob::default();
+    for source in elements(scope, args.get(0))? {
+        if let Ok(view) = v8::Local::<v8::ArrayBufferView>::try_from(source) {
+            blob.parts.extend(take(scope, view)?);
+        } else {
+            let part = Blob::of(scope, source).ok_or_else(|| invalid("sources"))?;
+            blob.parts.extend(part.parts.iter().cloned());
+        }
+    }
+    blob.into_handle(scope)
+}
+
+/// Takes a view's memory away from JavaScript.
+fn take<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    view: v8::Local<'s, v8::ArrayBufferView>,
+) -> Result<Option<Part>, Throw> {
+    let buffer = view.buffer(scope).ok_or_else(|| invalid("sources"))?;
+    let (start, length) = (view.byte_offset(), view.byte_length());
+    if length == 0 {
+        return Ok(None);
+    }
+    let shared = v8::Local::<v8::Value>::from(buffer).is_shared_array_buffer();
+    if !shared && buffer.is_detachable() {
+        let store = buffer.get_backing_store();
+        if buffer.detach(None) == Some(true) && buffer.was_detached() {
+            return Ok(Some(Part { store, start, length }));
+        }
+    }
+    let mut contents = Contents::default();
+    let copy = array_buffer_of(scope, contents.of(scope, view))?;
+    let length = copy.byte_length();
+    Ok(Some(Part { store: copy.get_backing_store(), start: 0, length }))
+}
+
+/// `slice(start, end)` of a handle.
+fn slice<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let bound = |scope: &mut v8::PinScope<'s, '_>, index| {
+        let value = args.get(index).integer_value(scope).ok_or(Throw::Pending)?;
+        usize::try_from(value).map_err(|_| invalid("start"))
+    };
+    let (start, end) = (bound(scope, 0)?, bound(scope, 1)?);
+    let blob = Blob::of(scope, args.this().into()).ok_or_else(|| invalid("this"))?;
+    blob.slice(start, end).into_handle(scope)
+}
+
+fn get_reader<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let blob = Blob::of(scope, args.this().into()).ok_or_else(|| invalid("this"))?;
+    let env = Env::of(scope);
+    let handle = env.new_instance(scope, "blob.BlobReader")?;
+    let reader = Reader { blob, next: Cell::new(0), ended: Cell::new(false) };
+    env.objects.wrap(scope, handle, Rc::new(reader));
+    Ok(handle.into())
+}
+
+/// `pull(callback)`: calls back with 1 and the next part's bytes, or 0 at the end; answers that number.
+fn pull<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    const END: i32 = 0;
+    const CONTINUE: i32 = 1;
+    let callback = v8::Local::<v8::Function>::try_from(args.get(0)).map_err(|_| invalid("callback"))?;
+    let reader = Env::of(scope)
+        .objects
+        .unwrap::<Reader>(scope, args.this())
+        .ok_or_else(|| invalid("this"))?;
+    let part = reader.blob.parts.get(reader.next.get());
+    let status = v8::Integer::new(scope, if part.is_some() { CONTINUE } else { END }).into();
+    let undefined = v8::undefined(scope).into();
+    let mut arguments = vec![status];
+    match part {
+        Some(part) => {
+            reader.next.set(reader.next.get() + 1);
+            arguments.push(part.copy_into(scope)?.into());
+        }
+        // Only the first end has a second argument.
+        None if !reader.ended.replace(true) => arguments.push(undefined),
+        None => {}
+    }
+    callback.call(scope, args.this().into(), &arguments).ok_or(Throw::Pending)?;
+    Ok(status)
+}
+
+/// `concat(buffers)`: one array buffer of them all.
+fn concat<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let sources = elements(scope, args.get(0))?;
+    let mut total = 0_usize;
+    for source in &sources {
+        let mut contents = Contents::default();
+        let length = contents.of_value(scope, *source).ok_or_else(|| invalid("list"))?.len();
+        total = total.checked_add(length).ok_or_else(crate::array_buffer::allocation_failed)?;
+    }
+    let buffer = new_array_buffer(scope, total)?;
+    let array = v8::Uint8Array::new(scope, buffer, 0, total).ok_or(Throw::Pending)?;
+    let mut rest = crate::array_buffer::writable(scope, array.into());
+    for source in &sources {
+        let mut contents = Contents::default();
+        let bytes = contents.of_value(scope, *source).unwrap_or_default();
+        // A shared buffer may have grown since.
+        let (part, after) = rest.split_at_mut(bytes.len().min(rest.len()));
+        part.copy_from_slice(bytes.get(..part.len()).unwrap_or_default());
+        rest = after;
+    }
+    Ok(buffer.into())
+}
+
+/// `storeDataObject(id, handle, length, type)`
+fn store_data_object<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    if !args.get(0).is_string() || Blob::of(scope, args.get(1)).is_none() || !args.get(3).is_string() {
+        return Err(invalid("handle"));
+    }
+    let entry = v8::Array::new_with_elements(scope, &[args.get(1), args.get(2), args.get(3)]);
+    store(scope)?.set(scope, args.get(0), entry.into()).ok_or(Throw::Pending)?;
+    Ok(v8::undefined(scope).into())
+}
+
+/// `getDataObject(id)`: handle, length and type, or `undefined`.
+fn get_data_object<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let entry = store(scope)?.get(scope, args.get(0)).ok_or(Throw::Pending)?;
+    let Ok(entry) = v8::Local::<v8::Array>::try_from(entry) else { return Ok(v8::undefined(scope).into()) };
+    let mut values = Vec::with_capacity(3);
+    for index in 0..entry.length() {
+        values.push(entry.get_index(scope, index).ok_or(Throw::Pending)?);
+    }
+    Ok(v8::Array::new_with_elements(scope, &values).into())
+}
+
+/// `revokeObjectURL(url)`: forgets the object of `blob:nodedata:<id>`.
+fn revoke_object_url<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let input = v8::Local::<v8::String>::try_from(args.get(0)).map_err(|_| invalid("url"))?;
+    let undefined = v8::undefined(scope).into();
+    const LONGEST: usize = 1 << 16;
+    if input.length() > LONGEST {
+        return Ok(undefined);
+    }
+    let Ok(url) = ada_url::Url::parse(input.to_rust_string_lossy(scope), None) else { return Ok(undefined) };
+    if let Some((_, id)) = url.pathname().split_once(':')
+        && !id.contains(':')
+    {
+        let id = text::utf8(scope, id.as_bytes())?;
+        store(scope)?.delete(scope, id).ok_or(Throw::Pending)?;
+    }
+    Ok(undefined)
+}
+
+/// `createBlobFromFilePath(path)`: `undefined` when the file cannot be read, which the library turns into an error.
+fn create_blob_from_file_path<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
+    Ok(v8::undefined(scope).into())
+}

@@ -34,6 +34,7 @@ pub mod process_methods;
 pub mod report;
 pub mod serdes;
 pub mod string_decoder;
+mod string_width;
 pub mod symbols;
 pub mod task_queue;
 pub mod timers;

@@ -9,9 +9,16 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
 /// Flags for every isolate, set once before initialisation.
+///
+/// WebAssembly: the trap handler is off, so that its memories need no guard regions of 8 GB and check their bounds; one
+/// memory holds 1 GB at most.
 const FLAGS: &[&str] = &[
     "--stack-size=1500",
     "--no-wasm-native-module-cache",
+    "--wasm-enforce-bounds-checks",
+    "--wasm-max-mem-pages=16384",
+    "--wasm-max-table-size=1000000",
+    "--wasm-max-module-size=16777216",
     "--no-harmony-shadow-realm",
     "--enable-sharedarraybuffer-per-context",
     "--js-float16array",
@@ -67,13 +74,25 @@ fn root() -> &'static Sender<Job> {
 }
 
 fn initialize() {
-    for flag in FLAGS {
-        v8::V8::set_flags_from_string(flag);
+    // The first argument stands for the program and is left alone.
+    let flags = std::iter::once("v8").chain(FLAGS.iter().copied()).map(str::to_owned).collect();
+    let unknown = v8::V8::set_flags_from_command_line(flags);
+    if unknown.len() > 1 {
+        tracing::error!(?unknown, "V8 does not know these flags");
     }
     v8::icu::set_default_locale("en-US");
     let platform = v8::new_default_platform(2, false).make_shared();
     v8::V8::initialize_platform(platform);
     v8::V8::initialize();
+    crate::fatal::install();
+    if cfg!(target_os = "linux") && !crate::link_wrap::is_linked() {
+        tracing::warn!("linked without crates/runtime/link-args.txt: clocks and WebAssembly memory are not the guest's");
+    }
+}
+
+/// How many guest threads sleep for ever because V8 left them no way back; see `fatal.rs`.
+pub fn parked_threads() -> usize {
+    crate::fatal::parked_threads()
 }
 
 /// Starts a thread that may run an isolate.

@@ -1,5 +1,415 @@
-use std::sync::Arc; use crate::env::Shared;
-pub struct MemoryBudget;
-pub fn configure(p: v8::CreateParams, limit: usize) -> (v8::CreateParams, Arc<MemoryBudget>) { (p.heap_limits(0, limit), Arc::new(MemoryBudget)) }
-pub fn install(_: &mut v8::Isolate, _: &Arc<MemoryBudget>, _: &Arc<Shared>) {}
-impl MemoryBudget { pub fn peak(&self) -> usize { 0 } }
+//! What one process may hold: V8's heap, its buffers, and what bindings hold for it; and what all processes may hold.
+//!
+//! ```text
+//! MemoryBudget of a process: heap (told by the garbage collector) + external (array_buffer_allocator.rs,
+//!                            wasm_memory.rs) + native (bindings) <= limit
+//! all processes:             V8's cage of 4 GB, and the resident set of this OS process
+//! ```
+//!
+//! V8 asks for more heap at its limit. It gets that once, so that its current builtin can come to the next check of
+//! the termination request, and the process is condemned. Only one process at a time holds this headroom, because all
+//! isolates share the cage.
+
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use crate::budget::LimitError;
+use crate::env::Shared;
+use crate::fatal;
+use crate::latch::End;
+
+/// The cage that all heaps share.
+const CAGE_BYTES: usize = 4 << 30;
+/// With this much of the cage in use no new process is started.
+const CAGE_ADMISSION_BYTES: usize = 2800 << 20;
+/// With this much of the cage in use the largest process is condemned.
+const CAGE_HIGH_BYTES: usize = 3400 << 20;
+/// What a condemned process gets on top, to come to its end: more than the largest single object of V8.
+const HEADROOM_BYTES: usize = 3 << 29;
+/// How long an out-of-memory process waits for another one to give the headroom back.
+const HEADROOM_WAIT: Duration = Duration::from_millis(300);
+/// A heap that a fresh process has at least.
+const PROCESS_FLOOR_BYTES: usize = 4 << 20;
+
+/// What the memory limit is called for the embedder.
+pub const OPTION: &str = "memoryLimit";
+
+static CAGE_USED: AtomicUsize = AtomicUsize::new(0);
+static LIVE: Mutex<Vec<Weak<MemoryBudget>>> = Mutex::new(Vec::new());
+static HEADROOM: Headroom = Headroom { taken: Mutex::new(None), freed: Condvar::new() };
+
+/// The right to the headroom: the id of the thread that has it.
+struct Headroom {
+    taken: Mutex<Option<std::thread::ThreadId>>,
+    freed: Condvar,
+}
+
+/// What a process holds, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// V8's heap, as of the last garbage collection.
+    pub heap: usize,
+    /// Buffers and WebAssembly memories.
+    pub external: usize,
+    /// What bindings hold.
+    pub native: usize,
+}
+
+impl Usage {
+    /// All of it.
+    pub fn total(&self) -> usize {
+        self.heap.saturating_add(self.external).saturating_add(self.native)
+    }
+}
+
+/// The memory of one process: how much it may have and has. Lives longer than its isolate.
+pub struct MemoryBudget {
+    limit: usize,
+    heap: AtomicUsize,
+    cage: AtomicUsize,
+    external: AtomicUsize,
+    native: AtomicUsize,
+    peak: AtomicUsize,
+    /// Address space that growable buffers have reserved.
+    pub(crate) reserved: AtomicUsize,
+    /// The allocator refused, so that V8's next complaint is about buffers and not about its heap.
+    refused: AtomicBool,
+    /// How often V8 has asked for more heap.
+    asked: AtomicUsize,
+    shared: OnceLock<Arc<Shared>>,
+}
+
+impl std::fmt::Debug for MemoryBudget {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("MemoryBudget").field("limit", &self.limit).field("used", &self.used()).finish()
+    }
+}
+
+impl MemoryBudget {
+    fn new(limit: usize) -> Arc<Self> {
+        let budget = Arc::new(Self {
+            limit,
+            heap: AtomicUsize::new(0),
+            cage: AtomicUsize::new(0),
+            external: AtomicUsize::new(0),
+            native: AtomicUsize::new(0),
+            peak: AtomicUsize::new(0),
+            reserved: AtomicUsize::new(0),
+            refused: AtomicBool::new(false),
+            asked: AtomicUsize::new(0),
+            shared: OnceLock::new(),
+        });
+        budget.set_heap(0, PROCESS_FLOOR_BYTES);
+        let mut live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
+        live.retain(|budget| budget.strong_count() > 0);
+        live.push(Arc::downgrade(&budget));
+        budget
+    }
+
+    /// What the process may hold.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// What it holds.
+    pub fn used(&self) -> Usage {
+        Usage {
+            heap: self.heap.load(Ordering::Relaxed),
+            external: self.external.load(Ordering::Relaxed),
+            native: self.native.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The most it has held.
+    pub fn peak(&self) -> usize {
+        self.peak.load(Ordering::Relaxed).max(self.used().total())
+    }
+
+    /// Takes `bytes` for a buffer; `false` when that would be over the limit.
+    pub(crate) fn charge_external(&self, bytes: usize) -> bool {
+        let held = self.external.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        let total = held.saturating_add(self.native.load(Ordering::Relaxed));
+        if total > self.limit {
+            self.external.fetch_sub(bytes, Ordering::Relaxed);
+            self.refused.store(true, Ordering::Relaxed);
+            return false;
+        }
+        self.peak.fetch_max(total.saturating_add(self.heap.load(Ordering::Relaxed)), Ordering::Relaxed);
+        true
+    }
+
+    /// Takes `bytes` for a buffer that cannot be refused.
+    pub(crate) fn charge_external_always(&self, bytes: usize) {
+        self.external.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Gives back what a buffer took.
+    pub(crate) fn release_external(&self, bytes: usize) {
+        self.external.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes `bytes` for something that a binding holds for the guest, until the answer is dropped.
+    ///
+    /// # Errors
+    /// [`LimitError`] when that is over the limit: the process has an end by then and the caller should return.
+    pub fn charge_native(self: &Arc<Self>, bytes: usize) -> Result<NativeCharge, LimitError> {
+        let held = self.native.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        let total = held.saturating_add(self.external.load(Ordering::Relaxed));
+        if total > self.limit {
+            self.native.fetch_sub(bytes, Ordering::Relaxed);
+            self.condemn("native");
+            return Err(LimitError {
+                limit: "memory",
+                configured: self.limit as u64,
+                used: total as u64,
+                option: OPTION,
+            });
+        }
+        Ok(NativeCharge { budget: self.clone(), bytes })
+    }
+
+    /// Ends the process because of its memory.
+    pub(crate) fn condemn(&self, what: &'static str) {
+        if let Some(shared) = self.shared.get() {
+            shared.latch.set(End::Memory(what));
+            shared.isolate.terminate_execution();
+            shared.inbox.wake();
+        }
+    }
+
+    fn set_heap(&self, used: usize, committed: usize) {
+        self.heap.store(used, Ordering::Relaxed);
+        let before = self.cage.swap(committed, Ordering::Relaxed);
+        CAGE_USED.fetch_add(committed, Ordering::Relaxed);
+        CAGE_USED.fetch_sub(before, Ordering::Relaxed);
+    }
+}
+
+impl Drop for MemoryBudget {
+    fn drop(&mut self) {
+        CAGE_USED.fetch_sub(self.cage.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+}
+
+/// Memory that a binding holds for a guest; given back when dropped.
+#[derive(Debug)]
+pub struct NativeCharge {
+    budget: Arc<MemoryBudget>,
+    bytes: usize,
+}
+
+impl Drop for NativeCharge {
+    fn drop(&mut self) {
+        self.budget.native.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Whether a process with this memory limit may be started now.
+///
+/// # Errors
+/// [`LimitError`] when the heaps of all processes fill V8's cage, or when too many threads are parked.
+pub fn admit(limit_bytes: usize) -> Result<(), LimitError> {
+    let parked = fatal::parked_threads();
+    if parked >= fatal::MAX_PARKED {
+        return Err(LimitError {
+            limit: "parked threads",
+            configured: fatal::MAX_PARKED as u64,
+            used: parked as u64,
+            option: "isolation",
+        });
+    }
+    let used = CAGE_USED.load(Ordering::Relaxed);
+    if used.saturating_add(PROCESS_FLOOR_BYTES.min(limit_bytes)) > CAGE_ADMISSION_BYTES {
+        return Err(LimitError {
+            limit: "heap of all runtimes",
+            configured: CAGE_ADMISSION_BYTES as u64,
+            used: used as u64,
+            option: OPTION,
+        });
+    }
+    Ok(())
+}
+
+/// Sets the limits of an isolate that is about to be made. The budget must be dropped after the isolate.
+pub fn configure(params: v8::CreateParams, limit_bytes: usize) -> (v8::CreateParams, Arc<MemoryBudget>) {
+    let limit = limit_bytes.clamp(16 << 20, CAGE_BYTES);
+    let budget = MemoryBudget::new(limit);
+    let params = params.heap_limits(0, limit).allow_atomics_wait(false);
+    #[cfg(not(windows))]
+    let params = params.array_buffer_allocator(crate::array_buffer_allocator::counting(&budget));
+    crate::wasm_memory::set_thread_budget(Some(budget.clone()));
+    (params, budget)
+}
+
+/// Makes the isolate keep to its budget. Called once, before any guest code.
+pub fn install(isolate: &mut v8::Isolate, budget: &Arc<MemoryBudget>, shared: &Arc<Shared>) {
+    let _ = budget.shared.set(shared.clone());
+    let data = Arc::as_ptr(budget).cast_mut().cast::<c_void>();
+    isolate.add_near_heap_limit_callback(near_heap_limit, data);
+    isolate.set_oom_error_handler(fatal::on_out_of_memory);
+    isolate.add_gc_epilogue_callback(after_gc, data, v8::GCType::kGCTypeAll);
+    isolate.set_allow_atomics_wait(false);
+    fatal::attach_isolate(isolate);
+}
+
+/// V8 is at its heap limit: condemns the process and lends it headroom, once.
+///
+/// # Safety
+/// Called by V8 with the pointer given in [`install`], which outlives the isolate.
+unsafe extern "C" fn near_heap_limit(data: *mut c_void, current: usize, _initial: usize) -> usize {
+    // SAFETY: see above.
+    let budget = unsafe { &*data.cast::<MemoryBudget>() };
+    if budget.refused.swap(false, Ordering::Relaxed) {
+        // V8 asks because a buffer was refused; more heap would not help.
+        budget.condemn("external");
+        return current;
+    }
+    budget.condemn("heap");
+    let wanted = match budget.asked.fetch_add(1, Ordering::Relaxed) {
+        0 if take_headroom() => current.saturating_add(HEADROOM_BYTES),
+        1 if has_headroom() => CAGE_BYTES,
+        _ => current,
+    };
+    wanted.min(CAGE_BYTES)
+}
+
+/// Notes what the heap holds; condemns the process when that is too much together with everything else.
+///
+/// # Safety
+/// Called by V8 with the pointer given in [`install`], which outlives the isolate.
+unsafe extern "C" fn after_gc(
+    isolate: v8::UnsafeRawIsolatePtr,
+    kind: v8::GCType,
+    _flags: v8::GCCallbackFlags,
+    data: *mut c_void,
+) {
+    // SAFETY: see above.
+    let budget = unsafe { &*data.cast::<MemoryBudget>() };
+    // SAFETY: V8 passes the isolate that has just been collected; only its statistics are read.
+    let mut isolate = unsafe { v8::Isolate::from_raw_isolate_ptr_unchecked(isolate) };
+    let statistics = isolate.get_heap_statistics();
+    budget.set_heap(
+        statistics.used_heap_size().saturating_add(statistics.malloced_memory()),
+        statistics.total_heap_size(),
+    );
+    let total = budget.used().total();
+    budget.peak.fetch_max(total, Ordering::Relaxed);
+    if kind == v8::GCType::kGCTypeMarkSweepCompact && total > budget.limit {
+        budget.condemn("heap and external");
+    }
+    if CAGE_USED.load(Ordering::Relaxed) > CAGE_HIGH_BYTES {
+        condemn_largest("heap of all runtimes");
+    }
+}
+
+/// Condemns the process that holds most.
+pub(crate) fn condemn_largest(what: &'static str) {
+    let _section = crate::critical::section();
+    let Ok(live) = LIVE.try_lock() else { return };
+    let largest = live
+        .iter()
+        .filter_map(Weak::upgrade)
+        .filter(|budget| budget.shared.get().is_some_and(|shared| !shared.latch.is_set()))
+        .max_by_key(|budget| budget.cage.load(Ordering::Relaxed) + budget.used().external + budget.used().native);
+    drop(live);
+    if let Some(budget) = largest {
+        budget.condemn(what);
+    }
+}
+
+fn take_headroom() -> bool {
+    let _section = crate::critical::section();
+    let deadline = Instant::now() + HEADROOM_WAIT;
+    let me = std::thread::current().id();
+    let mut taken = HEADROOM.taken.lock().unwrap_or_else(PoisonError::into_inner);
+    while taken.is_some_and(|owner| owner != me) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return false;
+        }
+        taken = HEADROOM.freed.wait_timeout(taken, left).unwrap_or_else(PoisonError::into_inner).0;
+    }
+    *taken = Some(me);
+    true
+}
+
+fn has_headroom() -> bool {
+    let _section = crate::critical::section();
+    let taken = HEADROOM.taken.lock().unwrap_or_else(PoisonError::into_inner);
+    *taken == Some(std::thread::current().id())
+}
+
+/// Gives the headroom back when this thread has it: its isolate is gone, or the thread is about to park.
+pub(crate) fn release_headroom() {
+    let _section = crate::critical::section();
+    let mut taken = HEADROOM.taken.lock().unwrap_or_else(PoisonError::into_inner);
+    if *taken == Some(std::thread::current().id()) {
+        *taken = None;
+        HEADROOM.freed.notify_one();
+    }
+}
+
+/// Condemns the largest process when this OS process holds too much memory. Called once a second; allocates nothing.
+pub(crate) fn check_resident() {
+    let Some(resident) = resident_bytes() else { return };
+    if resident > resident_limit() {
+        tracing::error!(resident, "this OS process holds too much memory; its largest guest ends");
+        condemn_largest("memory of all runtimes");
+    }
+}
+
+/// Sets the resident set at which guests are ended, in bytes.
+pub fn set_resident_limit(bytes: usize) {
+    RESIDENT_LIMIT.store(bytes, Ordering::Relaxed);
+}
+
+/// Set by the embedder, or 0 for the default.
+static RESIDENT_LIMIT: AtomicUsize = AtomicUsize::new(0);
+
+/// The embedder's limit; else 80 % of what the machine or the control group has.
+fn resident_limit() -> usize {
+    static DEFAULT: OnceLock<usize> = OnceLock::new();
+    match RESIDENT_LIMIT.load(Ordering::Relaxed) {
+        0 => *DEFAULT.get_or_init(|| available_bytes() / 5 * 4),
+        limit => limit,
+    }
+}
+
+fn available_bytes() -> usize {
+    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
+    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        line.split_whitespace().next()?.parse::<usize>().ok().map(|kilobytes| kilobytes << 10)
+    });
+    match (group, machine) {
+        (Some(group), Some(machine)) => machine.min(group),
+        (group, machine) => group.or(machine).unwrap_or(usize::MAX),
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn resident_bytes() -> Option<usize> {
+    let mut text = [0_u8; 128];
+    // SAFETY: opens, reads into a buffer of the given length and closes; the path is a C string.
+    let length = unsafe {
+        let file = libc::open(c"/proc/self/statm".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
+        if file < 0 {
+            return None;
+        }
+        let length = libc::read(file, text.as_mut_ptr().cast(), text.len());
+        libc::close(file);
+        usize::try_from(length).ok()?
+    };
+    let text = std::str::from_utf8(text.get(..length)?).ok()?;
+    let pages: usize = text.split_whitespace().nth(1)?.parse().ok()?;
+    // SAFETY: has no preconditions.
+    let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).ok()?;
+    pages.checked_mul(page)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn resident_bytes() -> Option<usize> {
+    None
+}

@@ -1,6 +1,291 @@
-use std::sync::Arc; use std::time::Duration; use crate::env::Shared; use crate::latch::End;
-pub struct WatchSpec { pub cpu_limit: Option<Duration>, pub wall_limit: Option<Duration>, pub shared: Arc<Shared> }
-pub struct Registration;
-pub fn register(_: WatchSpec, _: &crate::fatal::GuestThread) -> Registration { Registration }
-impl Registration { pub fn cpu_time(&self) -> Duration { Duration::ZERO } }
-pub fn kill(s: &Arc<Shared>, e: End) -> bool { let f = s.latch.set(e); s.isolate.terminate_execution(); s.inbox.wake(); f }
+//! Ends processes that use too much time, and those that the host wants gone.
+//!
+//! One thread watches all processes. CPU time is the guest thread's own clock; wall time is monotonic. The ladder:
+//!
+//! ```text
+//! 0 ms    latch, terminate_execution, wake the loop; again every 5 ms
+//! 30 ms   signal: park the thread where it holds nothing that others need; again every 5 ms
+//! 2 s     report the process as ended although its thread is still busy in host code
+//! ```
+//!
+//! In the steady state the watchdog's thread allocates nothing.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::env::Shared;
+use crate::fatal::{GuestThread, ThreadState};
+use crate::latch::End;
+
+/// Time between two requests to a process that is being ended.
+const REPEAT: Duration = Duration::from_millis(5);
+/// How long a process may take to end by itself before its thread is parked.
+const PARK_AFTER: Duration = Duration::from_millis(30);
+/// How long until a process counts as ended although its thread neither came back nor parked.
+const GIVE_UP_AFTER: Duration = Duration::from_secs(2);
+/// The watchdog never sleeps shorter than this for a process that has time left.
+const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
+/// A process that used no CPU time since the last look is looked at again after this time at the earliest.
+const IDLE_SLEEP: Duration = Duration::from_millis(15);
+/// How often the memory of this OS process is looked at.
+const MEMORY_PERIOD: Duration = Duration::from_secs(1);
+
+/// What to watch of a process.
+pub struct WatchSpec {
+    /// CPU time that it may use from now on.
+    pub cpu_limit: Option<Duration>,
+    /// Time that it may take from now on.
+    pub wall_limit: Option<Duration>,
+    /// Its latch, isolate and inbox.
+    pub shared: Arc<Shared>,
+}
+
+struct Entry {
+    id: u64,
+    shared: Arc<Shared>,
+    thread: Arc<ThreadState>,
+    cpu_limit: Option<Duration>,
+    cpu_base: Duration,
+    charged: Arc<AtomicU64>,
+    deadline: Option<Instant>,
+    last_cpu: Duration,
+    /// When it was first asked to end.
+    ending_since: Option<Instant>,
+    reported: bool,
+}
+
+#[derive(Default)]
+struct State {
+    entries: Vec<Entry>,
+    last_id: u64,
+    /// Somebody changed the entries while the watchdog slept.
+    changed: bool,
+}
+
+static STATE: Mutex<State> = Mutex::new(State { entries: Vec::new(), last_id: 0, changed: false });
+static CHANGED: Condvar = Condvar::new();
+static START: Once = Once::new();
+
+fn state() -> MutexGuard<'static, State> {
+    STATE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Watches a process until it is dropped. Must be dropped on the guest's thread, before its isolate.
+pub struct Registration {
+    id: u64,
+    thread: Arc<ThreadState>,
+    cpu_base: Duration,
+    start: Instant,
+    charged: Arc<AtomicU64>,
+}
+
+impl Registration {
+    /// CPU time that the process has used since it was registered, with what was charged to it.
+    pub fn cpu_time(&self) -> Duration {
+        let own = self.thread.cpu_time().unwrap_or_default().saturating_sub(self.cpu_base);
+        own + Duration::from_nanos(self.charged.load(Ordering::Relaxed))
+    }
+
+    /// Time since the process was registered.
+    pub fn wall_time(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// Charges CPU time that another thread used for the process.
+    pub fn charge_cpu(&self, time: Duration) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.charged.fetch_add(nanos, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let _section = crate::critical::section();
+        let mut state = state();
+        if let Some(at) = state.entries.iter().position(|entry| entry.id == self.id) {
+            state.entries.swap_remove(at);
+        }
+    }
+}
+
+/// Watches the process of `guest`, from now on.
+pub fn register(spec: WatchSpec, guest: &GuestThread) -> Registration {
+    START.call_once(start);
+    let _section = crate::critical::section();
+    let thread = guest.state().clone();
+    let cpu_base = thread.cpu_time().unwrap_or_default();
+    let start = Instant::now();
+    let charged = Arc::new(AtomicU64::new(0));
+    let mut state = state();
+    state.last_id += 1;
+    let id = state.last_id;
+    state.entries.push(Entry {
+        id,
+        shared: spec.shared,
+        thread: thread.clone(),
+        cpu_limit: spec.cpu_limit,
+        cpu_base,
+        charged: charged.clone(),
+        deadline: spec.wall_limit.and_then(|limit| start.checked_add(limit)),
+        last_cpu: Duration::ZERO,
+        ending_since: None,
+        reported: false,
+    });
+    wake(&mut state);
+    Registration { id, thread, cpu_base, start, charged }
+}
+
+/// Ends a process from any thread. Answers whether this gave it its end.
+pub fn kill(shared: &Arc<Shared>, end: End) -> bool {
+    let first = shared.latch.set(end);
+    shared.isolate.terminate_execution();
+    shared.inbox.wake();
+    wake(&mut state());
+    first
+}
+
+/// Must be called when a latch was set outside of this module and the process may not notice by itself.
+pub fn nudge() {
+    wake(&mut state());
+}
+
+fn wake(state: &mut State) {
+    state.changed = true;
+    CHANGED.notify_one();
+}
+
+fn start() {
+    let thread = std::thread::Builder::new().name("secure-exec watchdog".to_owned());
+    if let Err(error) = thread.stack_size(256 << 10).spawn(watch) {
+        tracing::error!(%error, "no watchdog: time limits will not hold");
+    }
+}
+
+fn watch() {
+    raise_priority();
+    let mut next_memory = Instant::now() + MEMORY_PERIOD;
+    let mut state = state();
+    loop {
+        state.changed = false;
+        let now = Instant::now();
+        let mut next = if state.entries.is_empty() { None } else { Some(next_memory) };
+        let mut finished = None;
+        for entry in &mut state.entries {
+            if entry.look(now) {
+                finished = Some(entry.id);
+                break;
+            }
+            let at = entry.next_look(now);
+            next = match (next, at) {
+                (Some(next), Some(at)) => Some(next.min(at)),
+                (next, at) => next.or(at),
+            };
+        }
+        if let Some(id) = finished {
+            finish(state, id);
+            state = self::state();
+            continue;
+        }
+        if !state.entries.is_empty() && now >= next_memory {
+            next_memory = now + MEMORY_PERIOD;
+            drop(state);
+            crate::memory::check_resident();
+            state = self::state();
+            continue;
+        }
+        if state.changed {
+            continue;
+        }
+        state = match next {
+            None => CHANGED.wait(state).unwrap_or_else(PoisonError::into_inner),
+            Some(next) => {
+                let sleep = next.saturating_duration_since(Instant::now());
+                CHANGED.wait_timeout(state, sleep).unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
+    }
+}
+
+/// Reports a process whose thread will not come back.
+fn finish(mut state: MutexGuard<'_, State>, id: u64) {
+    let Some(at) = state.entries.iter().position(|entry| entry.id == id) else { return };
+    let Some(entry) = state.entries.get_mut(at) else { return };
+    entry.reported = true;
+    let (thread, shared) = (entry.thread.clone(), entry.shared.clone());
+    if thread.is_parked() {
+        state.entries.swap_remove(at);
+    }
+    drop(state);
+    let end = shared.latch.get().cloned().unwrap_or(End::Cpu);
+    tracing::error!(?end, parked = thread.is_parked(), "a process did not end by itself");
+    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| thread.report(end)));
+}
+
+impl Entry {
+    fn cpu_used(&self) -> Option<Duration> {
+        let own = self.thread.cpu_time()?.saturating_sub(self.cpu_base);
+        Some(own + Duration::from_nanos(self.charged.load(Ordering::Relaxed)))
+    }
+
+    /// Looks after the process; answers whether its thread is to be reported as gone.
+    fn look(&mut self, now: Instant) -> bool {
+        if self.thread.is_parked() {
+            return true;
+        }
+        if !self.shared.latch.is_set() {
+            if let Some(limit) = self.cpu_limit {
+                let used = self.cpu_used().unwrap_or_default();
+                if used >= limit {
+                    self.shared.latch.set(End::Cpu);
+                }
+            }
+            if self.deadline.is_some_and(|deadline| now >= deadline) {
+                self.shared.latch.set(End::Wall);
+            }
+        }
+        if !self.shared.latch.is_set() {
+            return false;
+        }
+        let since = *self.ending_since.get_or_insert(now);
+        self.shared.isolate.terminate_execution();
+        self.shared.inbox.wake();
+        let elapsed = now.saturating_duration_since(since);
+        if elapsed >= PARK_AFTER {
+            self.thread.signal();
+        }
+        !self.reported && elapsed >= GIVE_UP_AFTER
+    }
+
+    /// When to look again; never before anything can have happened.
+    fn next_look(&mut self, now: Instant) -> Option<Instant> {
+        if self.ending_since.is_some() {
+            return Some(now + if self.reported { 10 * REPEAT } else { REPEAT });
+        }
+        let cpu = self.cpu_limit.map(|limit| {
+            let used = self.cpu_used().unwrap_or_default();
+            // A thread cannot use more CPU time than time passes.
+            let idle = used == self.last_cpu;
+            self.last_cpu = used;
+            let shortest = if idle { IDLE_SLEEP } else { SHORTEST_SLEEP };
+            now + limit.saturating_sub(used).max(shortest)
+        });
+        match (cpu, self.deadline) {
+            (Some(cpu), Some(deadline)) => Some(cpu.min(deadline)),
+            (cpu, deadline) => cpu.or(deadline),
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn raise_priority() {
+    for nice in [-20, -10, -5] {
+        // SAFETY: sets the priority of the calling thread (id 0); fails without the right to.
+        if unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) } == 0 {
+            return;
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn raise_priority() {}

@@ -1,0 +1,164 @@
+//! Charges WebAssembly memories and resizable buffers to their process, and refuses shared memories.
+//!
+//! Neither goes through the `ArrayBuffer` allocator: V8 reserves address space for them and makes its pages accessible
+//! as they grow. The linker sends those calls through here (see `link_wrap.rs`).
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use crate::memory::MemoryBudget;
+
+/// Address space that the growable buffers of one process may reserve. V8 tries smaller reservations when one fails.
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+const MAX_RESERVED_BYTES: usize = 3 << 29;
+
+thread_local! {
+    /// The budget of the guest on this thread.
+    static BUDGET: RefCell<Option<Arc<MemoryBudget>>> = const { RefCell::new(None) };
+}
+
+/// Says whose memory this thread allocates from now on.
+pub(crate) fn set_thread_budget(budget: Option<Arc<MemoryBudget>>) {
+    BUDGET.set(budget);
+}
+
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod wrapped {
+    use std::collections::BTreeMap;
+    use std::ffi::c_void;
+    use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+    use super::{BUDGET, MAX_RESERVED_BYTES};
+    use crate::critical;
+    use crate::link_wrap::wrap;
+    use crate::memory::MemoryBudget;
+    use std::sync::atomic::Ordering;
+
+    type Address = *mut c_void;
+
+    /// `v8::PageAllocator::AllocationHint`.
+    #[repr(C)]
+    #[derive(Clone, Copy)]
+    struct Hint {
+        address: Address,
+        may_grow: bool,
+    }
+
+    /// `v8::PageAllocator::Permission`.
+    const NO_ACCESS: i32 = 0;
+    const READ_WRITE: i32 = 2;
+
+    wrap!(
+        "_ZN2v88internal13AllocatePagesEPNS_13PageAllocatorEmmNS1_10PermissionENS1_14AllocationHintE" => allocate_pages,
+        fn real_allocate_pages(allocator: Address, size: usize, alignment: usize, access: i32, hint: Hint) -> Address
+    );
+    wrap!(
+        "_ZN2v88internal14SetPermissionsEPNS_13PageAllocatorEPvmNS1_10PermissionE" => set_permissions,
+        fn real_set_permissions(allocator: Address, start: Address, size: usize, access: i32) -> bool
+    );
+    wrap!(
+        "_ZN2v88internal9FreePagesEPNS_13PageAllocatorEPvm" => free_pages,
+        fn real_free_pages(allocator: Address, start: Address, size: usize)
+    );
+    wrap!(
+        "_ZN2v88internal12BackingStore18AllocateWasmMemoryEPNS0_7IsolateEmmNS0_14WasmMemoryFlagENS_4base11StrongAliasINS0_13SharedFlagTagEbEE" => allocate_wasm_memory,
+        fn real_allocate_wasm_memory(isolate: Address, initial: usize, maximum: usize, kind: u8, shared: bool) -> Address
+    );
+
+    /// One growable buffer of a guest.
+    struct Region {
+        size: usize,
+        committed: usize,
+        budget: Arc<MemoryBudget>,
+    }
+
+    static REGIONS: Mutex<BTreeMap<usize, Region>> = Mutex::new(BTreeMap::new());
+    static PAGE_ALLOCATOR: OnceLock<usize> = OnceLock::new();
+
+    unsafe extern "C" fn allocate_wasm_memory(
+        isolate: Address,
+        initial: usize,
+        maximum: usize,
+        kind: u8,
+        shared: bool,
+    ) -> Address {
+        // An empty result makes V8 throw a RangeError. No two threads ever run one guest's code.
+        if shared {
+            return std::ptr::null_mut();
+        }
+        // SAFETY: V8's own call, passed on.
+        unsafe { real_allocate_wasm_memory(isolate, initial, maximum, kind, shared) }
+    }
+
+    unsafe extern "C" fn allocate_pages(
+        allocator: Address,
+        size: usize,
+        alignment: usize,
+        access: i32,
+        hint: Hint,
+    ) -> Address {
+        let _section = critical::section();
+        let budget = BUDGET.with_borrow(Clone::clone).filter(|_| {
+            let buffers = PAGE_ALLOCATOR
+                .get_or_init(|| crate::array_buffer_allocator::default_page_allocator() as usize);
+            access == NO_ACCESS && *buffers == allocator as usize
+        });
+        if let Some(budget) = &budget
+            && budget.reserved.load(Ordering::Relaxed).saturating_add(size) > MAX_RESERVED_BYTES
+        {
+            return std::ptr::null_mut();
+        }
+        // SAFETY: V8's own call, passed on.
+        let start = unsafe { real_allocate_pages(allocator, size, alignment, access, hint) };
+        if let Some(budget) = budget
+            && !start.is_null()
+        {
+            budget.reserved.fetch_add(size, Ordering::Relaxed);
+            let region = Region { size, committed: 0, budget };
+            REGIONS.lock().unwrap_or_else(PoisonError::into_inner).insert(start as usize, region);
+        }
+        start
+    }
+
+    unsafe extern "C" fn set_permissions(allocator: Address, start: Address, size: usize, access: i32) -> bool {
+        let _section = critical::section();
+        let mut regions = REGIONS.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = start as usize;
+        let region = regions.range_mut(..=at).next_back().filter(|(base, region)| at - **base < region.size);
+        let Some((base, region)) = region else {
+            drop(regions);
+            // SAFETY: V8's own call, passed on.
+            return unsafe { real_set_permissions(allocator, start, size, access) };
+        };
+        // V8 makes these regions accessible from their start and takes pages away from their end only.
+        let before = region.committed;
+        let after = match access {
+            READ_WRITE => before.max((at - base).saturating_add(size)),
+            NO_ACCESS => before.min(at - base),
+            _ => before,
+        };
+        if after > before && !region.budget.charge_external(after - before) {
+            return false;
+        }
+        // SAFETY: V8's own call, passed on.
+        let done = unsafe { real_set_permissions(allocator, start, size, access) };
+        if done {
+            region.committed = after;
+            region.budget.release_external(before.saturating_sub(after));
+        } else {
+            region.budget.release_external(after.saturating_sub(before));
+        }
+        done
+    }
+
+    unsafe extern "C" fn free_pages(allocator: Address, start: Address, size: usize) {
+        let _section = critical::section();
+        let region = REGIONS.lock().unwrap_or_else(PoisonError::into_inner).remove(&(start as usize));
+        // SAFETY: V8's own call, passed on.
+        unsafe { real_free_pages(allocator, start, size) };
+        if let Some(region) = region {
+            region.budget.release_external(region.committed);
+            region.budget.reserved.fetch_sub(region.size, Ordering::Relaxed);
+        }
+    }
+}

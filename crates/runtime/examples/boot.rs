@@ -78,6 +78,9 @@ fn main() {
                     }
                     env.run_event_loop(scope);
                     eprintln!("exit {:?} {}", env.shared().latch.get(), env.emit_exit(scope));
+                    if let Some(error) = env.uncaught.borrow().as_ref() {
+                        eprintln!("uncaught {error:?}");
+                    }
                 }
                 eprintln!("isolate {t1:?} context {t2:?} pre {t3:?} heap {}", scope.get_heap_statistics().used_heap_size() / 1024);
             }

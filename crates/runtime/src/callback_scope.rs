@@ -3,6 +3,7 @@
 //! Sources: `src/api/callback.cc`, `src/env.cc` (AsyncHooks), `src/node_task_queue.cc`, `src/node_errors.cc` of Node 22.
 
 use crate::env::Env;
+use crate::fatal_exception::{Enhance, report};
 use crate::latch::End;
 
 /// The async ids of the resource on whose behalf a callback runs.
@@ -277,7 +278,7 @@ impl Env {
             v8::Local::<v8::Function>::try_from(value).ok().map(|function| (process, function))
         });
         let Some((process, handler)) = handler else {
-            crate::fatal_exception::report(self, scope, exception, message);
+            report(self, scope, exception, message, Enhance::No);
             self.end(scope, End::Error(6));
             return;
         };
@@ -288,20 +289,24 @@ impl Env {
             match handled {
                 Some(value) => Ok(!value.is_false()),
                 None if catch.has_terminated() || self.is_ending() => return,
-                None => Err(catch.exception().map(|second| v8::Global::new(catch, second))),
+                None => Err(catch.exception().map(|second| {
+                    let message = catch.message().map(|message| v8::Global::new(catch, message));
+                    (v8::Global::new(catch, second), message)
+                })),
             }
         };
         match outcome {
             Ok(true) => {}
             Ok(false) => {
-                crate::fatal_exception::report(self, scope, exception, message);
+                report(self, scope, exception, message, Enhance::Yes);
                 let code = self.exit_code(scope).unwrap_or(1);
                 self.end(scope, End::Error(code));
             }
             Err(second) => {
-                if let Some(second) = second {
+                if let Some((second, message)) = second {
                     let second = v8::Local::new(scope, second);
-                    crate::fatal_exception::report(self, scope, second, None);
+                    let message = message.map(|message| v8::Local::new(scope, message));
+                    report(self, scope, second, message, Enhance::Yes);
                 }
                 self.end(scope, End::Error(7));
             }

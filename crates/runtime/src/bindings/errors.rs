@@ -1,7 +1,13 @@
 //! `internalBinding('errors')`: stack traces and uncaught exceptions. Source: `src/node_errors.cc`.
 
+use std::cell::Cell;
+
 use crate::binding::{Args, Binding, Ret, function};
+use crate::bindings::options;
+use crate::callback_scope::AsyncContext;
 use crate::env::Env;
+use crate::realm::set;
+use crate::throw::Throw;
 
 /// See the module's text.
 pub static BINDING: Binding = Binding {
@@ -14,13 +20,48 @@ pub static BINDING: Binding = Binding {
         ("setEnhanceStackForFatalException", function!(set_enhance_stack_for_fatal_exception)),
         ("noSideEffectsToString", function!(no_side_effects_to_string)),
         ("triggerUncaughtException", function!(trigger_uncaught_exception)),
+        ("getErrorSourcePositions", function!(get_error_source_positions)),
     ],
+    init: Some(init),
     restore: Some(restore),
     ..Binding::DEFAULT
 };
 
-fn restore(scope: &mut v8::PinScope<'_, '_>, _env: &Env) {
+/// Frames that V8 captures of an uncaught exception with `--trace-uncaught`.
+const UNCAUGHT_FRAMES: i32 = 10;
+
+/// Whether stacks may be formatted now, which runs the guest's `Error.prepareStackTrace`.
+#[derive(Default)]
+pub struct Formatting(Cell<bool>);
+
+impl Formatting {
+    /// Forbids formatting, or allows it again.
+    pub fn forbid(&self, forbidden: bool) {
+        self.0.set(forbidden);
+    }
+}
+
+fn init(scope: &mut v8::PinScope<'_, '_>, env: &Env, _target: v8::Local<v8::Object>) {
+    // V8's own getter of `stack`, to be told from the guest's.
+    let text = v8::String::empty(scope);
+    let getter = v8::Local::<v8::Object>::try_from(v8::Exception::error(scope, text)).ok().and_then(|error| {
+        let stack = v8::String::new(scope, "stack")?;
+        let descriptor = error.get_own_property_descriptor(scope, stack.into())?;
+        let key = v8::String::new(scope, "get")?;
+        v8::Local::<v8::Object>::try_from(descriptor).ok()?.get(scope, key.into())
+    });
+    if let Some(getter) = getter.filter(|getter| getter.is_function()) {
+        env.register(scope, "errors.stackGetter", getter);
+    }
+}
+
+fn restore(scope: &mut v8::PinScope<'_, '_>, env: &Env) {
     scope.set_prepare_stack_trace_callback(prepare_stack_trace);
+    scope.set_modify_code_generation_from_strings_callback(before_code_generation);
+    scope.add_message_listener_with_error_level(on_warning, v8::MessageErrorLevel::WARNING);
+    if options::flag(env, "--trace-uncaught") {
+        scope.set_capture_stack_trace_for_uncaught_exceptions(true, UNCAUGHT_FRAMES);
+    }
 }
 
 /// Formats `error.stack` through the library, which honours the guest's `Error.prepareStackTrace`.
@@ -30,7 +71,8 @@ fn prepare_stack_trace<'s>(
     trace: v8::Local<'s, v8::Array>,
 ) -> v8::Local<'s, v8::Value> {
     let env = Env::of(scope);
-    let Some(callback) = env.function(scope, "errors.prepareStackTrace").filter(|_| !env.is_ending()) else {
+    let allowed = !env.is_ending() && !env.extension::<Formatting>().0.get();
+    let Some(callback) = env.function(scope, "errors.prepareStackTrace").filter(|_| allowed) else {
         return error.to_detail_string(scope).map_or_else(|| v8::undefined(scope).into(), Into::into);
     };
     let undefined = v8::undefined(scope).into();
@@ -39,7 +81,57 @@ fn prepare_stack_trace<'s>(
     callback.call(scope, undefined, &args).unwrap_or(undefined)
 }
 
+/// V8's warnings (of `asm.js`, for example) become `process.emitWarning(text, 'V8')`.
+unsafe extern "C" fn on_warning(message: v8::Local<v8::Message>, _error: v8::Local<v8::Value>) {
+    v8::callback_scope!(unsafe scope, message);
+    let env = Env::of(scope);
+    if env.is_ending() {
+        return;
+    }
+    v8::tc_scope!(let scope, scope);
+    let resource = message.get_script_resource_name(scope).filter(|name| name.is_string());
+    let resource = resource.map(|name| name.to_rust_string_lossy(scope)).unwrap_or_default();
+    let line = message.get_line_number(scope).and_then(|line| i64::try_from(line).ok()).unwrap_or(-1);
+    let text = format!("{resource}:{line} {}", message.get(scope).to_rust_string_lossy(scope));
+    let (Some(process), Some(text), Some(kind)) =
+        (env.process_object(scope), v8::String::new(scope, &text), v8::String::new(scope, "V8"))
+    else {
+        return;
+    };
+    env.make_callback_named(scope, process, "emitWarning", &[text.into(), kind.into()], AsyncContext::default());
+}
+
+/// Runs before `eval` and `Function` in a context that does not allow them outright: the main context while source maps
+/// are on, and contexts of `vm` that were made without code generation.
+fn before_code_generation<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    source: v8::Local<'s, v8::Value>,
+    _is_code_like: bool,
+) -> v8::ModifyCodeGenerationFromStringsResult<'s> {
+    let env = Env::of(scope);
+    let is_main = env.context(scope).is_some_and(|main| main == scope.get_current_context());
+    let allowed = scope.get_current_context().is_code_generation_from_strings_allowed()
+        || (is_main && !options::flag(&env, "--disallow-code-generation-from-strings"));
+    if allowed
+        && is_main
+        && source_maps_enabled(&env, scope)
+        && let Some(cache) = env.function(scope, "errors.maybeCacheGeneratedSourceMap")
+    {
+        v8::tc_scope!(let scope, scope);
+        let global = scope.get_current_context().global(scope).into();
+        cache.call(scope, global, &[source]);
+    }
+    v8::ModifyCodeGenerationFromStringsResult { codegen_allowed: allowed, modified_source: None }
+}
+
+fn source_maps_enabled(env: &Env, scope: &mut v8::PinScope<'_, '_>) -> bool {
+    env.registered(scope, "errors.sourceMapsEnabled").is_some_and(|value| value.is_true())
+}
+
 fn keep<'s>(scope: &mut v8::PinScope<'s, '_>, value: v8::Local<'s, v8::Value>, key: &str) -> Ret<'s> {
+    if !value.is_function() {
+        return Err(Throw::type_error("ERR_INVALID_ARG_TYPE", "The \"callback\" argument must be of type function."));
+    }
     Env::of(scope).register(scope, key, value);
     Ok(v8::undefined(scope).into())
 }
@@ -53,7 +145,17 @@ fn set_get_source_map_error_source<'s>(scope: &mut v8::PinScope<'s, '_>, args: &
 }
 
 fn set_source_maps_enabled<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    keep(scope, args.get(0), "errors.sourceMapsEnabled")
+    let env = Env::of(scope);
+    let enabled = args.get(0).is_true();
+    let value = v8::Boolean::new(scope, enabled).into();
+    env.register(scope, "errors.sourceMapsEnabled", value);
+    // V8 asks `before_code_generation` only in a context that does not allow code generation outright.
+    if let Some(context) = env.context(scope) {
+        context.set_allow_generation_from_strings(
+            !enabled && !options::flag(&env, "--disallow-code-generation-from-strings"),
+        );
+    }
+    Ok(v8::undefined(scope).into())
 }
 
 fn set_maybe_cache_generated_source_map<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
@@ -65,6 +167,7 @@ fn set_enhance_stack_for_fatal_exception<'s>(scope: &mut v8::PinScope<'s, '_>, a
     keep(scope, args.get(1), "errors.enhanceAfterInspector")
 }
 
+/// V8's description of a value, for which it runs none of the guest's code.
 fn no_side_effects_to_string<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     Ok(args.get(0).to_detail_string(scope).map_or_else(|| v8::undefined(scope).into(), Into::into))
 }
@@ -74,5 +177,30 @@ fn trigger_uncaught_exception<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<
     let from_promise = args.get(1).is_true();
     let env = Env::of(scope);
     env.trigger_uncaught_exception(scope, args.get(0), Some(message), from_promise);
+    if env.is_ending() {
+        return Err(Throw::Pending);
+    }
     Ok(v8::undefined(scope).into())
+}
+
+/// Where `error` was made: `{ sourceLine, scriptResourceName, lineNumber, startColumn }`.
+fn get_error_source_positions<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    if !args.get(0).is_object() {
+        return Err(Throw::type_error("ERR_INVALID_ARG_TYPE", "The \"error\" argument must be an object."));
+    }
+    let message = v8::Exception::create_message(scope, args.get(0));
+    let line = message.get_source_line(scope).map_or_else(|| v8::undefined(scope).into(), Into::into);
+    let resource = message.get_script_resource_name(scope).unwrap_or_else(|| v8::undefined(scope).into());
+    let number = message.get_line_number(scope).and_then(|number| i32::try_from(number).ok()).unwrap_or(0);
+    let number = v8::Integer::new(scope, number).into();
+    let column = i32::try_from(message.get_start_column()).unwrap_or(0);
+    let column = v8::Integer::new(scope, column).into();
+    let null = v8::null(scope).into();
+    let positions = v8::Object::with_prototype_and_properties(scope, null, &[], &[]);
+    for (key, value) in
+        [("sourceLine", line), ("scriptResourceName", resource), ("lineNumber", number), ("startColumn", column)]
+    {
+        set(scope, positions, key, value);
+    }
+    Ok(positions.into())
 }

@@ -68,6 +68,13 @@ fn get_env_options_input_type<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args
     Ok(v8::Map::new(scope).into())
 }
 
+/// The value of the boolean option `name` in this process.
+pub fn flag(env: &Env, name: &str) -> bool {
+    let options = env.options();
+    let chosen = options.node_options.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value);
+    chosen.or_else(|| DEFAULTS.get(name)).and_then(Json::as_bool).unwrap_or(false)
+}
+
 /// The default of the option `name`, for tests of overrides.
 pub fn default_of(name: &str) -> Result<&'static Json, Throw> {
     DEFAULTS.get(name).ok_or_else(|| Throw::error("ERR_INVALID_ARG_VALUE", format!("no option {name}")))

@@ -17,11 +17,23 @@ impl AliasedBuffer {
     pub fn new(scope: &mut v8::PinScope<'_, '_>, array: v8::Local<v8::TypedArray>) -> Option<Self> {
         let store = array.buffer(scope)?.get_backing_store();
         let (offset, bytes) = (array.byte_offset(), array.byte_length());
-        (offset.checked_add(bytes)? <= store.byte_length()).then_some(Self { store, offset, bytes })
+        // JavaScript must see the memory that we see (a snapshot once broke this, see `snapshot::build`).
+        let seen = array.get_contents(&mut []).as_ptr();
+        debug_assert!(
+            bytes == 0 || std::ptr::eq(seen, array.data().cast()),
+            "a typed array lost its memory"
+        );
+        (offset.checked_add(bytes)? <= store.byte_length()).then_some(Self {
+            store,
+            offset,
+            bytes,
+        })
     }
 
     fn cells<T: Copy>(&self) -> &[Cell<T>] {
-        let Some(data) = self.store.data() else { return &[] };
+        let Some(data) = self.store.data() else {
+            return &[];
+        };
         // SAFETY: offset + bytes lie inside the store (checked in `new`); stores of shared arrays are not resizable.
         let start = unsafe { data.as_ptr().cast::<u8>().add(self.offset) };
         if !start.cast::<T>().is_aligned() {
@@ -34,7 +46,10 @@ impl AliasedBuffer {
 
     /// Element `index`, or the default beyond the end.
     pub fn get<T: Copy + Default>(&self, index: usize) -> T {
-        self.cells::<T>().get(index).map(Cell::get).unwrap_or_default()
+        self.cells::<T>()
+            .get(index)
+            .map(Cell::get)
+            .unwrap_or_default()
     }
 
     /// Sets element `index`; nothing beyond the end.

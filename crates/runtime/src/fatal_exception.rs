@@ -90,11 +90,17 @@ fn describe<'s>(
     let mut arrow = None;
     let mut trace = None;
     if let Some(object) = object {
-        let decorated = private(scope, object, "decorated_private_symbol").is_some_and(|value| value.is_true());
+        let decorated =
+            private(scope, object, "decorated_private_symbol").is_some_and(|value| value.is_true());
         match enhance {
             Enhance::Yes => {
-                for enhancer in ["errors.enhanceBeforeInspector", "errors.enhanceAfterInspector"] {
-                    let Some(enhancer) = env.function(scope, enhancer) else { continue };
+                for enhancer in [
+                    "errors.enhanceBeforeInspector",
+                    "errors.enhanceAfterInspector",
+                ] {
+                    let Some(enhancer) = env.function(scope, enhancer) else {
+                        continue;
+                    };
                     trace = quietly(scope, |scope| {
                         let undefined = v8::undefined(scope).into();
                         enhancer.call(scope, undefined, &[object.into()])
@@ -105,7 +111,8 @@ fn describe<'s>(
             Enhance::No => trace = get(scope, object, "stack"),
         }
         if !decorated {
-            arrow = private(scope, object, "arrow_message_private_symbol").and_then(|arrow| text_of(scope, arrow));
+            arrow = private(scope, object, "arrow_message_private_symbol")
+                .and_then(|arrow| text_of(scope, arrow));
         }
     }
     let mut line = |text: &str| {
@@ -116,11 +123,17 @@ fn describe<'s>(
         out.push_str(text);
         out.push('\n');
     };
-    let trace = trace.filter(|trace| !trace.is_undefined()).and_then(|trace| stringify(scope, trace));
+    let trace = trace
+        .filter(|trace| !trace.is_undefined())
+        .and_then(|trace| stringify(scope, trace));
     if let Some(trace) = trace.filter(|trace| !trace.is_empty()) {
         line(&trace);
     } else {
-        let mut field = |key| object.and_then(|object| get(scope, object, key)).filter(|value| !value.is_undefined());
+        let mut field = |key| {
+            object
+                .and_then(|object| get(scope, object, key))
+                .filter(|value| !value.is_undefined())
+        };
         match field("message").zip(field("name")) {
             Some((message, name)) => {
                 let name = stringify(scope, name).unwrap_or_default();
@@ -134,7 +147,9 @@ fn describe<'s>(
             }
         }
         if !options::flag(env, "--trace-uncaught") {
-            out.push_str("(Use `node --trace-uncaught ...` to show where the exception was thrown)\n");
+            out.push_str(
+                "(Use `node --trace-uncaught ...` to show where the exception was thrown)\n",
+            );
         }
     }
     drop(arrow);
@@ -166,11 +181,14 @@ pub fn append_line<'s>(
 ) -> String {
     let object = v8::Local::<v8::Object>::try_from(exception).ok();
     if let Some(object) = object
-        && private(scope, object, "arrow_message_private_symbol").is_none_or(|arrow| arrow.is_string())
+        && private(scope, object, "arrow_message_private_symbol")
+            .is_none_or(|arrow| arrow.is_string())
     {
         return String::new();
     }
-    let Some(source) = source_line(env, scope, message) else { return String::new() };
+    let Some(source) = source_line(env, scope, message) else {
+        return String::new();
+    };
     let arrow = v8::String::new(scope, &source);
     match arrow.zip(object) {
         Some((arrow, object)) if !fatal || object.is_native_error() => {
@@ -190,17 +208,23 @@ pub fn decorate_stack<'s>(
     exception: v8::Local<'s, v8::Value>,
     message: v8::Local<'s, v8::Message>,
 ) {
-    let Ok(object) = v8::Local::<v8::Object>::try_from(exception) else { return };
+    let Ok(object) = v8::Local::<v8::Object>::try_from(exception) else {
+        return;
+    };
     if private(scope, object, "decorated_private_symbol").is_some_and(|value| value.is_true()) {
         return;
     }
     append_line(env, scope, exception, message, false);
     let stack = get(scope, object, "stack").and_then(|stack| text_of(scope, stack));
-    let arrow = private(scope, object, "arrow_message_private_symbol").and_then(|arrow| text_of(scope, arrow));
-    let Some((arrow, stack)) = arrow.zip(stack) else { return };
-    let (Some(key), Some(value)) =
-        (v8::String::new(scope, "stack"), v8::String::new(scope, &format!("{arrow}\n{stack}")))
-    else {
+    let arrow = private(scope, object, "arrow_message_private_symbol")
+        .and_then(|arrow| text_of(scope, arrow));
+    let Some((arrow, stack)) = arrow.zip(stack) else {
+        return;
+    };
+    let (Some(key), Some(value)) = (
+        v8::String::new(scope, "stack"),
+        v8::String::new(scope, &format!("{arrow}\n{stack}")),
+    ) else {
         return;
     };
     quietly(scope, |scope| object.set(scope, key.into(), value.into()));
@@ -215,7 +239,10 @@ fn source_line<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     message: v8::Local<'s, v8::Message>,
 ) -> Option<String> {
-    let line = message.get_source_line(scope).map(|line| line.to_rust_string_lossy(scope)).unwrap_or_default();
+    let line = message
+        .get_source_line(scope)
+        .map(|line| line.to_rust_string_lossy(scope))
+        .unwrap_or_default();
     if line.contains(NO_LINE) {
         return None;
     }
@@ -232,7 +259,8 @@ fn source_line<'s>(
     let mut out = format!("{resource}:{number}\n{line}\n");
     // Columns of a script's first line count its column offset, positions do not.
     let start_column = message.get_start_column();
-    let start = usize::try_from(message.get_start_position()).map_or(start_column, |at| at.min(start_column));
+    let start = usize::try_from(message.get_start_position())
+        .map_or(start_column, |at| at.min(start_column));
     let end = message.get_end_column().wrapping_sub(start_column - start);
     if start > end || end > line.len() {
         return Some(out);
@@ -260,7 +288,11 @@ fn mapped_source<'s>(
     let find = env.function(scope, "errors.getSourceMapErrorSource")?;
     let resource = resource.unwrap_or_else(|| v8::undefined(scope).into());
     let line = v8::Integer::new(scope, i32::try_from(line).unwrap_or(0)).into();
-    let column = v8::Integer::new(scope, i32::try_from(message.get_start_column()).unwrap_or(0)).into();
+    let column = v8::Integer::new(
+        scope,
+        i32::try_from(message.get_start_column()).unwrap_or(0),
+    )
+    .into();
     let found = quietly(scope, |scope| {
         let undefined = v8::undefined(scope).into();
         find.call(scope, undefined, &[resource, line, column])
@@ -297,12 +329,18 @@ fn private<'s>(
 }
 
 /// The text of a string; nothing for other values.
-fn text_of<'s>(scope: &mut v8::PinScope<'s, '_>, value: v8::Local<'s, v8::Value>) -> Option<String> {
+fn text_of<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    value: v8::Local<'s, v8::Value>,
+) -> Option<String> {
     value.is_string().then(|| value.to_rust_string_lossy(scope))
 }
 
 /// `String(value)`, through the guest's `toString`; nothing when that throws.
-fn stringify<'s>(scope: &mut v8::PinScope<'s, '_>, value: v8::Local<'s, v8::Value>) -> Option<String> {
+fn stringify<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    value: v8::Local<'s, v8::Value>,
+) -> Option<String> {
     let text = quietly(scope, |scope| value.to_string(scope))?;
     Some(text.to_rust_string_lossy(scope))
 }
@@ -315,9 +353,17 @@ fn frames<'s>(
 ) -> Vec<String> {
     let mut lines = Vec::new();
     for index in 0..stack.get_frame_count().min(most) {
-        let Some(frame) = stack.get_frame(scope, index) else { break };
-        let function = frame.get_function_name(scope).map(|name| name.to_rust_string_lossy(scope)).unwrap_or_default();
-        let script = frame.get_script_name(scope).map(|name| name.to_rust_string_lossy(scope)).unwrap_or_default();
+        let Some(frame) = stack.get_frame(scope, index) else {
+            break;
+        };
+        let function = frame
+            .get_function_name(scope)
+            .map(|name| name.to_rust_string_lossy(scope))
+            .unwrap_or_default();
+        let script = frame
+            .get_script_name(scope)
+            .map(|name| name.to_rust_string_lossy(scope))
+            .unwrap_or_default();
         let (line, column) = (frame.get_line_number(), frame.get_column());
         if frame.is_eval() {
             lines.push(if frame.get_script_id() == 0 {
@@ -343,16 +389,37 @@ fn record<'s>(
     exception: v8::Local<'s, v8::Value>,
     message: v8::Local<'s, v8::Message>,
 ) -> UncaughtError {
-    let error = v8::Local::<v8::Object>::try_from(exception).ok().filter(|_| exception.is_native_error());
+    let error = v8::Local::<v8::Object>::try_from(exception)
+        .ok()
+        .filter(|_| exception.is_native_error());
     let Some(error) = error else {
         let text = v8_text(scope, exception, message);
-        return UncaughtError { name: "Error".to_owned(), stack: text.clone(), message: text, code: None };
+        return UncaughtError {
+            name: "Error".to_owned(),
+            stack: text.clone(),
+            message: text,
+            code: None,
+        };
     };
-    let name = data_text(env, scope, error, "name").unwrap_or_else(|| "Error".to_owned());
-    let text = data_text(env, scope, error, "message").unwrap_or_default();
     let code = data_text(env, scope, error, "code").map(|code| cap(&code, MAX_NAME));
-    let mut record = UncaughtError { name: cap(&name, MAX_NAME), message: cap(&text, MAX_MESSAGE), stack: String::new(), code };
-    let trace = v8::Exception::get_stack_trace(scope, exception).or_else(|| message.get_stack_trace(scope));
+    let mut name = data_text(env, scope, error, "name");
+    let mut text = data_text(env, scope, error, "message");
+    // `DOMException` has accessors for both; V8's words are "Uncaught Name: message", and "Uncaught Error" without.
+    if name.is_none() || text.is_none() {
+        let words = v8_text(scope, exception, message);
+        let (first, rest) = words.split_once(": ").unwrap_or((&words, ""));
+        name.get_or_insert_with(|| first.to_owned());
+        text.get_or_insert_with(|| rest.to_owned());
+    }
+    let (name, text) = (name.unwrap_or_default(), text.unwrap_or_default());
+    let mut record = UncaughtError {
+        name: cap(&name, MAX_NAME),
+        message: cap(&text, MAX_MESSAGE),
+        stack: String::new(),
+        code,
+    };
+    let trace =
+        v8::Exception::get_stack_trace(scope, exception).or_else(|| message.get_stack_trace(scope));
     if let Some(trace) = trace {
         let lines = frames(scope, trace, MAX_FRAMES);
         if !lines.is_empty() {
@@ -388,21 +455,32 @@ fn formatted_stack<'s>(
     if !exception.is_native_error() {
         return String::new();
     }
-    let Ok(error) = v8::Local::<v8::Object>::try_from(exception) else { return String::new() };
+    let Ok(error) = v8::Local::<v8::Object>::try_from(exception) else {
+        return String::new();
+    };
     let quiet = env.extension::<crate::bindings::errors::Formatting>();
     quiet.forbid(true);
-    let text = own_data(env, scope, error, "stack").and_then(|stack| text_of(scope, stack));
+    let text = match own_data(env, scope, error, "stack") {
+        Own::Value(stack) => text_of(scope, stack),
+        Own::Absent | Own::Code => None,
+    };
     quiet.forbid(false);
-    let text = cap(&text.unwrap_or_default(), MAX_MESSAGE + MAX_FRAMES * MAX_FRAME);
+    let text = cap(
+        &text.unwrap_or_default(),
+        MAX_MESSAGE + MAX_FRAMES * MAX_FRAME,
+    );
     let mut frames = 0;
     let lines = text.lines().filter(|line| {
         frames += usize::from(line.starts_with("    at "));
         frames <= MAX_FRAMES
     });
-    lines.map(|line| cap(line, MAX_MESSAGE)).collect::<Vec<_>>().join("\n")
+    lines
+        .map(|line| cap(line, MAX_MESSAGE))
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
-/// The string in the data property `key` of `object` or of its prototypes.
+/// The string in the data property `key` of `object` or of its prototypes; nothing when a getter or a proxy comes first.
 fn data_text<'s>(
     env: &Env,
     scope: &mut v8::PinScope<'s, '_>,
@@ -411,12 +489,22 @@ fn data_text<'s>(
 ) -> Option<String> {
     let mut object = object;
     for _ in 0..MAX_PROTOTYPES {
-        if let Some(value) = own_data(env, scope, object, key) {
-            return text_of(scope, value);
+        match own_data(env, scope, object, key) {
+            Own::Value(value) => return text_of(scope, value),
+            Own::Code => return None,
+            Own::Absent => {}
         }
         object = v8::Local::<v8::Object>::try_from(object.get_prototype(scope)?).ok()?;
     }
     None
+}
+
+/// What an own property is, as far as it can be told without running the guest's code.
+enum Own<'s> {
+    Absent,
+    Value(v8::Local<'s, v8::Value>),
+    /// A getter, or anything about an object whose properties are made by code.
+    Code,
 }
 
 /// An own property that holds a value, or whose getter is V8's own one for `stack`.
@@ -425,25 +513,39 @@ fn own_data<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     object: v8::Local<'s, v8::Object>,
     key: &str,
-) -> Option<v8::Local<'s, v8::Value>> {
+) -> Own<'s> {
     // The traps of a proxy are the guest's code; objects of ours may have interceptors that reach it.
     if object.is_proxy() || object.internal_field_count() > 0 {
-        return None;
+        return Own::Code;
     }
-    let key = v8::String::new(scope, key)?;
-    let descriptor = object.get_own_property_descriptor(scope, key.into())?;
-    let descriptor = v8::Local::<v8::Object>::try_from(descriptor).ok()?;
-    let value = v8::String::new(scope, "value")?;
+    let strings = (
+        v8::String::new(scope, key),
+        v8::String::new(scope, "value"),
+        v8::String::new(scope, "get"),
+    );
+    let (Some(key), Some(value), Some(getter)) = strings else {
+        return Own::Code;
+    };
+    let descriptor = object.get_own_property_descriptor(scope, key.into());
+    let Some(descriptor) =
+        descriptor.and_then(|found| v8::Local::<v8::Object>::try_from(found).ok())
+    else {
+        return Own::Absent;
+    };
     if descriptor.has_own_property(scope, value.into()) == Some(true) {
-        return descriptor.get(scope, value.into());
+        return descriptor
+            .get(scope, value.into())
+            .map_or(Own::Code, Own::Value);
     }
-    let getter = v8::String::new(scope, "get")?;
-    let getter = descriptor.get(scope, getter.into())?;
-    let own = env.function(scope, "errors.stackGetter")?;
+    let getter = descriptor.get(scope, getter.into());
+    let Some((getter, own)) = getter.zip(env.function(scope, "errors.stackGetter")) else {
+        return Own::Code;
+    };
     if !getter.strict_equals(own.into()) {
-        return None;
+        return Own::Code;
     }
     own.call(scope, object.into(), &[])
+        .map_or(Own::Code, Own::Value)
 }
 
 /// The first `most` bytes of `text`, cut between characters.

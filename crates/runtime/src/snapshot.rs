@@ -48,6 +48,9 @@ pub fn build() -> Result<Vec<u8>, SnapshotError> {
         std::mem::forget(isolate);
         return Err(error);
     }
+    // Targets of fresh WeakRefs are roots of the isolate until the job ends: they would be serialized a second time, with
+    // everything that they reach, and typed arrays would lose their memory.
+    isolate.clear_kept_objects();
     let blob = isolate.create_blob(v8::FunctionCodeHandling::Keep);
     Ok(blob.ok_or(SnapshotError::Serialize)?.to_vec())
 }

@@ -13,14 +13,35 @@ use crate::throw::Throw;
 pub static BINDING: Binding = Binding {
     name: "errors",
     functions: &[
-        ("setPrepareStackTraceCallback", function!(set_prepare_stack_trace_callback)),
-        ("setGetSourceMapErrorSource", function!(set_get_source_map_error_source)),
+        (
+            "setPrepareStackTraceCallback",
+            function!(set_prepare_stack_trace_callback),
+        ),
+        (
+            "setGetSourceMapErrorSource",
+            function!(set_get_source_map_error_source),
+        ),
         ("setSourceMapsEnabled", function!(set_source_maps_enabled)),
-        ("setMaybeCacheGeneratedSourceMap", function!(set_maybe_cache_generated_source_map)),
-        ("setEnhanceStackForFatalException", function!(set_enhance_stack_for_fatal_exception)),
-        ("noSideEffectsToString", function!(no_side_effects_to_string)),
-        ("triggerUncaughtException", function!(trigger_uncaught_exception)),
-        ("getErrorSourcePositions", function!(get_error_source_positions)),
+        (
+            "setMaybeCacheGeneratedSourceMap",
+            function!(set_maybe_cache_generated_source_map),
+        ),
+        (
+            "setEnhanceStackForFatalException",
+            function!(set_enhance_stack_for_fatal_exception),
+        ),
+        (
+            "noSideEffectsToString",
+            function!(no_side_effects_to_string),
+        ),
+        (
+            "triggerUncaughtException",
+            function!(trigger_uncaught_exception),
+        ),
+        (
+            "getErrorSourcePositions",
+            function!(get_error_source_positions),
+        ),
     ],
     init: Some(init),
     restore: Some(restore),
@@ -44,12 +65,16 @@ impl Formatting {
 fn init(scope: &mut v8::PinScope<'_, '_>, env: &Env, _target: v8::Local<v8::Object>) {
     // V8's own getter of `stack`, to be told from the guest's.
     let text = v8::String::empty(scope);
-    let getter = v8::Local::<v8::Object>::try_from(v8::Exception::error(scope, text)).ok().and_then(|error| {
-        let stack = v8::String::new(scope, "stack")?;
-        let descriptor = error.get_own_property_descriptor(scope, stack.into())?;
-        let key = v8::String::new(scope, "get")?;
-        v8::Local::<v8::Object>::try_from(descriptor).ok()?.get(scope, key.into())
-    });
+    let getter = v8::Local::<v8::Object>::try_from(v8::Exception::error(scope, text))
+        .ok()
+        .and_then(|error| {
+            let stack = v8::String::new(scope, "stack")?;
+            let descriptor = error.get_own_property_descriptor(scope, stack.into())?;
+            let key = v8::String::new(scope, "get")?;
+            v8::Local::<v8::Object>::try_from(descriptor)
+                .ok()?
+                .get(scope, key.into())
+        });
     if let Some(getter) = getter.filter(|getter| getter.is_function()) {
         env.register(scope, "errors.stackGetter", getter);
     }
@@ -72,8 +97,13 @@ fn prepare_stack_trace<'s>(
 ) -> v8::Local<'s, v8::Value> {
     let env = Env::of(scope);
     let allowed = !env.is_ending() && !env.extension::<Formatting>().0.get();
-    let Some(callback) = env.function(scope, "errors.prepareStackTrace").filter(|_| allowed) else {
-        return error.to_detail_string(scope).map_or_else(|| v8::undefined(scope).into(), Into::into);
+    let Some(callback) = env
+        .function(scope, "errors.prepareStackTrace")
+        .filter(|_| allowed)
+    else {
+        return error
+            .to_detail_string(scope)
+            .map_or_else(|| v8::undefined(scope).into(), Into::into);
     };
     let undefined = v8::undefined(scope).into();
     let global = scope.get_current_context().global(scope).into();
@@ -89,16 +119,34 @@ unsafe extern "C" fn on_warning(message: v8::Local<v8::Message>, _error: v8::Loc
         return;
     }
     v8::tc_scope!(let scope, scope);
-    let resource = message.get_script_resource_name(scope).filter(|name| name.is_string());
-    let resource = resource.map(|name| name.to_rust_string_lossy(scope)).unwrap_or_default();
-    let line = message.get_line_number(scope).and_then(|line| i64::try_from(line).ok()).unwrap_or(-1);
-    let text = format!("{resource}:{line} {}", message.get(scope).to_rust_string_lossy(scope));
-    let (Some(process), Some(text), Some(kind)) =
-        (env.process_object(scope), v8::String::new(scope, &text), v8::String::new(scope, "V8"))
-    else {
+    let resource = message
+        .get_script_resource_name(scope)
+        .filter(|name| name.is_string());
+    let resource = resource
+        .map(|name| name.to_rust_string_lossy(scope))
+        .unwrap_or_default();
+    let line = message
+        .get_line_number(scope)
+        .and_then(|line| i64::try_from(line).ok())
+        .unwrap_or(-1);
+    let text = format!(
+        "{resource}:{line} {}",
+        message.get(scope).to_rust_string_lossy(scope)
+    );
+    let (Some(process), Some(text), Some(kind)) = (
+        env.process_object(scope),
+        v8::String::new(scope, &text),
+        v8::String::new(scope, "V8"),
+    ) else {
         return;
     };
-    env.make_callback_named(scope, process, "emitWarning", &[text.into(), kind.into()], AsyncContext::default());
+    env.make_callback_named(
+        scope,
+        process,
+        "emitWarning",
+        &[text.into(), kind.into()],
+        AsyncContext::default(),
+    );
 }
 
 /// Runs before `eval` and `Function` in a context that does not allow them outright: the main context while source maps
@@ -109,8 +157,12 @@ fn before_code_generation<'s>(
     _is_code_like: bool,
 ) -> v8::ModifyCodeGenerationFromStringsResult<'s> {
     let env = Env::of(scope);
-    let is_main = env.context(scope).is_some_and(|main| main == scope.get_current_context());
-    let allowed = scope.get_current_context().is_code_generation_from_strings_allowed()
+    let is_main = env
+        .context(scope)
+        .is_some_and(|main| main == scope.get_current_context());
+    let allowed = scope
+        .get_current_context()
+        .is_code_generation_from_strings_allowed()
         || (is_main && !options::flag(&env, "--disallow-code-generation-from-strings"));
     if allowed
         && is_main
@@ -121,26 +173,43 @@ fn before_code_generation<'s>(
         let global = scope.get_current_context().global(scope).into();
         cache.call(scope, global, &[source]);
     }
-    v8::ModifyCodeGenerationFromStringsResult { codegen_allowed: allowed, modified_source: None }
+    v8::ModifyCodeGenerationFromStringsResult {
+        codegen_allowed: allowed,
+        modified_source: None,
+    }
 }
 
 fn source_maps_enabled(env: &Env, scope: &mut v8::PinScope<'_, '_>) -> bool {
-    env.registered(scope, "errors.sourceMapsEnabled").is_some_and(|value| value.is_true())
+    env.registered(scope, "errors.sourceMapsEnabled")
+        .is_some_and(|value| value.is_true())
 }
 
-fn keep<'s>(scope: &mut v8::PinScope<'s, '_>, value: v8::Local<'s, v8::Value>, key: &str) -> Ret<'s> {
+fn keep<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    value: v8::Local<'s, v8::Value>,
+    key: &str,
+) -> Ret<'s> {
     if !value.is_function() {
-        return Err(Throw::type_error("ERR_INVALID_ARG_TYPE", "The \"callback\" argument must be of type function."));
+        return Err(Throw::type_error(
+            "ERR_INVALID_ARG_TYPE",
+            "The \"callback\" argument must be of type function.",
+        ));
     }
     Env::of(scope).register(scope, key, value);
     Ok(v8::undefined(scope).into())
 }
 
-fn set_prepare_stack_trace_callback<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+fn set_prepare_stack_trace_callback<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &Args<'s>,
+) -> Ret<'s> {
     keep(scope, args.get(0), "errors.prepareStackTrace")
 }
 
-fn set_get_source_map_error_source<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+fn set_get_source_map_error_source<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &Args<'s>,
+) -> Ret<'s> {
     keep(scope, args.get(0), "errors.getSourceMapErrorSource")
 }
 
@@ -158,18 +227,27 @@ fn set_source_maps_enabled<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>
     Ok(v8::undefined(scope).into())
 }
 
-fn set_maybe_cache_generated_source_map<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+fn set_maybe_cache_generated_source_map<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &Args<'s>,
+) -> Ret<'s> {
     keep(scope, args.get(0), "errors.maybeCacheGeneratedSourceMap")
 }
 
-fn set_enhance_stack_for_fatal_exception<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+fn set_enhance_stack_for_fatal_exception<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &Args<'s>,
+) -> Ret<'s> {
     keep(scope, args.get(0), "errors.enhanceBeforeInspector")?;
     keep(scope, args.get(1), "errors.enhanceAfterInspector")
 }
 
 /// V8's description of a value, for which it runs none of the guest's code.
 fn no_side_effects_to_string<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    Ok(args.get(0).to_detail_string(scope).map_or_else(|| v8::undefined(scope).into(), Into::into))
+    Ok(args
+        .get(0)
+        .to_detail_string(scope)
+        .map_or_else(|| v8::undefined(scope).into(), Into::into))
 }
 
 fn trigger_uncaught_exception<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
@@ -186,20 +264,33 @@ fn trigger_uncaught_exception<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<
 /// Where `error` was made: `{ sourceLine, scriptResourceName, lineNumber, startColumn }`.
 fn get_error_source_positions<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     if !args.get(0).is_object() {
-        return Err(Throw::type_error("ERR_INVALID_ARG_TYPE", "The \"error\" argument must be an object."));
+        return Err(Throw::type_error(
+            "ERR_INVALID_ARG_TYPE",
+            "The \"error\" argument must be an object.",
+        ));
     }
     let message = v8::Exception::create_message(scope, args.get(0));
-    let line = message.get_source_line(scope).map_or_else(|| v8::undefined(scope).into(), Into::into);
-    let resource = message.get_script_resource_name(scope).unwrap_or_else(|| v8::undefined(scope).into());
-    let number = message.get_line_number(scope).and_then(|number| i32::try_from(number).ok()).unwrap_or(0);
+    let line = message
+        .get_source_line(scope)
+        .map_or_else(|| v8::undefined(scope).into(), Into::into);
+    let resource = message
+        .get_script_resource_name(scope)
+        .unwrap_or_else(|| v8::undefined(scope).into());
+    let number = message
+        .get_line_number(scope)
+        .and_then(|number| i32::try_from(number).ok())
+        .unwrap_or(0);
     let number = v8::Integer::new(scope, number).into();
     let column = i32::try_from(message.get_start_column()).unwrap_or(0);
     let column = v8::Integer::new(scope, column).into();
     let null = v8::null(scope).into();
     let positions = v8::Object::with_prototype_and_properties(scope, null, &[], &[]);
-    for (key, value) in
-        [("sourceLine", line), ("scriptResourceName", resource), ("lineNumber", number), ("startColumn", column)]
-    {
+    for (key, value) in [
+        ("sourceLine", line),
+        ("scriptResourceName", resource),
+        ("lineNumber", number),
+        ("startColumn", column),
+    ] {
         set(scope, positions, key, value);
     }
     Ok(positions.into())

@@ -61,10 +61,15 @@ fn main() {
                 let binding = env.registered(scope, "internalBinding").unwrap();
                 let global = context.global(scope);
                 realm::set(scope, global, "__require", require);
+                let write = |scope: &mut v8::PinScope, args: v8::FunctionCallbackArguments, _: v8::ReturnValue| {
+                    println!("{}", args.get(0).to_rust_string_lossy(scope));
+                };
+                let write = v8::Function::new(scope, write).unwrap();
+                realm::set(scope, global, "__write", write.into());
                 realm::set(scope, global, "internalBinding", binding);
                 let src = format!(
                     "globalThis.require = (id) => __require(id.replace(/^node:/, ''));
-                     globalThis.print = (...a) => process._rawDebug(a.map((x) => typeof x === 'string' ? x : require('internal/util/inspect').inspect(x)).join(' '));
+                     globalThis.print = (...a) => __write(a.map((x) => typeof x === 'string' ? x : require('internal/util/inspect').inspect(x)).join(' '));
                      {src}"
                 );
                 let src = v8::String::new(scope, &src).unwrap();

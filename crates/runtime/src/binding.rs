@@ -37,12 +37,14 @@ pub struct Class {
     pub accessors: &'static [(&'static str, Callback, Option<Callback>)],
     /// Whether the constructor stays off the binding object.
     pub hidden: bool,
+    /// Internal fields of an instance beside the one that the object table uses (index 0).
+    pub extra_fields: usize,
 }
 
 impl Class {
     /// A class with nothing but a name, for struct update syntax.
     pub const DEFAULT: Self =
-        Self { name: "", parent: None, constructor: None, methods: &[], accessors: &[], hidden: false };
+        Self { name: "", parent: None, constructor: None, methods: &[], accessors: &[], hidden: false, extra_fields: 0 };
 }
 
 /// Fills in what a table cannot say. Runs once, while the startup snapshot is built.

@@ -146,7 +146,7 @@ impl Builder<'_> {
         let template = v8::FunctionTemplate::new_raw(scope, constructor);
         let name = Self::string(scope, class.name)?;
         template.set_class_name(name);
-        template.instance_template(scope).set_internal_field_count(1);
+        template.instance_template(scope).set_internal_field_count(1 + class.extra_fields);
         if let Some(parent) = class.parent {
             let parent = self.env.templates.borrow().get(parent).map(|parent| v8::Local::new(scope, parent));
             template.inherit(parent.ok_or(Throw::Pending)?);

@@ -1,0 +1,55 @@
+//! Guards on code that a guest makes at run time: `eval`, `Function` and WebAssembly.
+//!
+//! Every context has V8's own permission off, so that V8 asks [`from_strings`] each time.
+
+use crate::bindings::contextify::ContextState;
+use crate::env::Env;
+
+/// The longest source that is compiled, in UTF-16 units. The parser's own memory is outside the heap limit.
+pub const MAX_SOURCE_LENGTH: usize = 16 << 20;
+
+/// What is thrown for a longer one.
+pub fn too_long_message() -> String {
+    format!("Cannot compile a source of more than {MAX_SOURCE_LENGTH} characters")
+}
+
+/// Binds the guards to an isolate and its main context.
+pub fn install(scope: &mut v8::PinScope<'_, '_>, env: &Env) {
+    scope.set_modify_code_generation_from_strings_callback(from_strings);
+    scope.set_allow_wasm_code_generation_callback(from_wasm);
+    if let Some(main) = env.context(scope) {
+        main.set_allow_generation_from_strings(false);
+    }
+}
+
+/// Whether `--disallow-code-generation-from-strings` was given by the embedder.
+fn disallowed_by_option(env: &Env) -> bool {
+    let options = env.options();
+    let chosen = options.node_options.iter().rev().find(|(name, _)| name == "--disallow-code-generation-from-strings");
+    chosen.is_some_and(|(_, value)| value.as_bool() == Some(true))
+}
+
+fn from_strings<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    source: v8::Local<'s, v8::Value>,
+    _is_code_like: bool,
+) -> v8::ModifyCodeGenerationFromStringsResult<'s> {
+    let context = scope.get_current_context();
+    let allowed = match context.get_slot::<ContextState>() {
+        Some(state) => state.strings,
+        None => !disallowed_by_option(&Env::of(scope)),
+    };
+    let too_long = v8::Local::<v8::String>::try_from(source).is_ok_and(|source| source.length() > MAX_SOURCE_LENGTH);
+    // V8 would replace an exception of ours with its own, so the code that is compiled instead throws it.
+    let modified_source = if allowed && too_long {
+        v8::String::new(scope, &format!("throw new RangeError('{}')", too_long_message()))
+    } else {
+        None
+    };
+    v8::ModifyCodeGenerationFromStringsResult { codegen_allowed: allowed, modified_source }
+}
+
+/// WebAssembly modules, per context (`codeGeneration.wasm` of `vm.createContext`).
+unsafe extern "C" fn from_wasm(context: v8::Local<v8::Context>, _source: v8::Local<v8::String>) -> bool {
+    context.get_slot::<ContextState>().is_none_or(|state| state.wasm)
+}

@@ -33,7 +33,7 @@ fn main() {
             let env = env::Env::install(&mut isolate, shared);
             {
                 v8::scope!(let scope, &mut isolate);
-                let context = v8::Context::new(scope, Default::default());
+                let context = snapshot::main_context(scope).unwrap();
                 let scope = &mut v8::ContextScope::new(scope, context);
                 assert!(snapshot::restore(scope, &env, context));
                 let t2 = t.elapsed();
@@ -67,6 +67,14 @@ fn main() {
                 let write = v8::Function::new(scope, write).unwrap();
                 realm::set(scope, global, "__write", write.into());
                 realm::set(scope, global, "internalBinding", binding);
+                let write = v8::Function::new(
+                    scope,
+                    |scope: &mut v8::PinScope<'_, '_>, args: v8::FunctionCallbackArguments<'_>, _: v8::ReturnValue| {
+                        println!("{}", args.get(0).to_rust_string_lossy(scope));
+                    },
+                )
+                .unwrap();
+                realm::set(scope, global, "__write", write.into());
                 let src = format!(
                     "globalThis.require = (id) => __require(id.replace(/^node:/, ''));
                      globalThis.print = (...a) => __write(a.map((x) => typeof x === 'string' ? x : require('internal/util/inspect').inspect(x)).join(' '));

@@ -51,8 +51,17 @@ fn serve() {
             None => None,
         };
         queue = match wait {
-            Some(wait) => timers.changed.wait_timeout(queue, wait).unwrap_or_else(PoisonError::into_inner).0,
-            None => timers.changed.wait(queue).unwrap_or_else(PoisonError::into_inner),
+            Some(wait) => {
+                timers
+                    .changed
+                    .wait_timeout(queue, wait)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
+            }
+            None => timers
+                .changed
+                .wait(queue)
+                .unwrap_or_else(PoisonError::into_inner),
         };
     }
 }
@@ -83,7 +92,9 @@ impl CallTimer {
     pub fn start(env: &Env, timeout: Duration) -> Option<Self> {
         let timers = timers();
         let now = Instant::now();
-        let deadline = now.checked_add(timeout).unwrap_or_else(|| now + Duration::from_secs(1 << 31));
+        let deadline = now
+            .checked_add(timeout)
+            .unwrap_or_else(|| now + Duration::from_secs(1 << 31));
         let mut queue = timers.queue.lock().unwrap_or_else(PoisonError::into_inner);
         if !queue.running {
             crate::engine::spawn("secure-exec timer".to_owned(), 256 << 10, serve).ok()?;
@@ -92,7 +103,13 @@ impl CallTimer {
         let key = (deadline, queue.next);
         queue.next += 1;
         let fired = Arc::new(AtomicBool::new(false));
-        queue.entries.insert(key, Entry { isolate: env.shared().isolate.clone(), fired: fired.clone() });
+        queue.entries.insert(
+            key,
+            Entry {
+                isolate: env.shared().isolate.clone(),
+                fired: fired.clone(),
+            },
+        );
         drop(queue);
         timers.changed.notify_one();
         env.extension::<Nested>().0.borrow_mut().push(fired.clone());
@@ -101,7 +118,12 @@ impl CallTimer {
 
     /// Stops the timer after the call, while a `TryCatch` around the call is still open.
     pub fn stop(self, env: &Env, isolate: &v8::Isolate) -> Outcome {
-        timers().queue.lock().unwrap_or_else(PoisonError::into_inner).entries.remove(&self.key);
+        timers()
+            .queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entries
+            .remove(&self.key);
         let nested = env.extension::<Nested>();
         nested.0.borrow_mut().pop();
         if !self.fired.load(Ordering::SeqCst) {
@@ -112,7 +134,13 @@ impl CallTimer {
         }
         isolate.cancel_terminate_execution();
         // The end of the process or an outer timer may have asked for the very termination that was just withdrawn.
-        if env.is_ending() || nested.0.borrow().iter().any(|outer| outer.load(Ordering::SeqCst)) {
+        if env.is_ending()
+            || nested
+                .0
+                .borrow()
+                .iter()
+                .any(|outer| outer.load(Ordering::SeqCst))
+        {
             isolate.terminate_execution();
             return Outcome::Terminated;
         }

@@ -25,7 +25,11 @@ pub fn install(scope: &mut v8::PinScope<'_, '_>, env: &Env) {
 /// Whether `--disallow-code-generation-from-strings` was given by the embedder.
 fn disallowed_by_option(env: &Env) -> bool {
     let options = env.options();
-    let chosen = options.node_options.iter().rev().find(|(name, _)| name == "--disallow-code-generation-from-strings");
+    let chosen = options
+        .node_options
+        .iter()
+        .rev()
+        .find(|(name, _)| name == "--disallow-code-generation-from-strings");
     chosen.is_some_and(|(_, value)| value.as_bool() == Some(true))
 }
 
@@ -39,17 +43,29 @@ fn from_strings<'s>(
         Some(state) => state.strings,
         None => !disallowed_by_option(&Env::of(scope)),
     };
-    let too_long = v8::Local::<v8::String>::try_from(source).is_ok_and(|source| source.length() > MAX_SOURCE_LENGTH);
+    let too_long = v8::Local::<v8::String>::try_from(source)
+        .is_ok_and(|source| source.length() > MAX_SOURCE_LENGTH);
     // V8 would replace an exception of ours with its own, so the code that is compiled instead throws it.
     let modified_source = if allowed && too_long {
-        v8::String::new(scope, &format!("throw new RangeError('{}')", too_long_message()))
+        v8::String::new(
+            scope,
+            &format!("throw new RangeError('{}')", too_long_message()),
+        )
     } else {
         None
     };
-    v8::ModifyCodeGenerationFromStringsResult { codegen_allowed: allowed, modified_source }
+    v8::ModifyCodeGenerationFromStringsResult {
+        codegen_allowed: allowed,
+        modified_source,
+    }
 }
 
 /// WebAssembly modules, per context (`codeGeneration.wasm` of `vm.createContext`).
-unsafe extern "C" fn from_wasm(context: v8::Local<v8::Context>, _source: v8::Local<v8::String>) -> bool {
-    context.get_slot::<ContextState>().is_none_or(|state| state.wasm)
+unsafe extern "C" fn from_wasm(
+    context: v8::Local<v8::Context>,
+    _source: v8::Local<v8::String>,
+) -> bool {
+    context
+        .get_slot::<ContextState>()
+        .is_none_or(|state| state.wasm)
 }

@@ -174,9 +174,11 @@ fn run_in_isolate(
     control: &OnceLock<Arc<Control>>,
 ) -> Option<(Job, Outcome)> {
     v8::scope!(let scope, isolate);
-    let context = v8::Context::new(scope, v8::ContextOptions::default());
+    // Without a snapshot that fits there is no library: `restored` is false then.
+    let main = snapshot::main_context(scope);
+    let context = main.unwrap_or_else(|| v8::Context::new(scope, v8::ContextOptions::default()));
     let scope = &mut v8::ContextScope::new(scope, context);
-    let restored = snapshot::restore(scope, env, context);
+    let restored = main.is_some() && snapshot::restore(scope, env, context);
     let prepared = spec.prepare_early && restored && call_main(scope, env, "prepare", |_| Ok(Vec::new())).is_ok();
     let job = jobs.recv().ok()?;
     let _ = control.set(job.control.clone());

@@ -138,7 +138,8 @@ pub fn boot<'s>(
     Ok(())
 }
 
-fn remove_from_intl(scope: &mut v8::PinScope<'_, '_>, global: v8::Local<v8::Object>) {
+/// Takes away `Intl.v8BreakIterator`, which is not of the standard; Node does so in every context.
+pub(crate) fn remove_from_intl(scope: &mut v8::PinScope<'_, '_>, global: v8::Local<v8::Object>) {
     let Some(name) = v8::String::new(scope, "Intl") else { return };
     let Some(intl) = global.get(scope, name.into()).and_then(|intl| v8::Local::<v8::Object>::try_from(intl).ok()) else {
         return;

@@ -11,6 +11,8 @@ use crate::env::{Env, Shared};
 use crate::throw::Throw;
 use crate::{bindings, realm};
 
+/// Index of the context with Node's library, beside the default context.
+const MAIN_CONTEXT: usize = 0;
 /// Index of the registry object among the context's data.
 const REGISTRY_DATA: usize = 0;
 
@@ -57,6 +59,14 @@ pub fn build() -> Result<Vec<u8>, SnapshotError> {
 
 fn boot_for_snapshot(isolate: &mut v8::OwnedIsolate, env: &Rc<Env>) -> Result<(), SnapshotError> {
     v8::scope!(let scope, isolate);
+    // The default context is what `vm.createContext` starts from: JavaScript's own globals and nothing else.
+    let plain = v8::Context::new(scope, v8::ContextOptions::default());
+    {
+        let scope = &mut v8::ContextScope::new(scope, plain);
+        let global = plain.global(scope);
+        realm::remove_from_intl(scope, global);
+    }
+    scope.set_default_context(plain);
     let context = v8::Context::new(scope, v8::ContextOptions::default());
     let scope = &mut v8::ContextScope::new(scope, context);
     v8::tc_scope!(let scope, scope);
@@ -65,7 +75,8 @@ fn boot_for_snapshot(isolate: &mut v8::OwnedIsolate, env: &Rc<Env>) -> Result<()
         return Err(SnapshotError::Boot(describe(scope, throw)));
     }
     let registry = env.registry(scope).ok_or(SnapshotError::Serialize)?;
-    scope.set_default_context(context);
+    let index = scope.add_context(context);
+    debug_assert_eq!(index, MAIN_CONTEXT);
     let index = scope.add_context_data(context, registry);
     debug_assert_eq!(index, REGISTRY_DATA);
     Ok(())
@@ -107,6 +118,11 @@ fn describe(
 pub fn create_params(blob: &'static [u8]) -> v8::CreateParams {
     let references = Cow::Owned(bindings::external_references());
     v8::CreateParams::default().snapshot_blob(v8::StartupData::from(blob)).external_references(references)
+}
+
+/// The context with Node's library, deserialized; [`restore`] binds it.
+pub fn main_context<'s>(scope: &mut v8::PinScope<'s, '_, ()>) -> Option<v8::Local<'s, v8::Context>> {
+    v8::Context::from_snapshot(scope, MAIN_CONTEXT, v8::ContextOptions::default())
 }
 
 /// Binds a context restored from the snapshot to `env`.

@@ -24,7 +24,10 @@ pub static BINDING: Binding = Binding {
     functions: &[
         ("makeContext", function!(make_context)),
         ("compileFunction", function!(compile_function)),
-        ("compileFunctionForCJSLoader", function!(compile_function_for_cjs_loader)),
+        (
+            "compileFunctionForCJSLoader",
+            function!(compile_function_for_cjs_loader),
+        ),
         ("containsModuleSyntax", function!(contains_module_syntax)),
         ("startSigintWatchdog", function!(start_sigint_watchdog)),
         ("stopSigintWatchdog", function!(stop_sigint_watchdog)),
@@ -34,7 +37,10 @@ pub static BINDING: Binding = Binding {
     classes: &[Class {
         name: "ContextifyScript",
         constructor: Some(function!(new_script)),
-        methods: &[("createCachedData", function!(create_cached_data)), ("runInContext", function!(run_in_context))],
+        methods: &[
+            ("createCachedData", function!(create_cached_data)),
+            ("runInContext", function!(run_in_context)),
+        ],
         ..Class::DEFAULT
     }],
     restore: Some(install),
@@ -68,7 +74,9 @@ fn invalid(what: &str) -> Throw {
 
 /// Runs the queue of a context that has its own.
 pub fn run_own_microtasks(scope: &mut v8::PinScope<'_, '_>, context: v8::Local<v8::Context>) {
-    if context.get_slot::<ContextState>().is_some_and(|state| state.own_microtasks)
+    if context
+        .get_slot::<ContextState>()
+        .is_some_and(|state| state.own_microtasks)
         && let Some(queue) = context.get_microtask_queue()
     {
         queue.perform_checkpoint(scope);
@@ -76,10 +84,15 @@ pub fn run_own_microtasks(scope: &mut v8::PinScope<'_, '_>, context: v8::Local<v
 }
 
 /// The source as V8 takes it; refuses what is too long to be compiled.
-pub fn checked_source<'s>(value: v8::Local<'s, v8::Value>) -> Result<v8::Local<'s, v8::String>, Throw> {
+pub fn checked_source<'s>(
+    value: v8::Local<'s, v8::Value>,
+) -> Result<v8::Local<'s, v8::String>, Throw> {
     let source = v8::Local::<v8::String>::try_from(value).map_err(|_| invalid("The source"))?;
     if source.length() > MAX_SOURCE_LENGTH {
-        return Err(Throw::range_error("ERR_STRING_TOO_LONG", too_long_message()));
+        return Err(Throw::range_error(
+            "ERR_STRING_TOO_LONG",
+            too_long_message(),
+        ));
     }
     Ok(source)
 }
@@ -95,7 +108,10 @@ pub fn host_options<'s>(
 }
 
 /// The shared symbol called `name`.
-pub fn shared_symbol<'s>(scope: &mut v8::PinScope<'s, '_>, name: &str) -> Result<v8::Local<'s, v8::Symbol>, Throw> {
+pub fn shared_symbol<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    name: &str,
+) -> Result<v8::Local<'s, v8::Symbol>, Throw> {
     let env = Env::of(scope);
     v8::Local::try_from(symbol(scope, &env, name)).map_err(|_| invalid(name))
 }
@@ -105,7 +121,9 @@ pub fn cache_of(scope: &mut v8::PinScope<'_, '_>, source: v8::Local<v8::String>)
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0100_0000_01b3;
     let text = source.to_rust_string_lossy(scope);
-    let hash = text.bytes().fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
+    let hash = text.bytes().fold(OFFSET, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(PRIME)
+    });
     let mut bytes = b"secure-exec code\0".to_vec();
     bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
     bytes.extend_from_slice(&hash.to_le_bytes());
@@ -136,7 +154,10 @@ pub fn context_of_holder<'s>(
     let key = private_symbol(scope, "contextify_context_private_symbol");
     let wrapper = v8::Local::<v8::Object>::try_from(holder.get_private(scope, key)?).ok()?;
     let context = wrapper.get_creation_context(scope)?;
-    context.get_slot::<ContextState>().is_some().then_some(context)
+    context
+        .get_slot::<ContextState>()
+        .is_some()
+        .then_some(context)
 }
 
 fn context_or_main<'s>(
@@ -157,7 +178,8 @@ fn make_context<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s
     if sandbox.is_none() && !args.get(0).is_symbol() {
         return Err(invalid("The sandbox"));
     }
-    let id = v8::Local::<v8::Symbol>::try_from(args.get(6)).map_err(|_| invalid("The host defined option"))?;
+    let id = v8::Local::<v8::Symbol>::try_from(args.get(6))
+        .map_err(|_| invalid("The host defined option"))?;
     let wrapper_key = private_symbol(scope, "contextify_context_private_symbol");
     if let Some(sandbox) = sandbox
         && sandbox.has_private(scope, wrapper_key) != Some(false)
@@ -171,15 +193,20 @@ fn make_context<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s
         own_microtasks: args.get(5).is_true(),
     };
     // The context keeps its queue alive; the handle is needed only until then.
-    let queue =
-        state.own_microtasks.then(|| v8::MicrotaskQueue::new(scope, v8::MicrotasksPolicy::Explicit));
-    let global_template = sandbox.is_some().then(|| sandbox::global_template(scope, &env));
+    let queue = state
+        .own_microtasks
+        .then(|| v8::MicrotaskQueue::new(scope, v8::MicrotasksPolicy::Explicit));
+    let global_template = sandbox
+        .is_some()
+        .then(|| sandbox::global_template(scope, &env));
     let context = v8::Context::new(
         scope,
         v8::ContextOptions {
             global_template,
             global_object: None,
-            microtask_queue: queue.as_deref().map(|queue| std::ptr::from_ref(queue).cast_mut()),
+            microtask_queue: queue
+                .as_deref()
+                .map(|queue| std::ptr::from_ref(queue).cast_mut()),
         },
     );
     drop(queue);
@@ -195,11 +222,18 @@ fn make_context<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s
             if name.to_rust_string_lossy(scope) != "Object" {
                 let tag = v8::Symbol::get_to_string_tag(scope);
                 global
-                    .define_own_property(scope, tag.into(), name.into(), v8::PropertyAttribute::DONT_ENUM)
+                    .define_own_property(
+                        scope,
+                        tag.into(),
+                        name.into(),
+                        v8::PropertyAttribute::DONT_ENUM,
+                    )
                     .ok_or(Throw::Pending)?;
             }
         }
-        global.set_private(scope, option_key, id.into()).ok_or(Throw::Pending)?;
+        global
+            .set_private(scope, option_key, id.into())
+            .ok_or(Throw::Pending)?;
         v8::Object::new(scope)
     };
     if let Some(sandbox) = sandbox {
@@ -207,9 +241,13 @@ fn make_context<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s
     }
     context.set_slot(Rc::new(state));
     let holder = sandbox.unwrap_or(global);
-    holder.set_private(scope, wrapper_key, wrapper.into()).ok_or(Throw::Pending)?;
+    holder
+        .set_private(scope, wrapper_key, wrapper.into())
+        .ok_or(Throw::Pending)?;
     if let Some(sandbox) = sandbox {
-        sandbox.set_private(scope, option_key, id.into()).ok_or(Throw::Pending)?;
+        sandbox
+            .set_private(scope, option_key, id.into())
+            .ok_or(Throw::Pending)?;
     }
     Ok(holder.into())
 }
@@ -241,16 +279,28 @@ fn new_script<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> 
     }
     let env = Env::of(scope);
     let code = checked_source(args.get(0))?;
-    let filename = v8::Local::<v8::String>::try_from(args.get(1)).map_err(|_| invalid("The filename"))?;
+    let filename =
+        v8::Local::<v8::String>::try_from(args.get(1)).map_err(|_| invalid("The filename"))?;
     let line = args.get(2).int32_value(scope).unwrap_or(0);
     let column = args.get(3).int32_value(scope).unwrap_or(0);
     let parsing_context = context_or_main(scope, args.get(6))?;
-    let id = v8::Local::<v8::Symbol>::try_from(args.get(7)).map_err(|_| invalid("The host defined option"))?;
+    let id = v8::Local::<v8::Symbol>::try_from(args.get(7))
+        .map_err(|_| invalid("The host defined option"))?;
     let options = host_options(scope, id);
     let script = {
         let scope = &mut v8::ContextScope::new(scope, parsing_context);
         let origin = v8::ScriptOrigin::new(
-            scope, filename.into(), line, column, true, -1, None, false, false, false, Some(options),
+            scope,
+            filename.into(),
+            line,
+            column,
+            true,
+            -1,
+            None,
+            false,
+            false,
+            false,
+            Some(options),
         );
         let mut source = v8::script_compiler::Source::new(code, Some(&origin));
         compiling(scope, |scope| {
@@ -264,7 +314,8 @@ fn new_script<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> 
     };
     let this = args.this();
     let key = private_symbol(scope, "host_defined_option_symbol");
-    this.set_private(scope, key, id.into()).ok_or(Throw::Pending)?;
+    this.set_private(scope, key, id.into())
+        .ok_or(Throw::Pending)?;
     let cache = cache_of(scope, code);
     let produce = args.get(5).is_true().then(|| cache.clone());
     answer_cache(scope, this, args.get(4), produce)?;
@@ -272,7 +323,10 @@ fn new_script<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> 
     set(scope, this, "sourceURL", source_url);
     let map_url = script.get_source_mapping_url(scope);
     set(scope, this, "sourceMapURL", map_url);
-    let state = ScriptState { script: v8::Global::new(scope, script), cache };
+    let state = ScriptState {
+        script: v8::Global::new(scope, script),
+        cache,
+    };
     env.objects.wrap(scope, this, Rc::new(state));
     Ok(this.into())
 }
@@ -307,7 +361,9 @@ type Caught = Option<(v8::Global<v8::Value>, Option<v8::Global<v8::Message>>)>;
 /// The exception of a `TryCatch`, to outlive it.
 fn caught(catch: &mut v8::PinnedRef<'_, v8::TryCatch<'_, '_, v8::HandleScope<'_>>>) -> Caught {
     let exception = catch.exception()?;
-    let message = catch.message().map(|message| v8::Global::new(catch, message));
+    let message = catch
+        .message()
+        .map(|message| v8::Global::new(catch, message));
     Some((v8::Global::new(catch, exception), message))
 }
 
@@ -322,18 +378,27 @@ fn rethrow_decorated(scope: &mut v8::PinScope<'_, '_>, failure: Caught) {
 
 fn create_cached_data<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let env = Env::of(scope);
-    let state = env.objects.unwrap::<ScriptState>(scope, args.this()).ok_or_else(not_a_script)?;
+    let state = env
+        .objects
+        .unwrap::<ScriptState>(scope, args.this())
+        .ok_or_else(not_a_script)?;
     new_buffer(scope, state.cache.clone())
 }
 
 fn not_a_script() -> Throw {
-    Throw::type_error("ERR_INVALID_THIS", "Script methods can only be called on script instances.")
+    Throw::type_error(
+        "ERR_INVALID_THIS",
+        "Script methods can only be called on script instances.",
+    )
 }
 
 /// `script.runInContext(sandbox | null, timeout, displayErrors, breakOnSigint, breakOnFirstLine)`
 fn run_in_context<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let env = Env::of(scope);
-    let state = env.objects.unwrap::<ScriptState>(scope, args.this()).ok_or_else(not_a_script)?;
+    let state = env
+        .objects
+        .unwrap::<ScriptState>(scope, args.this())
+        .ok_or_else(not_a_script)?;
     let context = context_or_main(scope, args.get(0))?;
     let timeout = args.get(1).integer_value(scope).unwrap_or(-1);
     let display_errors = args.get(2).is_true();
@@ -369,8 +434,12 @@ pub fn timed<'s>(
     v8::tc_scope!(let catch, scope);
     let timer = match u64::try_from(timeout) {
         Ok(timeout) => Some(
-            CallTimer::start(env, Duration::from_millis(timeout))
-                .ok_or_else(|| Throw::error("ERR_WORKER_INIT_FAILED", "No thread for the timeout of this call"))?,
+            CallTimer::start(env, Duration::from_millis(timeout)).ok_or_else(|| {
+                Throw::error(
+                    "ERR_WORKER_INIT_FAILED",
+                    "No thread for the timeout of this call",
+                )
+            })?,
         ),
         Err(_) => None,
     };
@@ -401,7 +470,9 @@ fn strings_of<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     value: v8::Local<'s, v8::Value>,
 ) -> Result<Vec<v8::Local<'s, v8::String>>, Throw> {
-    let Ok(array) = v8::Local::<v8::Array>::try_from(value) else { return Ok(Vec::new()) };
+    let Ok(array) = v8::Local::<v8::Array>::try_from(value) else {
+        return Ok(Vec::new());
+    };
     let mut strings = Vec::new();
     for index in 0..array.length() {
         let item = array.get_index(scope, index).ok_or(Throw::Pending)?;
@@ -414,7 +485,8 @@ fn strings_of<'s>(
 /// contextExtensions, params, hostDefinedOptionId)`
 fn compile_function<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let code = checked_source(args.get(0))?;
-    let filename = v8::Local::<v8::String>::try_from(args.get(1)).map_err(|_| invalid("The filename"))?;
+    let filename =
+        v8::Local::<v8::String>::try_from(args.get(1)).map_err(|_| invalid("The filename"))?;
     let line = args.get(2).int32_value(scope).unwrap_or(0);
     let column = args.get(3).int32_value(scope).unwrap_or(0);
     let context = context_or_main(scope, args.get(6))?;
@@ -422,16 +494,30 @@ fn compile_function<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Re
     if let Ok(array) = v8::Local::<v8::Array>::try_from(args.get(7)) {
         for index in 0..array.length() {
             let item = array.get_index(scope, index).ok_or(Throw::Pending)?;
-            extensions.push(v8::Local::<v8::Object>::try_from(item).map_err(|_| invalid("The context extension"))?);
+            extensions.push(
+                v8::Local::<v8::Object>::try_from(item)
+                    .map_err(|_| invalid("The context extension"))?,
+            );
         }
     }
     let parameters = strings_of(scope, args.get(8))?;
-    let id = v8::Local::<v8::Symbol>::try_from(args.get(9)).map_err(|_| invalid("The host defined option"))?;
+    let id = v8::Local::<v8::Symbol>::try_from(args.get(9))
+        .map_err(|_| invalid("The host defined option"))?;
     let options = host_options(scope, id);
     let function = {
         let scope = &mut v8::ContextScope::new(scope, context);
         let origin = v8::ScriptOrigin::new(
-            scope, filename.into(), line, column, true, -1, None, false, false, false, Some(options),
+            scope,
+            filename.into(),
+            line,
+            column,
+            true,
+            -1,
+            None,
+            false,
+            false,
+            false,
+            Some(options),
         );
         let mut source = v8::script_compiler::Source::new(code, Some(&origin));
         compiling(scope, |scope| {
@@ -446,7 +532,9 @@ fn compile_function<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Re
         })?
     };
     let key = private_symbol(scope, "host_defined_option_symbol");
-    function.set_private(scope, key, id.into()).ok_or(Throw::Pending)?;
+    function
+        .set_private(scope, key, id.into())
+        .ok_or(Throw::Pending)?;
     let result = v8::Object::new(scope);
     set(scope, result, "function", function.into());
     let (source_url, map_url) = urls_of(scope, function);
@@ -464,7 +552,10 @@ fn urls_of<'s>(
 ) -> (v8::Local<'s, v8::Value>, v8::Local<'s, v8::Value>) {
     let undefined = v8::undefined(scope).into();
     let origin = function.get_script_origin(scope);
-    (origin.resource_name().unwrap_or(undefined), origin.source_map_url().unwrap_or(undefined))
+    (
+        origin.resource_name().unwrap_or(undefined),
+        origin.source_map_url().unwrap_or(undefined),
+    )
 }
 
 /// What V8 says about syntax that only a module may have.
@@ -495,11 +586,29 @@ fn compile_common_js<'s>(
     with_parameters: bool,
 ) -> Option<v8::Local<'s, v8::Function>> {
     let options = host_options(scope, id);
-    let origin =
-        v8::ScriptOrigin::new(scope, filename.into(), 0, 0, true, -1, None, false, false, false, Some(options));
+    let origin = v8::ScriptOrigin::new(
+        scope,
+        filename.into(),
+        0,
+        0,
+        true,
+        -1,
+        None,
+        false,
+        false,
+        false,
+        Some(options),
+    );
     let mut source = v8::script_compiler::Source::new(code, Some(&origin));
-    let names = if with_parameters { COMMON_JS_PARAMETERS } else { &[] };
-    let names: Vec<_> = names.iter().filter_map(|name| v8::String::new(scope, name)).collect();
+    let names = if with_parameters {
+        COMMON_JS_PARAMETERS
+    } else {
+        &[]
+    };
+    let names: Vec<_> = names
+        .iter()
+        .filter_map(|name| v8::String::new(scope, name))
+        .collect();
     v8::script_compiler::compile_function(
         scope,
         &mut source,
@@ -520,21 +629,42 @@ fn is_module<'s>(
     if ESM_SYNTAX.iter().any(|known| message.contains(known)) {
         return true;
     }
-    if !WRONG_ONLY_IN_COMMON_JS.iter().any(|known| message.contains(known)) {
+    if !WRONG_ONLY_IN_COMMON_JS
+        .iter()
+        .any(|known| message.contains(known))
+    {
         return false;
     }
-    let Ok(id) = shared_symbol(scope, "source_text_module_default_hdo") else { return false };
+    let Ok(id) = shared_symbol(scope, "source_text_module_default_hdo") else {
+        return false;
+    };
     let options = host_options(scope, id);
     v8::tc_scope!(let scope, scope);
-    let origin = v8::ScriptOrigin::new(scope, name.into(), 0, 0, true, -1, None, false, false, true, Some(options));
+    let origin = v8::ScriptOrigin::new(
+        scope,
+        name.into(),
+        0,
+        0,
+        true,
+        -1,
+        None,
+        false,
+        false,
+        true,
+        Some(options),
+    );
     let mut source = v8::script_compiler::Source::new(code, Some(&origin));
     v8::script_compiler::compile_module(scope, &mut source).is_some()
 }
 
 /// `compileFunctionForCJSLoader(code, filename, isSeaMain, shouldDetectModule)`
-fn compile_function_for_cjs_loader<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+fn compile_function_for_cjs_loader<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &Args<'s>,
+) -> Ret<'s> {
     let code = checked_source(args.get(0))?;
-    let filename = v8::Local::<v8::String>::try_from(args.get(1)).map_err(|_| invalid("The filename"))?;
+    let filename =
+        v8::Local::<v8::String>::try_from(args.get(1)).map_err(|_| invalid("The filename"))?;
     let should_detect = args.get(3).is_true();
     let id = shared_symbol(scope, "vm_dynamic_import_default_internal")?;
     let (function, failure) = {
@@ -543,7 +673,9 @@ fn compile_function_for_cjs_loader<'s>(scope: &mut v8::PinScope<'s, '_>, args: &
             Some(function) => (Some(function), None),
             None if catch.has_terminated() => return Err(Throw::Pending),
             None => {
-                let message = catch.message().map(|message| message.get(catch).to_rust_string_lossy(catch));
+                let message = catch
+                    .message()
+                    .map(|message| message.get(catch).to_rust_string_lossy(catch));
                 let failure = caught(catch);
                 catch.reset();
                 (None, Some((failure, message.unwrap_or_default())))
@@ -573,7 +705,12 @@ fn compile_function_for_cjs_loader<'s>(scope: &mut v8::PinScope<'s, '_>, args: &
     set(scope, result, "cachedDataRejected", rejected);
     set(scope, result, "sourceMapURL", map_url);
     set(scope, result, "sourceURL", source_url);
-    set(scope, result, "function", function.map_or(undefined, Into::into));
+    set(
+        scope,
+        result,
+        "function",
+        function.map_or(undefined, Into::into),
+    );
     let can_parse = v8::Boolean::new(scope, failure.is_some()).into();
     set(scope, result, "canParseAsESM", can_parse);
     Ok(result.into())
@@ -592,7 +729,9 @@ fn warn_about_module<'s>(
     if env.extension::<Warned>().0.replace(true) {
         return Ok(());
     }
-    let Some(warn) = env.function(scope, "emitWarningSync") else { return Ok(()) };
+    let Some(warn) = env.function(scope, "emitWarningSync") else {
+        return Ok(());
+    };
     let text = format!(
         "Failed to load the ES module: {}. Make sure to set \"type\": \"module\" in the nearest package.json file or \
          use the .mjs extension.",
@@ -601,13 +740,16 @@ fn warn_about_module<'s>(
     let text = v8::String::new(scope, &text).ok_or(Throw::Pending)?;
     let undefined = v8::undefined(scope).into();
     // A listener of the guest's that throws wins over the syntax error.
-    warn.call(scope, undefined, &[text.into()]).map(|_| ()).ok_or(Throw::Pending)
+    warn.call(scope, undefined, &[text.into()])
+        .map(|_| ())
+        .ok_or(Throw::Pending)
 }
 
 /// `containsModuleSyntax(code, filename, resourceName, withoutCommonJsVariables)`
 fn contains_module_syntax<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let code = checked_source(args.get(0))?;
-    let filename = v8::Local::<v8::String>::try_from(args.get(1)).map_err(|_| invalid("The filename"))?;
+    let filename =
+        v8::Local::<v8::String>::try_from(args.get(1)).map_err(|_| invalid("The filename"))?;
     let name = v8::Local::<v8::String>::try_from(args.get(2)).unwrap_or(filename);
     let with_parameters = !args.get(3).is_string();
     let id = shared_symbol(scope, "vm_dynamic_import_default_internal")?;
@@ -618,7 +760,9 @@ fn contains_module_syntax<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>)
         } else if catch.has_terminated() {
             return Err(Throw::Pending);
         } else {
-            catch.message().map(|message| message.get(catch).to_rust_string_lossy(catch))
+            catch
+                .message()
+                .map(|message| message.get(catch).to_rust_string_lossy(catch))
         }
     };
     let result = message.is_some_and(|message| is_module(scope, &message, code, name));
@@ -641,7 +785,9 @@ fn has_pending_sigint<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) ->
 /// V8's own measurement cannot be reached: the promise is rejected.
 fn measure_memory<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
     let resolver = v8::PromiseResolver::new(scope).ok_or(Throw::Pending)?;
-    let error = Throw::unavailable("vm.measureMemory").into_value(scope).ok_or(Throw::Pending)?;
+    let error = Throw::unavailable("vm.measureMemory")
+        .into_value(scope)
+        .ok_or(Throw::Pending)?;
     resolver.reject(scope, error).ok_or(Throw::Pending)?;
     Ok(resolver.get_promise(scope).into())
 }

@@ -23,10 +23,22 @@ use crate::throw::Throw;
 pub static BINDING: Binding = Binding {
     name: "module_wrap",
     functions: &[
-        ("setImportModuleDynamicallyCallback", function!(set_import_module_dynamically_callback)),
-        ("setInitializeImportMetaObjectCallback", function!(set_initialize_import_meta_object_callback)),
-        ("createRequiredModuleFacade", function!(create_required_module_facade)),
-        ("throwIfPromiseRejected", function!(throw_if_promise_rejected)),
+        (
+            "setImportModuleDynamicallyCallback",
+            function!(set_import_module_dynamically_callback),
+        ),
+        (
+            "setInitializeImportMetaObjectCallback",
+            function!(set_initialize_import_meta_object_callback),
+        ),
+        (
+            "createRequiredModuleFacade",
+            function!(create_required_module_facade),
+        ),
+        (
+            "throwIfPromiseRejected",
+            function!(throw_if_promise_rejected),
+        ),
     ],
     classes: &[Class {
         name: "ModuleWrap",
@@ -116,16 +128,33 @@ fn invalid(what: &str) -> Throw {
     Throw::type_error("ERR_INVALID_ARG_TYPE", format!("{what} is invalid"))
 }
 
-fn unwrap<'s>(scope: &mut v8::PinScope<'s, '_>, wrapper: v8::Local<'s, v8::Object>) -> Result<Wrapped<'s>, Throw> {
-    let illegal = || Throw::type_error("ERR_INVALID_THIS", "Value of \"this\" must be of type ModuleWrap");
+fn unwrap<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    wrapper: v8::Local<'s, v8::Object>,
+) -> Result<Wrapped<'s>, Throw> {
+    let illegal = || {
+        Throw::type_error(
+            "ERR_INVALID_THIS",
+            "Value of \"this\" must be of type ModuleWrap",
+        )
+    };
     let env = Env::of(scope);
-    let state = env.objects.unwrap::<ModuleState>(scope, wrapper).ok_or_else(illegal)?;
-    let module = wrapper.get_internal_field(scope, field::MODULE).ok_or_else(illegal)?;
+    let state = env
+        .objects
+        .unwrap::<ModuleState>(scope, wrapper)
+        .ok_or_else(illegal)?;
+    let module = wrapper
+        .get_internal_field(scope, field::MODULE)
+        .ok_or_else(illegal)?;
     let module = v8::Local::<v8::Module>::try_from(module).map_err(|_| illegal())?;
     let holder = field_value(scope, wrapper, field::CONTEXT).ok_or_else(illegal)?;
     let holder = v8::Local::<v8::Object>::try_from(holder).map_err(|_| illegal())?;
     let context = holder.get_creation_context(scope).ok_or_else(illegal)?;
-    Ok(Wrapped { state, module, context })
+    Ok(Wrapped {
+        state,
+        module,
+        context,
+    })
 }
 
 fn field_value<'s>(
@@ -145,7 +174,10 @@ fn wrapper_of<'s>(
     let candidates: Vec<_> = {
         let wrappers = wrappers.borrow();
         let same_hash = wrappers.get(&module.get_identity_hash().get())?;
-        same_hash.iter().filter_map(|(_, weak)| weak.to_local(scope)).collect()
+        same_hash
+            .iter()
+            .filter_map(|(_, weak)| weak.to_local(scope))
+            .collect()
     };
     candidates.into_iter().find(|wrapper| {
         wrapper
@@ -181,11 +213,13 @@ fn new_module<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> 
     if synthetic && args.get(4).is_object() {
         let key = v8::Local::<v8::Name>::try_from(symbol(scope, &env, "imported_cjs_symbol"));
         let key = key.map_err(|_| Throw::Pending)?;
-        this.create_data_property(scope, key, args.get(4)).ok_or(Throw::Pending)?;
+        this.create_data_property(scope, key, args.get(4))
+            .ok_or(Throw::Pending)?;
     }
     let key = private_symbol(scope, "source_map_data_private_symbol");
     let undefined: v8::Local<v8::Value> = v8::undefined(scope).into();
-    this.set_private(scope, key, undefined).ok_or(Throw::Pending)?;
+    this.set_private(scope, key, undefined)
+        .ok_or(Throw::Pending)?;
 
     let holder = context.get_extras_binding_object(scope);
     let steps = if synthetic { args.get(3) } else { undefined };
@@ -207,7 +241,12 @@ fn new_module<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> 
     index.next.set(number + 1);
     let hash = module.get_identity_hash().get();
     let weak = v8::Weak::new(scope, this);
-    index.wrappers.borrow_mut().entry(hash).or_default().push((number, weak));
+    index
+        .wrappers
+        .borrow_mut()
+        .entry(hash)
+        .or_default()
+        .push((number, weak));
     let state = ModuleState {
         hash,
         number,
@@ -227,7 +266,8 @@ fn new_synthetic_module<'s>(
     url: v8::Local<'s, v8::String>,
     context: v8::Local<'s, v8::Context>,
 ) -> Result<v8::Local<'s, v8::Module>, Throw> {
-    let names = v8::Local::<v8::Array>::try_from(args.get(2)).map_err(|_| invalid("The list of exports"))?;
+    let names = v8::Local::<v8::Array>::try_from(args.get(2))
+        .map_err(|_| invalid("The list of exports"))?;
     if !args.get(3).is_function() {
         return Err(invalid("The evaluation callback"));
     }
@@ -235,7 +275,8 @@ fn new_synthetic_module<'s>(
     let mut seen = std::collections::HashSet::new();
     for index in 0..names.length() {
         let name = names.get_index(scope, index).ok_or(Throw::Pending)?;
-        let name = v8::Local::<v8::String>::try_from(name).map_err(|_| invalid("The name of an export"))?;
+        let name = v8::Local::<v8::String>::try_from(name)
+            .map_err(|_| invalid("The name of an export"))?;
         // V8 requires distinct names.
         let mut units = vec![0; name.length()];
         name.write_v2(scope, 0, &mut units, v8::WriteFlags::empty());
@@ -244,7 +285,12 @@ fn new_synthetic_module<'s>(
         }
     }
     let scope = &mut v8::ContextScope::new(scope, context);
-    Ok(v8::Module::create_synthetic_module(scope, url, &exports, evaluate_synthetic_module))
+    Ok(v8::Module::create_synthetic_module(
+        scope,
+        url,
+        &exports,
+        evaluate_synthetic_module,
+    ))
 }
 
 fn new_source_text_module<'s>(
@@ -262,18 +308,34 @@ fn new_source_text_module<'s>(
         Err(_) => v8::Symbol::new(scope, Some(url)),
     };
     let key = private_symbol(scope, "host_defined_option_symbol");
-    this.set_private(scope, key, id.into()).ok_or(Throw::Pending)?;
+    this.set_private(scope, key, id.into())
+        .ok_or(Throw::Pending)?;
     let options = host_options(scope, id);
     let module = {
         let scope = &mut v8::ContextScope::new(scope, context);
         let origin = v8::ScriptOrigin::new(
-            scope, url.into(), line, column, true, -1, None, false, false, true, Some(options),
+            scope,
+            url.into(),
+            line,
+            column,
+            true,
+            -1,
+            None,
+            false,
+            false,
+            true,
+            Some(options),
         );
         let mut source = v8::script_compiler::Source::new(code, Some(&origin));
-        with_exception_line(scope, |scope| v8::script_compiler::compile_module(scope, &mut source))?
+        with_exception_line(scope, |scope| {
+            v8::script_compiler::compile_module(scope, &mut source)
+        })?
     };
     if args.get(5).is_array_buffer_view() {
-        return Err(Throw::error("ERR_VM_MODULE_CACHED_DATA_REJECTED", "cachedData buffer was rejected"));
+        return Err(Throw::error(
+            "ERR_VM_MODULE_CACHED_DATA_REJECTED",
+            "cachedData buffer was rejected",
+        ));
     }
     let script = module.get_unbound_module_script(scope);
     let source_url = script.get_source_url(scope);
@@ -296,7 +358,9 @@ fn with_exception_line<'s, T>(
             None => {}
         }
         let exception = catch.exception().ok_or(Throw::Pending)?;
-        let message = catch.message().map(|message| v8::Global::new(catch, message));
+        let message = catch
+            .message()
+            .map(|message| v8::Global::new(catch, message));
         (v8::Global::new(catch, exception), message)
     };
     let exception = v8::Local::new(scope, exception);
@@ -327,7 +391,10 @@ fn attributes_of<'s>(
 ) -> Vec<(v8::Local<'s, v8::String>, v8::Local<'s, v8::String>)> {
     let mut pairs = Vec::new();
     for at in (0..list.length()).step_by(step) {
-        let text = |index| list.get(scope, index).and_then(|data| v8::Local::<v8::String>::try_from(data).ok());
+        let text = |index| {
+            list.get(scope, index)
+                .and_then(|data| v8::Local::<v8::String>::try_from(data).ok())
+        };
         if let (Some(key), Some(value)) = (text(at), text(at + 1)) {
             pairs.push((key, value));
         }
@@ -342,10 +409,19 @@ fn request_key<'s>(
     attributes: v8::Local<'s, v8::FixedArray>,
     step: usize,
 ) -> String {
-    let mut key = format!("ModuleCacheKey(\"{}\"", specifier.to_rust_string_lossy(scope));
+    let mut key = format!(
+        "ModuleCacheKey(\"{}\"",
+        specifier.to_rust_string_lossy(scope)
+    );
     let pairs: Vec<String> = attributes_of(scope, attributes, step)
         .into_iter()
-        .map(|(name, value)| format!("{}: {}", name.to_rust_string_lossy(scope), value.to_rust_string_lossy(scope)))
+        .map(|(name, value)| {
+            format!(
+                "{}: {}",
+                name.to_rust_string_lossy(scope),
+                value.to_rust_string_lossy(scope)
+            )
+        })
         .collect();
     if !pairs.is_empty() {
         key.push_str(&format!(", {{{}}}", pairs.join(", ")));
@@ -362,7 +438,9 @@ fn frozen<'s>(
 ) -> Ret<'s> {
     let null = v8::null(scope).into();
     let object = v8::Object::with_prototype_and_properties(scope, null, names, values);
-    object.set_integrity_level(scope, v8::IntegrityLevel::Frozen).ok_or(Throw::Pending)?;
+    object
+        .set_integrity_level(scope, v8::IntegrityLevel::Frozen)
+        .ok_or(Throw::Pending)?;
     Ok(object.into())
 }
 
@@ -371,10 +449,16 @@ fn attributes_object<'s>(
     list: v8::Local<'s, v8::FixedArray>,
     step: usize,
 ) -> Ret<'s> {
-    let (names, values): (Vec<v8::Local<v8::Name>>, Vec<v8::Local<v8::Value>>) = attributes_of(scope, list, step)
-        .into_iter()
-        .map(|(name, value)| (v8::Local::<v8::Name>::from(name), v8::Local::<v8::Value>::from(value)))
-        .unzip();
+    let (names, values): (Vec<v8::Local<v8::Name>>, Vec<v8::Local<v8::Value>>) =
+        attributes_of(scope, list, step)
+            .into_iter()
+            .map(|(name, value)| {
+                (
+                    v8::Local::<v8::Name>::from(name),
+                    v8::Local::<v8::Value>::from(value),
+                )
+            })
+            .unzip();
     frozen(scope, &names, &values)
 }
 
@@ -389,7 +473,11 @@ fn get_module_requests<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) ->
     for request in requests_of(scope, wrapped.module)? {
         let attributes = attributes_object(scope, request.get_import_attributes(), 3)?;
         let values = [request.get_specifier().into(), attributes];
-        requests.push(frozen(scope, &[specifier_key.into(), attributes_key.into()], &values)?);
+        requests.push(frozen(
+            scope,
+            &[specifier_key.into(), attributes_key.into()],
+            &values,
+        )?);
     }
     Ok(v8::Array::new_with_elements(scope, &requests).into())
 }
@@ -397,22 +485,37 @@ fn get_module_requests<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) ->
 /// `module.link(modules)`: one wrapper for each request, in their order.
 fn link<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let wrapped = unwrap(scope, args.this())?;
-    let modules = v8::Local::<v8::Array>::try_from(args.get(0)).map_err(|_| invalid("The list of modules"))?;
-    let requests = if wrapped.state.synthetic { Vec::new() } else { requests_of(scope, wrapped.module)? };
+    let modules = v8::Local::<v8::Array>::try_from(args.get(0))
+        .map_err(|_| invalid("The list of modules"))?;
+    let requests = if wrapped.state.synthetic {
+        Vec::new()
+    } else {
+        requests_of(scope, wrapped.module)?
+    };
     if modules.length() as usize != requests.len() {
         return Err(invalid("The list of modules"));
     }
     let mut linked: Vec<v8::Local<v8::Value>> = Vec::with_capacity(requests.len());
     for index in 0..modules.length() {
         let module = modules.get_index(scope, index).ok_or(Throw::Pending)?;
-        let wrapper = v8::Local::<v8::Object>::try_from(module).map_err(|_| invalid("A linked module"))?;
+        let wrapper =
+            v8::Local::<v8::Object>::try_from(module).map_err(|_| invalid("A linked module"))?;
         unwrap(scope, wrapper)?;
         linked.push(module);
     }
     for (index, request) in requests.into_iter().enumerate() {
-        let key = request_key(scope, request.get_specifier(), request.get_import_attributes(), 3);
+        let key = request_key(
+            scope,
+            request.get_specifier(),
+            request.get_import_attributes(),
+            3,
+        );
         let first = wrapped.state.requests.get(&key).copied().unwrap_or(index);
-        if linked.get(first).zip(linked.get(index)).is_none_or(|(a, b)| a != b) {
+        if linked
+            .get(first)
+            .zip(linked.get(index))
+            .is_none_or(|(a, b)| a != b)
+        {
             return Err(Throw::error(
                 "ERR_MODULE_LINK_MISMATCH",
                 format!(
@@ -438,7 +541,9 @@ fn resolve_module<'s>(
 ) -> Option<v8::Local<'s, v8::Module>> {
     // SAFETY: V8 calls this with the entered context, on the isolate's thread.
     v8::callback_scope!(unsafe scope, context);
-    match catch_unwind(AssertUnwindSafe(|| find_linked(scope, specifier, attributes, referrer))) {
+    match catch_unwind(AssertUnwindSafe(|| {
+        find_linked(scope, specifier, attributes, referrer)
+    })) {
         Ok(Ok(module)) => Some(module),
         Ok(Err(throw)) => {
             throw.throw(scope);
@@ -458,16 +563,26 @@ fn find_linked<'s>(
     referrer: v8::Local<'s, v8::Module>,
 ) -> Result<v8::Local<'s, v8::Module>, Throw> {
     let name = specifier.to_rust_string_lossy(scope);
-    let failure =
-        |what: &str| Throw::error("ERR_VM_MODULE_LINK_FAILURE", format!("request for '{name}' is {what}"));
+    let failure = |what: &str| {
+        Throw::error(
+            "ERR_VM_MODULE_LINK_FAILURE",
+            format!("request for '{name}' is {what}"),
+        )
+    };
     let wrapper = wrapper_of(scope, referrer).ok_or_else(|| failure("from invalid module"))?;
     let wrapped = unwrap(scope, wrapper)?;
     if !wrapped.state.linked.get() {
         return Err(failure("from a module not been linked"));
     }
     let key = request_key(scope, specifier, attributes, 3);
-    let index = wrapped.state.requests.get(&key).copied().ok_or_else(|| failure("not in cache"))?;
-    let list = field_value(scope, wrapper, field::LINKED).and_then(|list| v8::Local::<v8::Array>::try_from(list).ok());
+    let index = wrapped
+        .state
+        .requests
+        .get(&key)
+        .copied()
+        .ok_or_else(|| failure("not in cache"))?;
+    let list = field_value(scope, wrapper, field::LINKED)
+        .and_then(|list| v8::Local::<v8::Array>::try_from(list).ok());
     let list = list.ok_or_else(|| failure("not in cache"))?;
     let index = u32::try_from(index).map_err(|_| failure("not in cache"))?;
     let target = list.get_index(scope, index).ok_or(Throw::Pending)?;
@@ -475,13 +590,22 @@ fn find_linked<'s>(
     Ok(unwrap(scope, target)?.module)
 }
 
-fn instantiate_wrapped(scope: &mut v8::PinScope<'_, '_>, wrapped: &Wrapped<'_>) -> Result<(), Throw> {
+fn instantiate_wrapped(
+    scope: &mut v8::PinScope<'_, '_>,
+    wrapped: &Wrapped<'_>,
+) -> Result<(), Throw> {
     if !wrapped.state.linked.get() {
-        return Err(Throw::error("ERR_VM_MODULE_LINK_FAILURE", "module is not linked"));
+        return Err(Throw::error(
+            "ERR_VM_MODULE_LINK_FAILURE",
+            "module is not linked",
+        ));
     }
     let context = v8::Local::new(scope, wrapped.context);
     let scope = &mut v8::ContextScope::new(scope, context);
-    with_exception_line(scope, |scope| wrapped.module.instantiate_module(scope, resolve_module)).map(|_| ())
+    with_exception_line(scope, |scope| {
+        wrapped.module.instantiate_module(scope, resolve_module)
+    })
+    .map(|_| ())
 }
 
 fn instantiate<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
@@ -499,7 +623,10 @@ fn instantiate_sync<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Re
 
 /// Whether V8 knows the module's exports.
 fn is_instantiated(module: v8::Local<v8::Module>) -> bool {
-    !matches!(module.get_status(), v8::ModuleStatus::Uninstantiated | v8::ModuleStatus::Instantiating)
+    !matches!(
+        module.get_status(),
+        v8::ModuleStatus::Uninstantiated | v8::ModuleStatus::Instantiating
+    )
 }
 
 /// Whether the module or a dependency awaits at its top; V8 answers that only once the graph is linked.
@@ -513,7 +640,9 @@ fn evaluate<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let wrapped = unwrap(scope, args.this())?;
     let timeout = args.get(0).integer_value(scope).unwrap_or(-1);
     if !is_instantiated(wrapped.module) {
-        return Err(plain_error("cannot evaluate, module has not been instantiated"));
+        return Err(plain_error(
+            "cannot evaluate, module has not been instantiated",
+        ));
     }
     let scope = &mut v8::ContextScope::new(scope, wrapped.context);
     let outcome = timed(scope, &env, timeout, |scope| {
@@ -536,7 +665,10 @@ fn async_module_error<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> 
         .to_owned();
     for (index, what) in [(1, "From"), (0, "Requiring")] {
         if args.get(index).is_string() {
-            message.push_str(&format!("\n  {what} {} ", args.get(index).to_rust_string_lossy(scope)));
+            message.push_str(&format!(
+                "\n  {what} {} ",
+                args.get(index).to_rust_string_lossy(scope)
+            ));
         }
     }
     Throw::error("ERR_REQUIRE_ASYNC_MODULE", message)
@@ -546,7 +678,9 @@ fn async_module_error<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> 
 fn evaluate_sync<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let wrapped = unwrap(scope, args.this())?;
     if !is_instantiated(wrapped.module) {
-        return Err(plain_error("cannot evaluate, module has not been instantiated"));
+        return Err(plain_error(
+            "cannot evaluate, module has not been instantiated",
+        ));
     }
     let result = {
         let scope = &mut v8::ContextScope::new(scope, wrapped.context);
@@ -555,14 +689,22 @@ fn evaluate_sync<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'
     let promise = v8::Local::<v8::Promise>::try_from(result).map_err(|_| Throw::Pending)?;
     throw_if_rejected(scope, promise)?;
     if wrapped.module.is_graph_async() {
-        print_stalled(scope, wrapped.module, "Error: unexpected top-level await at ");
+        print_stalled(
+            scope,
+            wrapped.module,
+            "Error: unexpected top-level await at ",
+        );
         return Err(async_module_error(scope, args));
     }
     Ok(wrapped.module.get_module_namespace())
 }
 
 /// Writes where the modules of a graph wait; answers whether there was any such place.
-fn print_stalled(scope: &mut v8::PinScope<'_, '_>, module: v8::Local<v8::Module>, what: &str) -> bool {
+fn print_stalled(
+    scope: &mut v8::PinScope<'_, '_>,
+    module: v8::Local<v8::Module>,
+    what: &str,
+) -> bool {
     let env = Env::of(scope);
     let stalled = module.get_stalled_top_level_await_message(scope);
     let any = !stalled.is_empty();
@@ -576,15 +718,27 @@ fn print_stalled(scope: &mut v8::PinScope<'_, '_>, module: v8::Local<v8::Module>
 /// What Node does when the loop has run dry: warns about the entry module's unsettled top-level await. Answers whether
 /// there is one (the exit code is 13 then).
 pub fn warn_unsettled_top_level_await(scope: &mut v8::PinScope<'_, '_>, env: &Env) -> bool {
-    let Some(main) = env.context(scope) else { return false };
+    let Some(main) = env.context(scope) else {
+        return false;
+    };
     let key = private_symbol(scope, "entry_point_module_private_symbol");
-    let Some(entry) = main.global(scope).get_private(scope, key) else { return false };
-    let Ok(wrapper) = v8::Local::<v8::Object>::try_from(entry) else { return false };
-    let Ok(wrapped) = unwrap(scope, wrapper) else { return false };
+    let Some(entry) = main.global(scope).get_private(scope, key) else {
+        return false;
+    };
+    let Ok(wrapper) = v8::Local::<v8::Object>::try_from(entry) else {
+        return false;
+    };
+    let Ok(wrapped) = unwrap(scope, wrapper) else {
+        return false;
+    };
     if wrapped.state.synthetic || !graph_is_async(wrapped.module) {
         return false;
     }
-    print_stalled(scope, wrapped.module, "Warning: Detected unsettled top-level await at ")
+    print_stalled(
+        scope,
+        wrapped.module,
+        "Warning: Detected unsettled top-level await at ",
+    )
 }
 
 /// Throws the reason of a rejected promise, and takes it back from the unhandled rejections.
@@ -599,7 +753,9 @@ fn throw_if_rejected<'s>(
     let undefined: v8::Local<v8::Value> = v8::undefined(scope).into();
     if let Some(callback) = Env::of(scope).function(scope, "promiseRejectCallback") {
         let kind = v8::Integer::new(scope, HANDLER_ADDED_AFTER_REJECT).into();
-        callback.call(scope, undefined, &[kind, promise.into(), undefined]).ok_or(Throw::Pending)?;
+        callback
+            .call(scope, undefined, &[kind, promise.into(), undefined])
+            .ok_or(Throw::Pending)?;
     }
     let exception = promise.result(scope);
     let message = v8::Exception::create_message(scope, exception);
@@ -618,7 +774,9 @@ fn throw_if_promise_rejected<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'
 fn get_namespace_sync<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let wrapped = unwrap(scope, args.this())?;
     if !is_instantiated(wrapped.module) {
-        return Err(plain_error("Cannot get namespace, module has not been instantiated"));
+        return Err(plain_error(
+            "Cannot get namespace, module has not been instantiated",
+        ));
     }
     if wrapped.module.is_graph_async() {
         return Err(async_module_error(scope, args));
@@ -629,7 +787,9 @@ fn get_namespace_sync<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> 
 fn get_namespace<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let wrapped = unwrap(scope, args.this())?;
     if !is_instantiated(wrapped.module) {
-        return Err(plain_error("cannot get namespace, module has not been instantiated"));
+        return Err(plain_error(
+            "cannot get namespace, module has not been instantiated",
+        ));
     }
     Ok(wrapped.module.get_module_namespace())
 }
@@ -670,11 +830,15 @@ fn get_error<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
 /// `module.setExport(name, value)` of a synthetic module.
 fn set_export<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let wrapped = unwrap(scope, args.this())?;
-    let name = v8::Local::<v8::String>::try_from(args.get(0)).map_err(|_| invalid("The name of an export"))?;
+    let name = v8::Local::<v8::String>::try_from(args.get(0))
+        .map_err(|_| invalid("The name of an export"))?;
     if !wrapped.state.synthetic || !is_instantiated(wrapped.module) {
         return Err(plain_error("cannot set an export of this module"));
     }
-    wrapped.module.set_synthetic_module_export(scope, name, args.get(1)).ok_or(Throw::Pending)?;
+    wrapped
+        .module
+        .set_synthetic_module_export(scope, name, args.get(1))
+        .ok_or(Throw::Pending)?;
     Ok(v8::undefined(scope).into())
 }
 
@@ -707,7 +871,8 @@ fn run_steps<'s>(
     if let Some(wrapper) = wrapper_of(scope, module) {
         let steps = field_value(scope, wrapper, field::STEPS);
         wrapper.set_internal_field(field::STEPS, undefined.into());
-        if let Some(steps) = steps.and_then(|steps| v8::Local::<v8::Function>::try_from(steps).ok()) {
+        if let Some(steps) = steps.and_then(|steps| v8::Local::<v8::Function>::try_from(steps).ok())
+        {
             steps.call(scope, wrapper.into(), &[])?;
         }
     }
@@ -716,12 +881,18 @@ fn run_steps<'s>(
     Some(resolver.get_promise(scope).into())
 }
 
-fn set_import_module_dynamically_callback<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+fn set_import_module_dynamically_callback<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &Args<'s>,
+) -> Ret<'s> {
     Env::of(scope).register(scope, "module_wrap.importModuleDynamically", args.get(0));
     Ok(v8::undefined(scope).into())
 }
 
-fn set_initialize_import_meta_object_callback<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+fn set_initialize_import_meta_object_callback<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &Args<'s>,
+) -> Ret<'s> {
     Env::of(scope).register(scope, "module_wrap.initializeImportMeta", args.get(0));
     Ok(v8::undefined(scope).into())
 }
@@ -738,7 +909,13 @@ fn import_module_dynamically<'s, 'i>(
         let resolver = v8::PromiseResolver::new(scope)?;
         let failure = {
             v8::tc_scope!(let catch, scope);
-            match call_importer(catch, host_defined_options, resource_name, specifier, import_attributes) {
+            match call_importer(
+                catch,
+                host_defined_options,
+                resource_name,
+                specifier,
+                import_attributes,
+            ) {
                 Ok(result) => {
                     resolver.resolve(catch, result)?;
                     return Some(resolver.get_promise(catch));
@@ -769,7 +946,9 @@ fn call_importer<'s>(
     specifier: v8::Local<'s, v8::String>,
     import_attributes: v8::Local<'s, v8::FixedArray>,
 ) -> Ret<'s> {
-    let options = v8::Local::<v8::FixedArray>::try_from(host_defined_options).ok().filter(|list| list.length() == 1);
+    let options = v8::Local::<v8::FixedArray>::try_from(host_defined_options)
+        .ok()
+        .filter(|list| list.length() == 1);
     let given = options
         .and_then(|list| list.get(scope, 0))
         .and_then(|data| v8::Local::<v8::Symbol>::try_from(data).ok());
@@ -780,13 +959,22 @@ fn call_importer<'s>(
             let key = private_symbol(scope, "host_defined_option_symbol");
             let global = scope.get_current_context().global(scope);
             let id = global.get_private(scope, key).ok_or(Throw::Pending)?;
-            if id.is_symbol() { id } else { shared_symbol(scope, "vm_dynamic_import_no_callback")?.into() }
+            if id.is_symbol() {
+                id
+            } else {
+                shared_symbol(scope, "vm_dynamic_import_no_callback")?.into()
+            }
         }
     };
     let attributes = attributes_object(scope, import_attributes, 2)?;
     let callback = Env::of(scope)
         .function(scope, "module_wrap.importModuleDynamically")
-        .ok_or_else(|| Throw::type_error("ERR_VM_DYNAMIC_IMPORT_CALLBACK_MISSING", "A dynamic import callback was not specified."))?;
+        .ok_or_else(|| {
+            Throw::type_error(
+                "ERR_VM_DYNAMIC_IMPORT_CALLBACK_MISSING",
+                "A dynamic import callback was not specified.",
+            )
+        })?;
     let undefined = v8::undefined(scope).into();
     let args = [id, specifier.into(), attributes, resource_name];
     callback.call(scope, undefined, &args).ok_or(Throw::Pending)
@@ -829,21 +1017,36 @@ fn resolve_original<'s>(
     v8::callback_scope!(unsafe scope, context);
     let original = Env::of(scope).extension::<FacadeOriginal>();
     let original = original.0.borrow();
-    original.as_ref().map(|original| v8::Local::new(scope, original))
+    original
+        .as_ref()
+        .map(|original| v8::Local::new(scope, original))
 }
 
 /// `createRequiredModuleFacade(module)`: the namespace of a module that adds `__esModule` to another's exports.
 fn create_required_module_facade<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     const SOURCE: &str = "export * from 'original'; export { default } from 'original'; export const __esModule = true;";
     const URL: &str = "node:internal/require_module_default_facade";
-    let wrapper = v8::Local::<v8::Object>::try_from(args.get(0)).map_err(|_| invalid("The module"))?;
+    let wrapper =
+        v8::Local::<v8::Object>::try_from(args.get(0)).map_err(|_| invalid("The module"))?;
     let original = unwrap(scope, wrapper)?.module;
     if !is_instantiated(original) {
         return Err(plain_error("cannot wrap, module has not been instantiated"));
     }
     let url = v8::String::new(scope, URL).ok_or(Throw::Pending)?;
     let text = v8::String::new(scope, SOURCE).ok_or(Throw::Pending)?;
-    let origin = v8::ScriptOrigin::new(scope, url.into(), 0, 0, true, -1, None, false, false, true, None);
+    let origin = v8::ScriptOrigin::new(
+        scope,
+        url.into(),
+        0,
+        0,
+        true,
+        -1,
+        None,
+        false,
+        false,
+        true,
+        None,
+    );
     let mut source = v8::script_compiler::Source::new(text, Some(&origin));
     let facade = v8::script_compiler::compile_module(scope, &mut source).ok_or(Throw::Pending)?;
     let slot = Env::of(scope).extension::<FacadeOriginal>();

@@ -15,7 +15,10 @@ use crate::env::Env;
 struct Template(RefCell<Option<v8::Global<v8::ObjectTemplate>>>);
 
 /// The template of a global object whose properties live on a sandbox.
-pub fn global_template<'s>(scope: &mut v8::PinScope<'s, '_>, env: &Env) -> v8::Local<'s, v8::ObjectTemplate> {
+pub fn global_template<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    env: &Env,
+) -> v8::Local<'s, v8::ObjectTemplate> {
     let kept = env.extension::<Template>();
     if let Some(known) = kept.0.borrow().as_ref() {
         return v8::Local::new(scope, known);
@@ -87,10 +90,16 @@ fn within<'s, T: Copy>(
 }
 
 fn name_of<'s>(scope: &mut v8::PinScope<'s, '_>, index: u32) -> Option<Key<'s>> {
-    v8::Integer::new_from_unsigned(scope, index).to_string(scope).map(Into::into)
+    v8::Integer::new_from_unsigned(scope, index)
+        .to_string(scope)
+        .map(Into::into)
 }
 
-fn get<'s>(scope: &mut v8::PinScope<'s, '_>, key: Key<'s>, sides: Sides<'s>) -> Option<v8::Local<'s, v8::Value>> {
+fn get<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    key: Key<'s>,
+    sides: Sides<'s>,
+) -> Option<v8::Local<'s, v8::Value>> {
     // As in Node, an accessor of the sandbox that throws counts as no property.
     v8::tc_scope!(let scope, scope);
     let found = match sides.sandbox.get_real_named_property(scope, key) {
@@ -98,7 +107,13 @@ fn get<'s>(scope: &mut v8::PinScope<'s, '_>, key: Key<'s>, sides: Sides<'s>) -> 
         None if scope.has_terminated() => None,
         None => sides.global.get_real_named_property(scope, key),
     };
-    found.map(|value| if value == sides.sandbox { sides.global.into() } else { value })
+    found.map(|value| {
+        if value == sides.sandbox {
+            sides.global.into()
+        } else {
+            value
+        }
+    })
 }
 
 fn attributes(
@@ -121,7 +136,11 @@ fn store<'s>(
 ) -> v8::Intercepted {
     let on_global = sides.global.get_real_named_property_attributes(scope, key);
     let on_sandbox = sides.sandbox.get_real_named_property_attributes(scope, key);
-    let read_only = |found: &Option<v8::PropertyAttribute>| found.as_ref().is_some_and(v8::PropertyAttribute::is_read_only);
+    let read_only = |found: &Option<v8::PropertyAttribute>| {
+        found
+            .as_ref()
+            .is_some_and(v8::PropertyAttribute::is_read_only)
+    };
     if read_only(&on_global) || read_only(&on_sandbox) {
         return NO;
     }
@@ -132,8 +151,12 @@ fn store<'s>(
         return NO;
     }
     // An accessor has taken the value: the real global must not get a data property of that name.
-    let Some(descriptor) = sides.sandbox.get_own_property_descriptor(scope, key) else { return NO };
-    let Ok(descriptor) = v8::Local::<v8::Object>::try_from(descriptor) else { return NO };
+    let Some(descriptor) = sides.sandbox.get_own_property_descriptor(scope, key) else {
+        return NO;
+    };
+    let Ok(descriptor) = v8::Local::<v8::Object>::try_from(descriptor) else {
+        return NO;
+    };
     for accessor in ["get", "set"] {
         if let Some(name) = v8::String::new(scope, accessor)
             && descriptor.has_own_property(scope, name.into()) == Some(true)
@@ -145,7 +168,8 @@ fn store<'s>(
 }
 
 fn query(scope: &mut v8::PinScope<'_, '_>, key: Key<'_>, sides: Sides<'_>) -> Option<u32> {
-    let found = attributes(scope, sides.sandbox, key).or_else(|| attributes(scope, sides.global, key));
+    let found =
+        attributes(scope, sides.sandbox, key).or_else(|| attributes(scope, sides.global, key));
     found.map(|found| found.as_u32())
 }
 
@@ -160,18 +184,35 @@ fn descriptor<'s>(
     sides.sandbox.get_own_property_descriptor(scope, key)
 }
 
-fn define<'s>(scope: &mut v8::PinScope<'s, '_>, key: Key<'s>, wanted: &v8::PropertyDescriptor, sides: Sides<'s>) {
+fn define<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    key: Key<'s>,
+    wanted: &v8::PropertyDescriptor,
+    sides: Sides<'s>,
+) {
     let on_global = sides.global.get_real_named_property_attributes(scope, key);
     if on_global.is_some_and(|found| found.is_read_only() && found.is_dont_delete()) {
         return;
     }
     let undefined: v8::Local<v8::Value> = v8::undefined(scope).into();
     let mut copy = if wanted.has_get() || wanted.has_set() {
-        let getter = if wanted.has_get() { wanted.get() } else { undefined };
-        let setter = if wanted.has_set() { wanted.set() } else { undefined };
+        let getter = if wanted.has_get() {
+            wanted.get()
+        } else {
+            undefined
+        };
+        let setter = if wanted.has_set() {
+            wanted.set()
+        } else {
+            undefined
+        };
         v8::PropertyDescriptor::new_from_get_set(getter, setter)
     } else {
-        let value = if wanted.has_value() { wanted.value() } else { undefined };
+        let value = if wanted.has_value() {
+            wanted.value()
+        } else {
+            undefined
+        };
         if wanted.has_writable() {
             v8::PropertyDescriptor::new_from_value_writable(value, wanted.writable())
         } else {
@@ -194,12 +235,14 @@ fn named_getter<'s>(
     info: Info<'s>,
     mut answer: v8::ReturnValue<v8::Value>,
 ) -> v8::Intercepted {
-    within(scope, &info, NO, |scope, sides| match get(scope, key, sides) {
-        Some(value) => {
-            answer.set(value);
-            YES
+    within(scope, &info, NO, |scope, sides| {
+        match get(scope, key, sides) {
+            Some(value) => {
+                answer.set(value);
+                YES
+            }
+            None => NO,
         }
-        None => NO,
     })
 }
 
@@ -210,7 +253,9 @@ fn named_setter<'s>(
     info: Info<'s>,
     _answer: v8::ReturnValue<v8::Boolean>,
 ) -> v8::Intercepted {
-    within(scope, &info, NO, |scope, sides| store(scope, key, value, sides))
+    within(scope, &info, NO, |scope, sides| {
+        store(scope, key, value, sides)
+    })
 }
 
 fn named_query<'s>(
@@ -219,12 +264,14 @@ fn named_query<'s>(
     info: Info<'s>,
     mut answer: v8::ReturnValue<v8::Integer>,
 ) -> v8::Intercepted {
-    within(scope, &info, NO, |scope, sides| match query(scope, key, sides) {
-        Some(attributes) => {
-            answer.set_uint32(attributes);
-            YES
+    within(scope, &info, NO, |scope, sides| {
+        match query(scope, key, sides) {
+            Some(attributes) => {
+                answer.set_uint32(attributes);
+                YES
+            }
+            None => NO,
         }
-        None => NO,
     })
 }
 
@@ -250,7 +297,9 @@ fn named_definer<'s>(
     info: Info<'s>,
     _answer: v8::ReturnValue<v8::Boolean>,
 ) -> v8::Intercepted {
-    within(scope, &info, (), |scope, sides| define(scope, key, wanted, sides));
+    within(scope, &info, (), |scope, sides| {
+        define(scope, key, wanted, sides)
+    });
     NO
 }
 
@@ -260,12 +309,14 @@ fn named_descriptor<'s>(
     info: Info<'s>,
     mut answer: v8::ReturnValue<v8::Value>,
 ) -> v8::Intercepted {
-    within(scope, &info, NO, |scope, sides| match descriptor(scope, key, sides) {
-        Some(value) => {
-            answer.set(value);
-            YES
+    within(scope, &info, NO, |scope, sides| {
+        match descriptor(scope, key, sides) {
+            Some(value) => {
+                answer.set(value);
+                YES
+            }
+            None => NO,
         }
-        None => NO,
     })
 }
 
@@ -310,9 +361,11 @@ fn indexed_setter<'s>(
     info: Info<'s>,
     _answer: v8::ReturnValue<v8::Boolean>,
 ) -> v8::Intercepted {
-    within(scope, &info, NO, |scope, sides| match name_of(scope, index) {
-        Some(key) => store(scope, key, value, sides),
-        None => NO,
+    within(scope, &info, NO, |scope, sides| {
+        match name_of(scope, index) {
+            Some(key) => store(scope, key, value, sides),
+            None => NO,
+        }
     })
 }
 
@@ -391,7 +444,9 @@ fn indexed_enumerator<'s>(
             .property_filter(v8::PropertyFilter::SKIP_SYMBOLS)
             .index_filter(v8::IndexFilter::IncludeIndices)
             .build();
-        let Some(names) = sides.sandbox.get_property_names(scope, wanted) else { return };
+        let Some(names) = sides.sandbox.get_property_names(scope, wanted) else {
+            return;
+        };
         let mut indices = Vec::new();
         for at in 0..names.length() {
             match names.get_index(scope, at) {

@@ -58,8 +58,6 @@ pub struct Env {
     kernel: RefCell<Option<Arc<secure_exec_kernel::Kernel>>>,
     uncaught: RefCell<Option<crate::api::GuestError>>,
     options: RefCell<ProcessOptions>,
-    /// The uncaught exception that ended the process, for the host.
-    pub uncaught: RefCell<Option<crate::fatal_exception::UncaughtError>>,
     /// Further state of single bindings, one value a type.
     extensions: RefCell<HashMap<std::any::TypeId, Rc<dyn Any>>>,
 }
@@ -100,7 +98,6 @@ impl Env {
             kernel: RefCell::default(),
             uncaught: RefCell::default(),
             options: RefCell::default(),
-            uncaught: RefCell::default(),
             extensions: RefCell::default(),
         });
         isolate.set_slot(env.clone());

@@ -6,6 +6,7 @@
 //! structured stack trace, never a getter, a proxy or `toString`.
 
 use crate::bindings::options;
+use crate::api::GuestError;
 use crate::env::Env;
 use crate::realm::{NODE_VERSION, private_symbol};
 
@@ -23,19 +24,6 @@ const MAX_PROTOTYPES: usize = 32;
 const NO_LINE: &str = "node-do-not-add-exception-line";
 /// Columns that the underline may have.
 const MAX_UNDERLINE: usize = 1020;
-
-/// An uncaught exception as the host sees it: plain text, capped.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UncaughtError {
-    /// `error.name`, or the class's name.
-    pub name: String,
-    /// `error.message`; what V8 says of a value that is no error.
-    pub message: String,
-    /// The first line and at most 50 frames.
-    pub stack: String,
-    /// `error.code`, when it is a string.
-    pub code: Option<String>,
-}
 
 /// Whether the guest's code may run to format the exception.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +63,7 @@ pub fn report<'s>(
     if record.stack.is_empty() {
         record.stack = format!("{}: {}", record.name, record.message);
     }
-    env.uncaught.borrow_mut().get_or_insert(record);
+    env.set_uncaught(record);
 }
 
 fn describe<'s>(
@@ -388,13 +376,13 @@ fn record<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     exception: v8::Local<'s, v8::Value>,
     message: v8::Local<'s, v8::Message>,
-) -> UncaughtError {
+) -> GuestError {
     let error = v8::Local::<v8::Object>::try_from(exception)
         .ok()
         .filter(|_| exception.is_native_error());
     let Some(error) = error else {
         let text = v8_text(scope, exception, message);
-        return UncaughtError {
+        return GuestError {
             name: "Error".to_owned(),
             stack: text.clone(),
             message: text,
@@ -412,7 +400,7 @@ fn record<'s>(
         text.get_or_insert_with(|| rest.to_owned());
     }
     let (name, text) = (name.unwrap_or_default(), text.unwrap_or_default());
-    let mut record = UncaughtError {
+    let mut record = GuestError {
         name: cap(&name, MAX_NAME),
         message: cap(&text, MAX_MESSAGE),
         stack: String::new(),

@@ -91,7 +91,7 @@ fn main() {
                     }
                     env.run_event_loop(scope);
                     eprintln!("exit {:?} {}", env.shared().latch.get(), env.emit_exit(scope));
-                    if let Some(error) = env.uncaught.borrow().as_ref() {
+                    if let Some(error) = env.take_uncaught() {
                         eprintln!("uncaught {error:?}");
                     }
                 }

@@ -96,7 +96,6 @@ impl Env {
             constructing_from_rust: Cell::new(false),
             process: RefCell::default(),
             kernel: RefCell::default(),
-            uncaught: RefCell::default(),
             options: RefCell::default(),
             extensions: RefCell::default(),
         });

@@ -5,6 +5,7 @@
 //! limits of its process. The record for the host is made without: it reads own data properties, V8's message and its
 //! structured stack trace, never a getter, a proxy or `toString`.
 
+use crate::api::GuestError;
 use crate::bindings::options;
 use crate::api::GuestError;
 use crate::env::Env;
@@ -59,6 +60,14 @@ pub fn report<'s>(
     env.write_stderr(&text);
     if record.stack.is_empty() {
         record.stack = formatted_stack(env, scope, exception);
+    }
+    if record.name.is_empty() {
+        let header = record.stack.lines().next().unwrap_or("Error").to_owned();
+        let (name, message) = header.split_once(": ").unwrap_or((&header, ""));
+        record.name = cap(name, MAX_NAME);
+        if record.message.is_empty() {
+            record.message = cap(message, MAX_MESSAGE);
+        }
     }
     if record.stack.is_empty() {
         record.stack = format!("{}: {}", record.name, record.message);
@@ -392,7 +401,7 @@ fn record<'s>(
     let code = data_text(env, scope, error, "code").map(|code| cap(&code, MAX_NAME));
     let mut name = data_text(env, scope, error, "name");
     let mut text = data_text(env, scope, error, "message");
-    // `DOMException` has accessors for both; V8's words are "Uncaught Name: message", and "Uncaught Error" without.
+    // `DOMException` has accessors for both; V8's words are "Uncaught Name: message".
     if name.is_none() || text.is_none() {
         let words = v8_text(scope, exception, message);
         let (first, rest) = words.split_once(": ").unwrap_or((&words, ""));

@@ -308,8 +308,17 @@ impl Env {
     /// Emits `exit` on `process`; answers the exit code after its listeners ran.
     pub fn emit_exit(&self, scope: &mut v8::PinScope<'_, '_>) -> i32 {
         const EXITING: usize = 0;
+        const EXIT_CODE: usize = 1;
+        const HAS_EXIT_CODE: usize = 2;
+        const UNSETTLED_TOP_LEVEL_AWAIT: i32 = 13;
+        let unsettled = self.exit_code(scope).is_none()
+            && crate::bindings::module_wrap::warn_unsettled_top_level_await(scope, self);
         if let Some(fields) = self.buffer(scope, "exit_info") {
             fields.set(EXITING, 1_i32);
+            if unsettled {
+                fields.set(EXIT_CODE, UNSETTLED_TOP_LEVEL_AWAIT);
+                fields.set(HAS_EXIT_CODE, 1_i32);
+            }
         }
         self.emit_with_exit_code(scope, "exit");
         self.exit_code(scope).unwrap_or(0)

@@ -231,7 +231,7 @@ pub fn decorate_stack<'s>(
 }
 
 /// `file:line`, the source line and an underline; `None` when the line asks for none.
-fn source_line<'s>(
+pub(crate) fn source_line<'s>(
     env: &Env,
     scope: &mut v8::PinScope<'s, '_>,
     message: v8::Local<'s, v8::Message>,

@@ -26,7 +26,6 @@ pub mod critical;
 pub mod engine;
 pub mod env;
 pub mod environment;
-pub mod error_source;
 pub mod event_loop;
 pub mod fatal;
 pub mod fatal_exception;

@@ -14,7 +14,7 @@ use crate::bindings::symbols::symbol;
 use crate::call_timer::{CallTimer, Outcome};
 use crate::code_generation::{MAX_SOURCE_LENGTH, install, too_long_message};
 use crate::env::Env;
-use crate::error_source::decorate_error_stack;
+use crate::fatal_exception;
 use crate::realm::{private_symbol, set};
 use crate::throw::{ErrorClass, Throw};
 
@@ -370,8 +370,10 @@ fn caught(catch: &mut v8::PinnedRef<'_, v8::TryCatch<'_, '_, v8::HandleScope<'_>
 fn rethrow_decorated(scope: &mut v8::PinScope<'_, '_>, failure: Caught) {
     if let Some((exception, message)) = failure {
         let exception = v8::Local::new(scope, exception);
-        let message = message.map(|message| v8::Local::new(scope, message));
-        decorate_error_stack(scope, exception, message);
+        if let Some(message) = message {
+            let message = v8::Local::new(scope, message);
+            fatal_exception::decorate_stack(&Env::of(scope), scope, exception, message);
+        }
         scope.throw_exception(exception);
     }
 }

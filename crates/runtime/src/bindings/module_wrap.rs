@@ -15,7 +15,7 @@ use crate::bindings::contextify::{
 };
 use crate::bindings::symbols::symbol;
 use crate::env::Env;
-use crate::error_source::append_exception_line;
+use crate::fatal_exception;
 use crate::realm::{private_symbol, set};
 use crate::throw::Throw;
 
@@ -364,8 +364,10 @@ fn with_exception_line<'s, T>(
         (v8::Global::new(catch, exception), message)
     };
     let exception = v8::Local::new(scope, exception);
-    let message = message.map(|message| v8::Local::new(scope, message));
-    append_exception_line(scope, exception, message);
+    if let Some(message) = message {
+        let message = v8::Local::new(scope, message);
+        fatal_exception::append_line(&Env::of(scope), scope, exception, message, false);
+    }
     scope.throw_exception(exception);
     Err(Throw::Pending)
 }
@@ -709,8 +711,8 @@ fn print_stalled(
     let stalled = module.get_stalled_top_level_await_message(scope);
     let any = !stalled.is_empty();
     for (_, message) in stalled {
-        let place = crate::error_source::error_source(scope, message).unwrap_or_default();
-        env.write_stderr(&format!("{what}{place}\n"));
+        let place = fatal_exception::source_line(&env, scope, message).unwrap_or_default();
+        env.write_stderr(&format!("{what}{place}\n\n\n"));
     }
     any
 }
@@ -722,6 +724,12 @@ pub fn warn_unsettled_top_level_await(scope: &mut v8::PinScope<'_, '_>, env: &En
         return false;
     };
     let key = private_symbol(scope, "entry_point_module_private_symbol");
+    let promise_key = private_symbol(scope, "entry_point_promise_private_symbol");
+    let promise = main.global(scope).get_private(scope, promise_key);
+    let promise = promise.and_then(|promise| v8::Local::<v8::Promise>::try_from(promise).ok());
+    if promise.is_none_or(|promise| promise.state() != v8::PromiseState::Pending) {
+        return false;
+    }
     let Some(entry) = main.global(scope).get_private(scope, key) else {
         return false;
     };
@@ -759,7 +767,7 @@ fn throw_if_rejected<'s>(
     }
     let exception = promise.result(scope);
     let message = v8::Exception::create_message(scope, exception);
-    append_exception_line(scope, exception, Some(message));
+    fatal_exception::append_line(&Env::of(scope), scope, exception, message, false);
     scope.throw_exception(exception);
     Err(Throw::Pending)
 }

@@ -97,6 +97,7 @@ impl Env {
             process: RefCell::default(),
             kernel: RefCell::default(),
             options: RefCell::default(),
+            uncaught: RefCell::default(),
             extensions: RefCell::default(),
         });
         isolate.set_slot(env.clone());

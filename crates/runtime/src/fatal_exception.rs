@@ -7,7 +7,6 @@
 
 use crate::api::GuestError;
 use crate::bindings::options;
-use crate::api::GuestError;
 use crate::env::Env;
 use crate::realm::{NODE_VERSION, private_symbol};
 

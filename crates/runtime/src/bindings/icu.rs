@@ -204,33 +204,70 @@ fn transcode<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
 
 fn transcoded(source: &[u8], from: Encoding, to: Encoding) -> Result<Vec<u8>, i32> {
     const REPLACEMENT: u16 = 0xfffd;
-    let units: Vec<u16> = match from {
+    let mut units: Vec<u16> = match from {
         Encoding::Utf8 if to == Encoding::Ucs2 && !simdutf::validate_utf8(source) => return Err(INVALID_CHARACTER),
         Encoding::Utf8 => String::from_utf8_lossy(source).encode_utf16().collect(),
         Encoding::Ucs2 => text::units_of(source),
         Encoding::Latin1 => source.iter().map(|byte| u16::from(*byte)).collect(),
+        // Node takes ASCII for Latin-1 on this way.
+        Encoding::Ascii if to == Encoding::Ucs2 => source.iter().map(|byte| u16::from(*byte)).collect(),
         Encoding::Ascii => {
             source.iter().map(|byte| if byte.is_ascii() { u16::from(*byte) } else { REPLACEMENT }).collect()
         }
         _ => return Err(ILLEGAL_ARGUMENT),
     };
+    if from == Encoding::Ucs2 && to == Encoding::Ucs2 && source.len() % 2 == 1 {
+        units.push(REPLACEMENT);
+    }
     let single_bytes = |limit: u32| {
         let points = char::decode_utf16(units.iter().copied());
         points
-            .map(|point| {
-                let point = point.map_or(limit, u32::from);
-                u8::try_from(point).ok().filter(|_| point < limit).unwrap_or(b'?')
+            .filter_map(|point| match point.map_or(REPLACEMENT.into(), u32::from) {
+                point if point < limit => u8::try_from(point).ok(),
+                point if is_ignorable(point) => None,
+                _ => Some(b'?'),
             })
             .collect()
     };
     match to {
-        Encoding::Ucs2 => Ok(units.iter().flat_map(|unit| unit.to_le_bytes()).collect()),
-        Encoding::Utf8 if from == Encoding::Ucs2 && !simdutf::validate_utf16le(&units) => Err(INVALID_CHARACTER),
+        Encoding::Ucs2 => {
+            let units = String::from_utf16_lossy(&units);
+            Ok(units.encode_utf16().flat_map(u16::to_le_bytes).collect())
+        }
+        Encoding::Utf8
+            if from == Encoding::Ucs2
+                && (!simdutf::validate_utf16le(&units) || units.is_empty() != source.is_empty()) =>
+        {
+            Err(INVALID_CHARACTER)
+        }
         Encoding::Utf8 => Ok(String::from_utf16_lossy(&units).into_bytes()),
         Encoding::Latin1 => Ok(single_bytes(0x100)),
         Encoding::Ascii => Ok(single_bytes(0x80)),
         _ => Err(ILLEGAL_ARGUMENT),
     }
+}
+
+/// The characters that ICU leaves out, rather than put `?`, where a character set lacks them.
+fn is_ignorable(point: u32) -> bool {
+    matches!(
+        point,
+        0xad | 0x34f
+            | 0x61c
+            | 0x115f..=0x1160
+            | 0x17b4..=0x17b5
+            | 0x180b..=0x180f
+            | 0x200b..=0x200f
+            | 0x202a..=0x202e
+            | 0x2060..=0x206f
+            | 0x3164
+            | 0xfe00..=0xfe0f
+            | 0xfeff
+            | 0xffa0
+            | 0xfff0..=0xfff8
+            | 0x1_bca0..=0x1_bca3
+            | 0x1_d173..=0x1_d17a
+            | 0xe_0000..=0xe_0fff
+    )
 }
 
 /// The name of ICU's error; of those that bindings answer.

@@ -108,7 +108,7 @@ pub fn boot<'s>(
     let registry = null_object(scope);
     env.set_context(v8::Global::new(scope, context), v8::Global::new(scope, registry));
     let global = context.global(scope);
-    remove_from_intl(scope, global);
+    restrict_global(scope, global);
     crate::array_buffer::capture(scope, env, global);
 
     let exports = v8::Object::new(scope);
@@ -138,14 +138,17 @@ pub fn boot<'s>(
     Ok(())
 }
 
-/// Takes away `Intl.v8BreakIterator`, which is not of the standard; Node does so in every context.
-pub(crate) fn remove_from_intl(scope: &mut v8::PinScope<'_, '_>, global: v8::Local<v8::Object>) {
-    let Some(name) = v8::String::new(scope, "Intl") else { return };
-    let Some(intl) = global.get(scope, name.into()).and_then(|intl| v8::Local::<v8::Object>::try_from(intl).ok()) else {
-        return;
-    };
-    if let Some(name) = v8::String::new(scope, "v8BreakIterator") {
-        intl.delete(scope, name.into());
+/// Takes away what no context has here: `Intl.v8BreakIterator`, which is not of the standard (Node does so too), and
+/// `Atomics.waitAsync`, since nothing is shared between threads.
+pub(crate) fn restrict_global(scope: &mut v8::PinScope<'_, '_>, global: v8::Local<v8::Object>) {
+    for (namespace, name) in [("Intl", "v8BreakIterator"), ("Atomics", "waitAsync")] {
+        let (Some(namespace), Some(name)) = (v8::String::new(scope, namespace), v8::String::new(scope, name)) else {
+            return;
+        };
+        let object = global.get(scope, namespace.into());
+        if let Some(object) = object.and_then(|object| v8::Local::<v8::Object>::try_from(object).ok()) {
+            object.delete(scope, name.into());
+        }
     }
 }
 

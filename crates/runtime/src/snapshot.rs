@@ -64,7 +64,7 @@ fn boot_for_snapshot(isolate: &mut v8::OwnedIsolate, env: &Rc<Env>) -> Result<()
     {
         let scope = &mut v8::ContextScope::new(scope, plain);
         let global = plain.global(scope);
-        realm::remove_from_intl(scope, global);
+        realm::restrict_global(scope, global);
     }
     scope.set_default_context(plain);
     let context = v8::Context::new(scope, v8::ContextOptions::default());

@@ -1,0 +1,519 @@
+//! Hostile programs against the limits. Each group runs in an OS process of its own: it must survive, answer a
+//! neighbour in between, and be idle in the end.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::process::Command;
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use secure_exec_runtime::clock::Mitigation;
+use secure_exec_runtime::env::{Env, ProcessOptions, Shared};
+use secure_exec_runtime::latch::{End, Latch};
+use secure_exec_runtime::watchdog::WatchSpec;
+use secure_exec_runtime::{engine, event_loop, fatal, memory, realm, snapshot, watchdog};
+
+/// What became of a guest.
+#[derive(Debug)]
+struct Report {
+    /// How it ended; `Exit(0)` when it ran to its end, `Error(1)` for an uncaught exception.
+    end: End,
+    /// The completion value or the exception, as text.
+    text: String,
+    cpu: Duration,
+    wall: Duration,
+}
+
+/// What a guest may use.
+#[derive(Clone, Copy)]
+struct Limits {
+    cpu: Duration,
+    wall: Duration,
+    memory: usize,
+}
+
+const LIMITS: Limits =
+    Limits { cpu: Duration::from_millis(200), wall: Duration::from_secs(60), memory: 64 << 20 };
+/// For programs that are to meet another limit first.
+const LONG: Limits = Limits { cpu: Duration::from_secs(40), ..LIMITS };
+/// How late a process may end, on a machine that others use too.
+const SLACK: Duration = Duration::from_millis(if cfg!(debug_assertions) { 150 } else { 100 });
+
+static SNAPSHOT: OnceLock<&'static [u8]> = OnceLock::new();
+
+fn blob() -> &'static [u8] {
+    SNAPSHOT.get_or_init(|| {
+        let (sender, receiver) = channel();
+        engine::spawn("snapshot".into(), 16 << 20, move || sender.send(snapshot::build()).unwrap()).unwrap();
+        Box::leak(receiver.recv().unwrap().expect("snapshot").into_boxed_slice())
+    })
+}
+
+/// A guest that runs.
+struct Guest {
+    shared: Receiver<Arc<Shared>>,
+    report: Receiver<Report>,
+}
+
+impl Guest {
+    fn start(code: &str, limits: Limits) -> Self {
+        let (sender, report) = channel();
+        let (shared_sender, shared) = channel();
+        let (code, blob) = (code.to_owned(), blob());
+        engine::spawn("guest".into(), fatal::STACK_BYTES, move || {
+            let parked = sender.clone();
+            let start = Instant::now();
+            let guest = fatal::enter_guest_thread(Box::new(move |end| {
+                let report = Report { end, text: String::new(), cpu: Duration::ZERO, wall: start.elapsed() };
+                let _ = parked.send(report);
+            }));
+            let (params, budget) = memory::configure(snapshot::create_params(blob), limits.memory);
+            let mut isolate = v8::Isolate::new(params);
+            isolate.set_microtasks_policy(v8::MicrotasksPolicy::Explicit);
+            let shared = Arc::new(Shared {
+                latch: Latch::default(),
+                isolate: isolate.thread_safe_handle(),
+                inbox: event_loop::Inbox::default(),
+            });
+            guest.attach(&shared);
+            memory::install(&mut isolate, &budget, &shared);
+            let env = Env::install(&mut isolate, shared.clone());
+            let spec =
+                WatchSpec { cpu_limit: Some(limits.cpu), wall_limit: Some(limits.wall), shared: shared.clone() };
+            let watch = watchdog::register(spec, &guest);
+            let _ = shared_sender.send(shared.clone());
+            let text = run(&mut isolate, &env, &code);
+            shared.latch.set(End::Exit(0));
+            let report = Report {
+                end: shared.latch.get().cloned().unwrap(),
+                text,
+                cpu: watch.cpu_time(),
+                wall: watch.wall_time(),
+            };
+            drop(watch);
+            env.release_handles();
+            drop(env);
+            drop(isolate);
+            drop(budget);
+            drop(guest);
+            let _ = sender.send(report);
+        })
+        .unwrap();
+        Self { shared, report }
+    }
+
+    fn wait(self) -> Report {
+        self.report.recv_timeout(Duration::from_secs(120)).expect("the guest ends")
+    }
+}
+
+fn run(isolate: &mut v8::OwnedIsolate, env: &std::rc::Rc<Env>, code: &str) -> String {
+    v8::scope!(let scope, isolate);
+    let context = v8::Context::new(scope, v8::ContextOptions::default());
+    let scope = &mut v8::ContextScope::new(scope, context);
+    assert!(snapshot::restore(scope, env, context));
+    env.set_options(ProcessOptions { argv: vec!["node".into()], pid: 1, ..ProcessOptions::default() });
+    env.clock().restart(Mitigation::Freeze);
+    v8::tc_scope!(let scope, scope);
+    let prepare = realm::require_builtin(scope, env, "internal/process/pre_execution").ok().unwrap();
+    let key = v8::String::new(scope, "prepareMainThreadExecution").unwrap();
+    let prepare_main = v8::Local::<v8::Function>::try_from(prepare.get(scope, key.into()).unwrap()).unwrap();
+    let arguments = [v8::Boolean::new(scope, false).into(), v8::Boolean::new(scope, true).into()];
+    prepare_main.call(scope, prepare.into(), &arguments);
+    let binding = env.registered(scope, "internalBinding").unwrap();
+    let global = context.global(scope);
+    realm::set(scope, global, "internalBinding", binding);
+    let source = v8::String::new(scope, code).unwrap();
+    let result = v8::Script::compile(scope, source, None).and_then(|script| script.run(scope));
+    let text = match result {
+        Some(value) => value.to_rust_string_lossy(scope),
+        None if env.is_ending() || scope.has_terminated() => String::new(),
+        None => {
+            env.shared().latch.set(End::Error(1));
+            let exception = scope.exception().unwrap();
+            exception.to_rust_string_lossy(scope)
+        }
+    };
+    env.run_event_loop(scope);
+    text
+}
+
+fn exec(code: &str, limits: Limits) -> Report {
+    Guest::start(code, limits).wait()
+}
+
+/// A neighbour answers, fast.
+fn assert_neighbour() {
+    let start = Instant::now();
+    let report = exec("1 + 1", LIMITS);
+    assert_eq!((&report.end, report.text.as_str()), (&End::Exit(0), "2"));
+    assert!(start.elapsed() < Duration::from_secs(2), "the neighbour took {:?}", start.elapsed());
+}
+
+/// CPU time that this OS process uses in 300 ms.
+fn assert_idle() {
+    let used = || {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: writes into a local.
+        unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    };
+    std::thread::sleep(Duration::from_millis(200));
+    let before = used();
+    std::thread::sleep(Duration::from_millis(300));
+    let busy = used() - before;
+    assert!(busy < Duration::from_millis(60), "busy for {busy:?} of 300 ms");
+}
+
+/// Runs every program and hands its report to `check`.
+fn each(programs: &[&str], limits: Limits, check: impl Fn(&str, &Report)) {
+    for program in programs {
+        let report = exec(program, limits);
+        println!("{program}\n    -> {report:?}, parked {}", engine::parked_threads());
+        check(program, &report);
+        assert_neighbour();
+    }
+    assert_idle();
+}
+
+fn is_memory(end: &End) -> bool {
+    matches!(end, End::Memory(_))
+}
+
+/// The groups, each of which runs in an OS process of its own.
+const GROUPS: &[(&str, fn())] = &[
+    ("cpu", cpu),
+    ("uninterruptible", uninterruptible),
+    ("fatal", fatal_errors),
+    ("heap", heap),
+    ("external", external),
+    ("wasm", wasm),
+    ("stack", stack),
+    ("clock", clock),
+    ("shared", shared_memory),
+    ("kill", kill),
+    ("many", many),
+];
+
+fn cpu() {
+    let programs = [
+        "for (;;);",
+        "while (true) try { throw 1 } catch {}",
+        "(function f() { try { f() } finally { f() } })()",
+        "function* g() { try { yield 1 } finally { for (;;); } } for (const x of g()) break",
+        "for (;;) try { for (;;); } finally { continue }",
+        "queueMicrotask(function f() { queueMicrotask(f) })",
+        "Promise.resolve().then(function f() { return Promise.resolve().then(f) })",
+        "const x = {}; const p = Promise.resolve(x); x.then = p.then.bind(p); Promise.resolve(x)",
+        "process.nextTick(function f() { process.nextTick(f) })",
+        "setImmediate(function f() { process.nextTick(() => queueMicrotask(() => setImmediate(f))) })",
+        "async function f() { for (;;) await 0 } f()",
+        "setTimeout(() => { for (;;); }, 1)",
+        "/(x*)*y/.test('x'.repeat(40))",
+        "/(?:a|a|aa)+b/.test('a'.repeat(60))",
+        "/1+2/.test('1'.repeat(1 << 22))",
+        "new Proxy({}, { get() { for (;;); } }).x",
+        "JSON.stringify((function d(n) { return n ? [d(n - 1), d(n - 1)] : [] })(3), () => { for (;;); })",
+        "let d = {}; for (let i = 0; i < 40; i++) d = { a: d, b: d }; JSON.stringify(d)",
+        "(1n << (1n << 24n)) ** 3n",
+        "(1n << (1n << 26n)).toString().length",
+        "BigInt('1'.repeat(1e7))",
+        "new Array(2 ** 32 - 1).forEach.call({ length: 2 ** 53 - 1 }, () => { })",
+        "Array.from({ length: 2 ** 32 }, () => 1)",
+        "new WebAssembly.Instance(new WebAssembly.Module(new Uint8Array([0,97,115,109,1,0,0,0,1,4,1,96,0,0,3,2,1,0,7,5,1,1,102,0,0,10,9,1,7,0,3,64,12,0,11,11]))).exports.f()",
+    ];
+    each(&programs, Limits { memory: 256 << 20, ..LIMITS }, |program, report| {
+        assert!(report.end == End::Cpu || is_memory(&report.end), "{program}: {report:?}");
+        assert!(report.wall < LIMITS.cpu + Duration::from_secs(3), "{program}: {report:?}");
+        if report.end == End::Cpu && report.cpu > Duration::ZERO {
+            assert!(report.cpu < LIMITS.cpu + SLACK, "{program}: late, {report:?}");
+        }
+    });
+    assert_eq!(exec("setTimeout(() => {}, 1e6)", Limits { wall: Duration::from_millis(100), ..LIMITS }).end, End::Wall);
+}
+
+fn uninterruptible() {
+    let programs = [
+        "Array.prototype.indexOf.call({ length: 2 ** 53 - 1 }, 1)",
+        "Array.prototype.includes.call({ length: 2 ** 53 - 1 }, 1)",
+        "Array.prototype.lastIndexOf.call({ length: 2 ** 53 - 1 }, 1)",
+        "Array.prototype.reverse.call({ length: 2 ** 53 - 1 })",
+        "Array.prototype.every.call({ length: 2 ** 53 - 1 }, Boolean)",
+        "Array.prototype.some.call({ length: 2 ** 53 - 1 }, Boolean)",
+        "Array.prototype.map.call({ length: 2 ** 32 - 1 }, Boolean)",
+        "Array.prototype.reduce.call({ length: 2 ** 53 - 1 }, Boolean)",
+        "Array.prototype.findLast.call({ length: 2 ** 53 - 1 }, Object)",
+        "Array.prototype.copyWithin.call({ length: 2 ** 53 - 1 }, 0, 1)",
+        "Array.prototype.flat.call({ length: 2 ** 53 - 1 })",
+        "Array.prototype.unshift.call({ length: 2 ** 53 - 3 }, 1)",
+        "Array.prototype.splice.call({ length: 2 ** 53 - 3 }, 0, 0, 1)",
+        "Array.prototype.join.call({ length: 2 ** 32 - 1 }, '')",
+    ];
+    each(&programs, Limits { cpu: Duration::from_millis(100), ..LIMITS }, |program, report| {
+        let ended = matches!(report.end, End::Cpu | End::Memory(_) | End::Error(_));
+        assert!(ended && report.wall < Duration::from_secs(2), "{program}: {report:?}");
+    });
+    assert!(engine::parked_threads() > 0);
+    assert!(engine::parked_threads() <= programs.len());
+}
+
+fn fatal_errors() {
+    let programs = [
+        "Array.prototype.sort.call({ length: 2 ** 53 - 1 })",
+        "Array.prototype.toSorted.call({ length: 2 ** 32 - 1 })",
+        "'x'.repeat(2 ** 27 + 2).split('')",
+        "new Array(6e7).fill(1.5)",
+        "[...'.'.repeat(1e8)]",
+        "Object.entries('x'.repeat(2 ** 26))",
+        "'x'.repeat(2 ** 28).match(/x/g)",
+        "Array.from({ length: 2 ** 28 })",
+    ];
+    each(&programs, LONG, |program, report| {
+        let ended = is_memory(&report.end) || report.text.contains("RangeError") || report.text.contains("TypeError");
+        assert!(ended, "{program}: {report:?}");
+    });
+}
+
+fn heap() {
+    let programs = [
+        "const a = []; for (;;) a.push({})",
+        "const a = []; for (;;) a.push(new Array(1e6).fill(1.5))",
+        "let s = 'x'; const a = []; for (;;) { s += s.length < 1e6 ? s : 'y'; a.push(s + a.length) ; a.at(-1).charCodeAt(0); a.push(JSON.parse(JSON.stringify(s))) }",
+        "const m = new Map(); for (let i = 0; ; i++) m.set(i, { i })",
+        "const a = []; for (let i = 0; ; i++) a.push(Symbol.for('s' + i))",
+        "const a = []; for (let i = 0; ; i++) a.push(() => i)",
+        "const a = []; for (;;) a.push('x'.repeat(1e6).split(''))",
+        "a = new Array(1e8); for (let i = 0; i < 1e8; i++) a[i] = i",
+        "function f(x) { return Promise.resolve(x).then(() => Promise.all([f(x), f(x)])) } f(1)",
+        "JSON.parse('[' + '1,'.repeat(3e7) + '1]')",
+        "const a = []; try { for (;;) a.push({}) } finally { for (;;) a.push({}) }",
+        "const a = []; for (;;) try { for (;;) a.push(new Array(1e5).fill(a.length)) } catch {}",
+    ];
+    each(&programs, LONG, |program, report| assert!(is_memory(&report.end), "{program}: {report:?}"));
+    assert!(engine::parked_threads() <= 2, "{} threads are parked", engine::parked_threads());
+}
+
+fn external() {
+    let programs = [
+        "const a = []; for (;;) a.push(new Uint8Array(1e6))",
+        "const a = []; for (;;) a.push(new Float64Array(1e6).fill(1))",
+        "const a = []; for (;;) a.push(new Uint8Array(1))",
+        "const a = []; for (;;) a.push(new ArrayBuffer(1e6, { maxByteLength: 2e6 }))",
+        "const a = []; for (;;) { const b = new ArrayBuffer(1, { maxByteLength: 5e7 }); b.resize(4e7); a.push(b) }",
+        "const a = []; for (;;) a.push(new ArrayBuffer(1e3).transfer(1e6))",
+        "const a = []; for (;;) try { for (;;) a.push(new ArrayBuffer(1e6)) } catch {}",
+    ];
+    each(&programs, LONG, |program, report| assert!(is_memory(&report.end), "{program}: {report:?}"));
+    // One request beyond the limit is an error that the program can handle.
+    for program in ["new ArrayBuffer(2 ** 33)", "new Uint8Array(1e9)", "new ArrayBuffer(8, { maxByteLength: 1e9 })"] {
+        let report = exec(program, LONG);
+        assert!(report.text.contains("RangeError"), "{program}: {report:?}");
+    }
+    // What is dropped is given back.
+    let report = exec("let n = 0; for (let i = 0; i < 2000; i++) n += new Uint8Array(1e6).length; n", LONG);
+    assert_eq!(report.text, "2000000000", "{report:?}");
+    assert_eq!(engine::parked_threads(), 0);
+}
+
+fn wasm() {
+    let programs = [
+        "const a = []; for (;;) a.push(new WebAssembly.Memory({ initial: 160 }))",
+        "const m = new WebAssembly.Memory({ initial: 1 }); for (;;) m.grow(1)",
+        "const a = []; for (;;) { const m = new WebAssembly.Memory({ initial: 1, maximum: 65536 }); m.grow(100); a.push(m) }",
+        "const a = []; for (;;) a.push(new WebAssembly.Table({ initial: 1e6, element: 'anyfunc' }))",
+    ];
+    each(&programs, LONG, |program, report| assert!(is_memory(&report.end), "{program}: {report:?}"));
+    // A memory keeps working next to others, and is given back.
+    let report = exec(
+        "let sum = 0; for (let i = 0; i < 300; i++) { const m = new WebAssembly.Memory({ initial: 16 });
+         m.grow(16); const v = new Uint8Array(m.buffer); v[v.length - 1] = 7; sum += v[v.length - 1] } sum",
+        LONG,
+    );
+    assert_eq!(report.text, "2100", "{report:?}");
+    let report = exec("new WebAssembly.Memory({ initial: 65536 })", LONG);
+    assert!(is_memory(&report.end) || report.text.contains("RangeError"), "{report:?}");
+    // A load beyond the end traps: bounds are checked without a signal handler.
+    let report = exec(
+        "const bytes = new Uint8Array([0,97,115,109,1,0,0,0,1,6,1,96,1,127,1,127,3,2,1,0,5,3,1,0,1,7,5,1,1,108,0,0,10,9,1,7,0,32,0,40,2,0,11]);
+         const { l } = new WebAssembly.Instance(new WebAssembly.Module(bytes)).exports;
+         const out = [l(0)]; for (const at of [65533, 65536, -4, 2 ** 31]) try { out.push(l(at)) } catch (e) { out.push(e.name) } out.join()",
+        LONG,
+    );
+    assert_eq!(report.text, "0,RuntimeError,RuntimeError,RuntimeError,RuntimeError");
+    assert_eq!(engine::parked_threads(), 0);
+}
+
+fn stack() {
+    let programs = [
+        "(function f() { f() })()",
+        "const o = { get x() { return this.x } }; o.x",
+        "let p = {}; for (let i = 0; i < 1e6; i++) p = new Proxy(p, {}); p.x",
+        "const o = { toString() { return '' + this } }; '' + o",
+        "JSON.parse('['.repeat(1e6))",
+        "let a = []; for (let i = 0; i < 1e6; i++) a = [a]; JSON.stringify(a)",
+        "new RegExp('('.repeat(1e5) + ')'.repeat(1e5))",
+        "let f = () => 1; for (let i = 0; i < 1e5; i++) f = f.bind(null); f()",
+        "let a = []; for (let i = 0; i < 1e5; i++) a = [a]; a.flat(Infinity).length",
+        "let a = []; for (let i = 0; i < 1e5; i++) a = [a]; a.join()",
+        "eval('('.repeat(1e6))",
+        "eval('[' .repeat(1e5) + ']'.repeat(1e5))",
+        "eval('1' + '+1'.repeat(1e6))",
+        "let s = ''; for (let i = 0; i < 1e6; i++) s = 'a' + s + 'b'; s.length + s.indexOf('zz')",
+        "structuredClone((function () { let a = []; for (let i = 0; i < 1e5; i++) a = [a]; return a })())",
+        "let e = new Error('x'); for (let i = 0; i < 1e5; i++) e = new Error('x', { cause: e }); '' + e.stack.length",
+        "class A { constructor() { new A } } new A",
+        "'x'.replace(/x/, function f() { return 'x'.replace(/x/, f) })",
+        "[3, 2, 1].sort(function f() { return [3, 2, 1].sort(f) })",
+        "let l = null; for (let i = 0; i < 1e6; i++) l = { l }; l = null; 'freed'",
+    ];
+    each(&programs, Limits { memory: 512 << 20, ..LONG }, |program, report| {
+        let expected = match &report.end {
+            End::Exit(0) => true,
+            End::Error(1) => report.text.contains("RangeError") || report.text.contains("SyntaxError"),
+            _ => false,
+        };
+        assert!(expected, "{program}: {report:?}");
+    });
+    assert_eq!(engine::parked_threads(), 0);
+}
+
+fn clock() {
+    let reads = [
+        "Date.now()",
+        "new Date().getTime()",
+        "new (Date.prototype.constructor)().getTime()",
+        "Date()",
+        "+new (Object.getPrototypeOf(new Date()).constructor)()",
+        "new Intl.DateTimeFormat('en', { fractionalSecondDigits: 3, second: 'numeric' }).format()",
+        "JSON.stringify(new Intl.DateTimeFormat('en', { fractionalSecondDigits: 3, second: 'numeric' }).formatToParts())",
+        "new Date().toLocaleTimeString('en', { fractionalSecondDigits: 3 })",
+        "String(process.hrtime())",
+        "String(process.hrtime.bigint())",
+        "process.uptime()",
+    ];
+    for read in reads {
+        let code = format!("const a = {read}; for (let i = 0; i < 3e7; i++); const b = {read}; String(a === b || [a, b])");
+        let report = exec(&code, LONG);
+        assert_eq!(report.text, "true", "{read}: {report:?}");
+    }
+    let report = exec("typeof Temporal", LIMITS);
+    assert_eq!(report.text, "undefined");
+    // Time moves on between turns, and the host's own clock is not frozen.
+    let report = exec(
+        "const t = Date.now(); setTimeout(() => { if (Date.now() - t < 30) throw new Error('frozen') }, 40); '' + t",
+        LIMITS,
+    );
+    assert_eq!(report.end, End::Exit(0));
+    let told: f64 = report.text.parse().unwrap();
+    let real = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64() * 1e3;
+    assert!((real - told).abs() < 5e3, "{told} and {real}");
+}
+
+fn shared_memory() {
+    let cases = [
+        ("typeof SharedArrayBuffer", "undefined"),
+        ("Object.getOwnPropertyNames(globalThis).includes('SharedArrayBuffer')", "false"),
+        ("typeof Atomics.waitAsync", "undefined"),
+        ("typeof ShadowRealm", "undefined"),
+        ("try { new WebAssembly.Memory({ shared: true, initial: 1, maximum: 2 }).buffer.constructor.name } catch (e) { e.name }", "RangeError"),
+        ("try { Atomics.wait(new Int32Array(4), 0, 0, 10) } catch (e) { e.name }", "TypeError"),
+        // A module that declares a shared memory of its own.
+        ("try { new WebAssembly.Instance(new WebAssembly.Module(new Uint8Array([0,97,115,109,1,0,0,0,5,4,1,3,1,2]))) ; 'made' } catch (e) { e.name }", "RangeError"),
+    ];
+    for (code, expected) in cases {
+        let report = exec(code, LONG);
+        assert_eq!(report.text, expected, "{code}: {report:?}");
+    }
+}
+
+fn kill() {
+    for (delay, code) in [(0, "for (;;);"), (5, "for (;;);"), (20, "setTimeout(() => {}, 1e6)"), (20, "Array.prototype.indexOf.call({ length: 2 ** 53 - 1 }, 1)")] {
+        let guest = Guest::start(code, LONG);
+        let shared = guest.shared.recv().unwrap();
+        std::thread::sleep(Duration::from_millis(delay));
+        let start = Instant::now();
+        assert!(watchdog::kill(&shared, End::Aborted));
+        assert!(!watchdog::kill(&shared, End::Disposed));
+        assert_eq!(guest.wait().end, End::Aborted);
+        assert!(start.elapsed() < Duration::from_millis(300), "{code}: {:?}", start.elapsed());
+    }
+    for _ in 0..50 {
+        let guest = Guest::start("1", LIMITS);
+        let shared = guest.shared.recv().unwrap();
+        watchdog::kill(&shared, End::Aborted);
+        let end = guest.wait().end;
+        assert!(matches!(end, End::Aborted | End::Exit(0)), "{end:?}");
+    }
+    assert_idle();
+}
+
+fn many() {
+    let guests: Vec<_> = (0..16).map(|_| Guest::start("for (;;);", LIMITS)).collect();
+    let bombs: Vec<_> = (0..8).map(|_| Guest::start("const a = []; for (;;) a.push({})", LONG)).collect();
+    assert_neighbour_alive_while_busy();
+    for guest in guests {
+        let report = guest.wait();
+        assert_eq!(report.end, End::Cpu);
+        assert!(report.cpu < LIMITS.cpu + SLACK, "{report:?}");
+    }
+    for bomb in bombs {
+        let report = bomb.wait();
+        assert!(is_memory(&report.end), "{report:?}");
+    }
+    println!("parked {}", engine::parked_threads());
+    assert_idle();
+    let threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
+    let before = threads();
+    for _ in 0..20 {
+        assert!(is_memory(&exec("const a = []; for (;;) a.push(new Uint8Array(1e6))", LONG).end));
+    }
+    assert_eq!(threads(), before);
+}
+
+fn assert_neighbour_alive_while_busy() {
+    let report = exec("1 + 1", Limits { cpu: Duration::from_secs(5), ..LIMITS });
+    assert_eq!(report.text, "2", "{report:?}");
+}
+
+const GROUP: &str = "SECURE_EXEC_TEST_GROUP";
+
+/// Runs one group when another test asks for it.
+#[test]
+fn group() {
+    let Ok(name) = std::env::var(GROUP) else { return };
+    let (_, group) = GROUPS.iter().find(|(known, _)| *known == name).expect("a group");
+    group();
+}
+
+fn in_child(name: &str) {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["group", "--exact", "--nocapture", "--test-threads=1"])
+        .env(GROUP, name)
+        .output()
+        .unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{name}: {}\n{stdout}\n{stderr}", output.status);
+}
+
+macro_rules! groups {
+    ($($name:ident => $group:literal)*) => {
+        $(#[test]
+        fn $name() {
+            in_child($group);
+        })*
+    };
+}
+
+groups! {
+    loops_end_at_the_cpu_limit => "cpu"
+    builtins_that_ignore_termination_are_parked => "uninterruptible"
+    fatal_sizes_end_one_process_only => "fatal"
+    heap_bombs_end_with_reason_memory => "heap"
+    buffer_bombs_end_with_reason_memory => "external"
+    webassembly_memory_is_counted => "wasm"
+    recursion_is_a_range_error => "stack"
+    clocks_stand_still => "clock"
+    there_is_no_shared_memory => "shared"
+    kill_ends_at_any_time => "kill"
+    many_hostile_guests_at_once => "many"
+}

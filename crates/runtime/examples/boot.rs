@@ -22,6 +22,7 @@ fn main() {
         let (tx, rx) = std::sync::mpsc::channel();
         engine::spawn("guest".into(), 8 << 20, move || {
             let t = Instant::now();
+            let mut _tasks = None;
             let mut isolate = v8::Isolate::new(snapshot::create_params(blob));
             isolate.set_microtasks_policy(v8::MicrotasksPolicy::Explicit);
             let t1 = t.elapsed();
@@ -30,6 +31,7 @@ fn main() {
                 isolate: isolate.thread_safe_handle(),
                 inbox: event_loop::Inbox::default(),
             });
+            _tasks = Some(engine::TaskOwner::new(&isolate, shared.inbox.clone()));
             let env = env::Env::install(&mut isolate, shared);
             {
                 v8::scope!(let scope, &mut isolate);

@@ -4,9 +4,14 @@
 //! protection keys are inherited from the thread that initialised V8 (reference/security.md R4). V8 is never disposed of
 //! and its WebAssembly trap handler is never installed: both would touch the host's own V8 and signal handlers.
 
-use std::sync::OnceLock;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ffi::c_void;
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::event_loop::Inbox;
 
 /// Flags for every isolate, set once before initialisation.
 ///
@@ -73,6 +78,100 @@ fn root() -> &'static Sender<Job> {
     })
 }
 
+/// Tasks that V8 wants to run on the thread of one isolate.
+#[derive(Default)]
+struct TaskQueue {
+    ready: VecDeque<v8::Task>,
+    /// By due time and order of arrival.
+    delayed: BTreeMap<(Instant, u64), v8::Task>,
+    next: u64,
+    inbox: Option<Inbox>,
+}
+
+/// Queues by the isolate's address. An entry lives from [`TaskOwner::new`] to its end, or, for tasks that V8 posts while
+/// it makes an isolate, from the first task on.
+static TASKS: LazyLock<Mutex<HashMap<usize, TaskQueue>>> = LazyLock::new(Mutex::default);
+
+fn tasks() -> MutexGuard<'static, HashMap<usize, TaskQueue>> {
+    TASKS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// V8's platform: background work on its own threads, foreground tasks on the event loop of their process.
+struct Platform;
+
+impl Platform {
+    /// Never runs the task here: this is any thread, perhaps under a lock of V8's.
+    fn post(isolate: *mut c_void, task: v8::Task, delay: f64) {
+        let mut queues = tasks();
+        let queue = queues.entry(isolate as usize).or_default();
+        let delay = Duration::try_from_secs_f64(delay).unwrap_or_default().min(Duration::from_secs(3600));
+        if delay.is_zero() {
+            queue.ready.push_back(task);
+        } else {
+            queue.next += 1;
+            queue.delayed.insert((Instant::now() + delay, queue.next), task);
+        }
+        let inbox = queue.inbox.clone();
+        drop(queues);
+        if let Some(inbox) = inbox {
+            inbox.wake();
+        }
+    }
+}
+
+impl v8::PlatformImpl for Platform {
+    fn post_task(&self, isolate: *mut c_void, task: v8::Task) {
+        Self::post(isolate, task, 0.0);
+    }
+
+    fn post_non_nestable_task(&self, isolate: *mut c_void, task: v8::Task) {
+        Self::post(isolate, task, 0.0);
+    }
+
+    fn post_delayed_task(&self, isolate: *mut c_void, task: v8::Task, delay: f64) {
+        Self::post(isolate, task, delay);
+    }
+
+    fn post_non_nestable_delayed_task(&self, isolate: *mut c_void, task: v8::Task, delay: f64) {
+        Self::post(isolate, task, delay);
+    }
+
+    /// The platform says that it has no idle time; such a task is not to be run.
+    fn post_idle_task(&self, _isolate: *mut c_void, task: v8::IdleTask) {
+        drop(task);
+    }
+}
+
+/// The address that V8 names an isolate by.
+fn address_of(isolate: &v8::Isolate) -> usize {
+    // SAFETY: the pointer is a number to us; nothing is read through it.
+    let pointer = unsafe { isolate.as_raw_isolate_ptr() };
+    const { assert!(size_of::<v8::UnsafeRawIsolatePtr>() == size_of::<usize>()) };
+    // SAFETY: `UnsafeRawIsolatePtr` is a transparent pointer of the same size, see the assertion.
+    unsafe { std::mem::transmute::<v8::UnsafeRawIsolatePtr, usize>(pointer) }
+}
+
+/// Binds V8's tasks for one isolate to its process. Drop it after the isolate: tasks that are left then, and those that
+/// V8 posted while it tore the isolate down, are dropped and never run for another isolate at the same address.
+pub struct TaskOwner(usize);
+
+impl TaskOwner {
+    /// Tasks for `isolate` wake `inbox` from now on.
+    pub fn new(isolate: &v8::Isolate, inbox: Inbox) -> Self {
+        let address = address_of(isolate);
+        tasks().entry(address).or_default().inbox = Some(inbox);
+        Self(address)
+    }
+}
+
+impl Drop for TaskOwner {
+    fn drop(&mut self) {
+        let left = tasks().remove(&self.0);
+        // Dropped without the lock: a task's destructor may post another.
+        drop(left);
+    }
+}
+
 fn initialize() {
     // The first argument stands for the program and is left alone.
     let flags = std::iter::once("v8").chain(FLAGS.iter().copied()).map(str::to_owned).collect();
@@ -81,7 +180,7 @@ fn initialize() {
         tracing::error!(?unknown, "V8 does not know these flags");
     }
     v8::icu::set_default_locale("en-US");
-    let platform = v8::new_default_platform(2, false).make_shared();
+    let platform = v8::new_custom_platform(2, false, false, Platform).make_shared();
     v8::V8::initialize_platform(platform);
     v8::V8::initialize();
     crate::fatal::install();
@@ -117,12 +216,39 @@ pub fn later(job: fn()) {
     }
 }
 
-/// Runs V8's own tasks for this isolate that are due; answers whether there were any.
-pub fn run_foreground_tasks(scope: &mut v8::PinScope<'_, '_>) -> bool {
-    let platform = v8::V8::get_current_platform();
+fn next_task(isolate: usize) -> Option<v8::Task> {
+    let mut queues = tasks();
+    let queue = queues.get_mut(&isolate)?;
+    if let Some(first) = queue.delayed.first_entry() {
+        if first.key().0 <= Instant::now() {
+            return Some(first.remove());
+        }
+    }
+    queue.ready.pop_front()
+}
+
+/// Runs V8's own tasks for this isolate that are due, each with `after`; answers whether there were any.
+pub fn run_foreground_tasks(scope: &mut v8::PinScope<'_, '_>, mut after: impl FnMut(&mut v8::PinScope<'_, '_>)) -> bool {
+    let isolate = address_of(scope);
+    // A task may post another: that one is for the next turn.
+    let count = tasks().get(&isolate).map_or(0, |queue| queue.ready.len() + queue.delayed.len());
     let mut any = false;
-    while v8::Platform::pump_message_loop(&platform, scope, false) {
+    for _ in 0..count {
+        let Some(task) = next_task(isolate) else { break };
+        task.run();
         any = true;
+        after(scope);
     }
     any
+}
+
+/// Whether tasks for this isolate could run now.
+pub fn has_foreground_tasks(scope: &v8::Isolate) -> bool {
+    tasks().get(&address_of(scope)).is_some_and(|queue| !queue.ready.is_empty())
+}
+
+/// When the next delayed task for this isolate is due.
+pub fn next_delayed_task(scope: &v8::Isolate) -> Option<Instant> {
+    let queues = tasks();
+    queues.get(&address_of(scope))?.delayed.first_key_value().map(|(key, _)| key.0)
 }

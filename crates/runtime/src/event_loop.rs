@@ -8,7 +8,7 @@
 //! `src/env.cc`.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -91,6 +91,9 @@ impl Inbox {
     }
 }
 
+/// How often the loop looks whether V8's background work is done.
+const BACKGROUND_POLL: Duration = Duration::from_millis(20);
+
 /// Indexes of `timers.immediateInfo`.
 mod immediate_field {
     pub const COUNT: usize = 0;
@@ -110,6 +113,12 @@ pub struct EventLoop {
     closing: RefCell<VecDeque<Task>>,
     /// Requests in flight and handles that keep the process alive.
     active: Cell<u32>,
+    /// Timers of bindings, by due time (ms, whole) and order; none keeps the process alive.
+    own_timers: RefCell<BTreeMap<(u64, u64), Task>>,
+    next_timer: Cell<u64>,
+    idle: Cell<Duration>,
+    turns: Cell<u64>,
+    events: Cell<u64>,
 }
 
 /// Keeps the process alive while it exists.
@@ -134,6 +143,11 @@ impl EventLoop {
             idle_completions: RefCell::default(),
             closing: RefCell::default(),
             active: Cell::new(0),
+            own_timers: RefCell::default(),
+            next_timer: Cell::new(0),
+            idle: Cell::new(Duration::ZERO),
+            turns: Cell::new(0),
+            events: Cell::new(0),
         }
     }
 
@@ -142,6 +156,7 @@ impl EventLoop {
         self.completions.take();
         self.idle_completions.take();
         self.closing.take();
+        self.own_timers.take();
         self.timer_due.set(None);
     }
 
@@ -158,6 +173,24 @@ impl EventLoop {
     /// Runs `task` in the closing phase, as `uv_close` does with its callback.
     pub fn close(&self, task: Task) {
         self.closing.borrow_mut().push_back(task);
+    }
+
+    /// Runs `task` in the timer phase once the loop's time is `due` (ms), if the process lives so long.
+    pub fn after_unref(&self, due: f64, task: Task) {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, as wanted")]
+        let key = (due.ceil().max(0.0) as u64, self.next_timer.replace(self.next_timer.get() + 1));
+        self.own_timers.borrow_mut().insert(key, task);
+    }
+
+    /// How long the loop has slept.
+    pub fn idle_time(&self) -> Duration {
+        self.idle.get()
+    }
+
+    /// Turns of the loop and completions that it ran.
+    #[expect(clippy::cast_precision_loss, reason = "JavaScript's numbers are doubles")]
+    pub fn metrics(&self) -> (f64, f64) {
+        (self.turns.get() as f64, self.events.get() as f64)
     }
 
     /// Arms the library's timer `duration` milliseconds from the loop's time.
@@ -200,36 +233,62 @@ impl Env {
     /// Runs the loop until nothing keeps the process alive or it has an end. `beforeExit` is emitted each time the loop
     /// runs dry.
     pub fn run_event_loop(self: &Rc<Self>, scope: &mut v8::PinScope<'_, '_>) {
+        use crate::bindings::performance::{mark, milestone};
+        mark(scope, self, milestone::LOOP_START);
         loop {
             self.spin(scope);
             if self.is_ending() {
                 return;
             }
             self.emit_before_exit(scope);
-            if self.is_ending() || !self.is_alive() {
+            if self.is_ending() {
+                return;
+            }
+            if !self.is_alive() {
+                mark(scope, self, milestone::LOOP_EXIT);
                 return;
             }
         }
     }
 
     fn spin(self: &Rc<Self>, scope: &mut v8::PinScope<'_, '_>) {
-        while !self.is_ending() {
+        while !self.is_ending() && self.has_reason_to_turn(scope) {
+            self.event_loop.turns.set(self.event_loop.turns.get() + 1);
             self.advance_clock();
+            self.run_own_timers(scope);
             self.run_timers(scope);
             self.run_completions(scope);
-            let had_tasks = crate::engine::run_foreground_tasks(scope);
-            if had_tasks {
-                self.drain(scope);
-            }
+            crate::engine::run_foreground_tasks(scope, |scope| self.drain(scope));
             self.run_immediates(scope);
             self.run_closing(scope);
-            if self.is_ending() {
-                return;
-            }
-            if !self.is_alive() && self.event_loop.inbox.is_empty() && !scope.has_pending_background_tasks() {
+            if self.is_ending() || !self.has_reason_to_turn(scope) {
                 return;
             }
             self.sleep(scope);
+        }
+    }
+
+    /// Whether another turn may find work. Like libuv's, a loop that nothing keeps alive does not turn even once.
+    fn has_reason_to_turn(&self, scope: &mut v8::PinScope<'_, '_>) -> bool {
+        self.is_alive()
+            || !self.event_loop.inbox.is_empty()
+            || crate::engine::has_foreground_tasks(scope)
+            || scope.has_pending_background_tasks()
+    }
+
+    fn run_own_timers(self: &Rc<Self>, scope: &mut v8::PinScope<'_, '_>) {
+        let now = self.loop_now();
+        let mut due = Vec::new();
+        {
+            let mut timers = self.event_loop.own_timers.borrow_mut();
+            #[expect(clippy::cast_precision_loss, reason = "milliseconds of a process's life")]
+            while let Some(first) = timers.first_entry().filter(|first| first.key().0 as f64 <= now) {
+                due.push(first.remove());
+            }
+        }
+        for task in due {
+            v8::scope!(let scope, scope);
+            task(scope, self);
         }
     }
 
@@ -243,18 +302,29 @@ impl Env {
 
     fn sleep(&self, scope: &mut v8::PinScope<'_, '_>) {
         let work = &self.event_loop;
-        if work.immediate_ref.get() || !work.completions.borrow().is_empty()
+        if crate::engine::has_foreground_tasks(scope) || work.immediate_ref.get() || !work.completions.borrow().is_empty()
             || !work.idle_completions.borrow().is_empty()
             || !work.closing.borrow().is_empty()
         {
             return;
         }
         let mut deadline = work.timer_due.get().map(|due| self.clock().instant_of(due));
+        if let Some(due) = crate::engine::next_delayed_task(scope) {
+            deadline = Some(deadline.map_or(due, |deadline| deadline.min(due)));
+        }
         if scope.has_pending_background_tasks() {
-            let soon = Instant::now() + Duration::from_millis(1);
+            // Its end posts a task, which wakes the loop; this is for work that ends without one.
+            let soon = Instant::now() + BACKGROUND_POLL;
             deadline = Some(deadline.map_or(soon, |deadline| deadline.min(soon)));
         }
+        if let Some(((due, _), _)) = work.own_timers.borrow().first_key_value() {
+            #[expect(clippy::cast_precision_loss, reason = "milliseconds of a process's life")]
+            let due = self.clock().instant_of(*due as f64);
+            deadline = Some(deadline.map_or(due, |deadline| deadline.min(due)));
+        }
+        let asleep = Instant::now();
         work.inbox.wait(deadline);
+        work.idle.set(work.idle.get() + asleep.elapsed());
     }
 
     fn run_timers(self: &Rc<Self>, scope: &mut v8::PinScope<'_, '_>) {
@@ -295,6 +365,7 @@ impl Env {
         let ready = self.event_loop.completions.borrow().len();
         for _ in 0..ready {
             let Some(task) = self.event_loop.completions.borrow_mut().pop_front() else { break };
+            self.event_loop.events.set(self.event_loop.events.get() + 1);
             v8::scope!(let scope, scope);
             task(scope, self);
             if self.is_ending() {

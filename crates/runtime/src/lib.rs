@@ -29,6 +29,7 @@ pub mod environment;
 pub mod event_loop;
 pub mod fatal;
 pub mod fatal_exception;
+pub mod histogram;
 pub mod latch;
 pub mod link_wrap;
 pub mod marshal;

@@ -151,6 +151,7 @@ pub fn thread_main(spec: IsolateSpec, jobs: &Receiver<Job>) {
     });
     guest.attach(&shared);
     crate::memory::install(&mut isolate, &budget, &shared);
+    let tasks = crate::engine::TaskOwner::new(&isolate, shared.inbox.clone());
     let env = Env::install(&mut isolate, shared);
     let outcome = run_in_isolate(&mut isolate, &env, &guest, spec, jobs, &control);
     env.release_handles();
@@ -161,6 +162,7 @@ pub fn thread_main(spec: IsolateSpec, jobs: &Receiver<Job>) {
         job.control.finish(outcome);
     }
     drop(isolate);
+    drop(tasks);
     drop(budget);
     drop(guest);
 }
@@ -353,6 +355,7 @@ fn run_job(
     });
     env.clock().restart(mitigation);
     env.advance_clock();
+    crate::bindings::performance::start(scope, env);
     if !prepared && call_main(scope, env, "prepare", |_| Ok(Vec::new())).is_err() {
         return Err(StartFailure::Thrown);
     }

@@ -40,6 +40,7 @@ pub fn build() -> Result<Vec<u8>, SnapshotError> {
         isolate: isolate.thread_safe_handle(),
         inbox: crate::event_loop::Inbox::default(),
     });
+    let tasks = crate::engine::TaskOwner::new(&isolate, shared.inbox.clone());
     let env = Env::install(&mut isolate, shared);
     let outcome = boot_for_snapshot(&mut isolate, &env);
     env.release_handles();
@@ -54,6 +55,7 @@ pub fn build() -> Result<Vec<u8>, SnapshotError> {
     // everything that they reach, and typed arrays would lose their memory.
     isolate.clear_kept_objects();
     let blob = isolate.create_blob(v8::FunctionCodeHandling::Keep);
+    drop(tasks);
     Ok(blob.ok_or(SnapshotError::Serialize)?.to_vec())
 }
 

@@ -56,12 +56,18 @@ pub enum EngineError {
     RootGone,
 }
 
+thread_local! {
+    /// Whether this is the root thread, which must not wait for itself.
+    static IS_ROOT: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
 /// Initialises V8 if that has not been done yet.
 fn root() -> &'static Sender<Job> {
     ROOT.get_or_init(|| {
         let (jobs, inbox) = channel::<Job>();
         let (ready, is_ready) = channel::<()>();
         let spawned = thread::Builder::new().name("secure-exec root".to_owned()).spawn(move || {
+            IS_ROOT.set(true);
             initialize();
             let _ = ready.send(());
             for job in inbox {
@@ -199,6 +205,10 @@ pub fn parked_threads() -> usize {
 /// # Errors
 /// [`EngineError`] when the operating system refuses the thread.
 pub fn spawn(name: String, stack_bytes: usize, body: impl FnOnce() + Send + 'static) -> Result<(), EngineError> {
+    if IS_ROOT.get() {
+        thread::Builder::new().name(name).stack_size(stack_bytes).spawn(body)?;
+        return Ok(());
+    }
     let (done, outcome) = channel();
     let job: Job = Box::new(move || {
         let thread = thread::Builder::new().name(name).stack_size(stack_bytes).spawn(body);

@@ -14,6 +14,8 @@ pub static BINDING: Binding = Binding {
         ("hrtime", function!(hrtime)),
         ("hrtimeBigInt", function!(hrtime_big_int)),
         ("cwd", function!(cwd)),
+        ("chdir", function!(chdir)),
+        ("umask", function!(umask)),
         ("reallyExit", function!(really_exit)),
         ("_rawDebug", function!(raw_debug)),
         ("uptime", function!(uptime)),
@@ -175,8 +177,39 @@ fn hrtime_big_int<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret
 }
 
 fn cwd<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
-    let cwd = "/workspace".to_owned();
-    Ok(v8::String::new(scope, &cwd).ok_or(Throw::Pending)?.into())
+    let env = Env::of(scope);
+    let (kernel, process) = (env.kernel()?, env.process()?);
+    let cwd = kernel.getcwd(&process).map_err(|errno| Throw::system(errno, "uv_cwd"))?;
+    crate::text::utf8(scope, &cwd)
+}
+
+fn chdir<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let env = Env::of(scope);
+    let (kernel, process) = (env.kernel()?, env.process()?);
+    let path = args.get(0).to_rust_string_lossy(scope);
+    kernel.chdir(&process, path.as_bytes()).map_err(|errno| {
+        let cwd = kernel.getcwd(&process).unwrap_or_default();
+        Throw::System(Box::new(crate::throw::SystemError {
+            errno,
+            syscall: "chdir",
+            path: Some(String::from_utf8_lossy(&cwd).into_owned()),
+            dest: Some(path.clone()),
+            message: None,
+        }))
+    })?;
+    Ok(v8::undefined(scope).into())
+}
+
+/// `umask(mask?)`: the mask before.
+fn umask<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let process = Env::of(scope).process()?;
+    let before = if args.get(0).is_undefined() {
+        process.umask()
+    } else {
+        let mask = args.get(0).uint32_value(scope).ok_or(Throw::Pending)?;
+        process.set_umask(mask & 0o777)
+    };
+    Ok(v8::Integer::new_from_unsigned(scope, before).into())
 }
 
 fn really_exit<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {

@@ -15,6 +15,7 @@ pub mod builtins;
 pub mod config;
 pub mod contextify;
 pub mod credentials;
+pub mod crypto;
 pub mod encoding_binding;
 pub mod errors;
 pub mod fs;
@@ -65,6 +66,7 @@ pub static BINDINGS: &[&Binding] = &[
     &config::BINDING,
     &contextify::BINDING,
     &credentials::BINDING,
+    &crypto::BINDING,
     &encoding_binding::BINDING,
     &errors::BINDING,
     &fs::BINDING,

@@ -41,12 +41,14 @@ static SURFACE: LazyLock<Surface> =
     LazyLock::new(|| serde_json::from_str(include_str!("../../data/surface.json")).expect("data/surface.json is valid"));
 
 const UNAVAILABLE: Callback = function!(unavailable);
+const CONSTRUCT: Callback = function!(construct);
 const ILLEGAL_CONSTRUCTOR: Callback = function!(illegal_constructor);
 
 /// The callbacks that this file's functions need.
-pub fn external_references() -> [v8::ExternalReference; 2] {
+pub fn external_references() -> [v8::ExternalReference; 3] {
     [
         v8::ExternalReference { function: UNAVAILABLE },
+        v8::ExternalReference { function: CONSTRUCT },
         v8::ExternalReference { function: ILLEGAL_CONSTRUCTOR },
     ]
 }
@@ -55,6 +57,15 @@ pub fn external_references() -> [v8::ExternalReference; 2] {
 fn unavailable<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let name = args.data().to_rust_string_lossy(scope);
     Err(Throw::unavailable(&name))
+}
+
+/// The constructor of a class that we do not have: its instances can be made (modules make some when they load), its
+/// methods throw.
+fn construct<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    if args.is_construct_call() {
+        return Ok(v8::undefined(scope).into());
+    }
+    unavailable(scope, args)
 }
 
 fn illegal_constructor<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
@@ -187,7 +198,7 @@ impl Builder<'_> {
     ) -> Result<v8::Local<'s, v8::Value>, Throw> {
         let name = if entry.name.is_empty() { key } else { &entry.name };
         let data = Self::string(scope, &format!("{}.{name}", self.binding))?.into();
-        let template = v8::FunctionTemplate::builder_raw(UNAVAILABLE).data(data).build(scope);
+        let template = v8::FunctionTemplate::builder_raw(CONSTRUCT).data(data).build(scope);
         template.set_class_name(Self::string(scope, name)?);
         let prototype = template.prototype_template(scope);
         for method in &entry.methods {

@@ -22,6 +22,7 @@ pub mod fs;
 pub mod fs_dir;
 pub mod fs_event_wrap;
 pub mod heap_utils;
+pub mod http2;
 pub mod icu;
 pub mod messaging;
 pub mod mksnapshot;
@@ -73,6 +74,7 @@ pub static BINDINGS: &[&Binding] = &[
     &fs_dir::BINDING,
     &fs_event_wrap::BINDING,
     &heap_utils::BINDING,
+    &http2::BINDING,
     &icu::BINDING,
     &messaging::BINDING,
     &mksnapshot::BINDING,

@@ -25,6 +25,9 @@ use crate::typescript::{self, Classification, SyntaxFailure};
 use crate::vm::{OnDone, Vm};
 use crate::{realm, snapshot};
 
+/// Key of the registry for the functions of our main script.
+pub const MAIN_SCRIPT: &str = "mainScript";
+
 /// A program on its way to a thread.
 pub struct Job {
     /// The VM it belongs to.
@@ -391,14 +394,7 @@ fn call_main<'s>(
 ) -> Result<v8::Local<'s, v8::Value>, Throw> {
     let process = env.process_object(scope).ok_or(Throw::Pending)?;
     let result = env.in_callback_scope(scope, process, AsyncContext::default(), |scope| {
-        let script = match env.registered(scope, "mainScript") {
-            Some(script) => script,
-            None => {
-                let script = realm::run_main(scope, env, "internal/main/secure_exec").ok()?;
-                env.register(scope, "mainScript", script);
-                script
-            }
-        };
+        let script = env.registered(scope, MAIN_SCRIPT)?;
         let script = v8::Local::<v8::Object>::try_from(script).ok()?;
         let key = v8::String::new(scope, name)?;
         let function = v8::Local::<v8::Function>::try_from(script.get(scope, key.into())?).ok()?;

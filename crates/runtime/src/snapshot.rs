@@ -72,7 +72,9 @@ fn boot_for_snapshot(isolate: &mut v8::OwnedIsolate, env: &Rc<Env>) -> Result<()
     let context = v8::Context::new(scope, v8::ContextOptions::default());
     let scope = &mut v8::ContextScope::new(scope, context);
     v8::tc_scope!(let scope, scope);
-    let booted = realm::boot(scope, env, context).and_then(|()| serialize_callbacks(scope, env));
+    let booted = realm::boot(scope, env, context)
+        .and_then(|()| preload(scope, env))
+        .and_then(|()| serialize_callbacks(scope, env));
     if let Err(throw) = booted {
         return Err(SnapshotError::Boot(describe(scope, throw)));
     }
@@ -81,6 +83,38 @@ fn boot_for_snapshot(isolate: &mut v8::OwnedIsolate, env: &Rc<Env>) -> Result<()
     debug_assert_eq!(index, MAIN_CONTEXT);
     let index = scope.add_context_data(context, registry);
     debug_assert_eq!(index, REGISTRY_DATA);
+    Ok(())
+}
+
+/// Modules that nearly every program loads: they go into the snapshot, compiled and run.
+const PRELOADED: &[&str] = &[
+    "internal/fs/sync_write_stream",
+    "internal/fs/streams",
+    "internal/fs/promises",
+    "internal/modules/esm/assert",
+    "internal/modules/esm/get_format",
+    "internal/modules/esm/load",
+    "internal/modules/esm/loader",
+    "internal/modules/esm/module_job",
+    "internal/modules/esm/module_map",
+    "internal/modules/esm/resolve",
+    "internal/modules/esm/translators",
+    "internal/modules/run_main",
+    "internal/source_map/source_map_cache",
+    "internal/abort_controller",
+    "stream",
+    "stream/promises",
+    "string_decoder",
+    "timers/promises",
+];
+
+/// Loads what nearly every program loads, and our main script.
+fn preload(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>) -> Result<(), Throw> {
+    for id in PRELOADED {
+        realm::require_builtin(scope, env, id)?;
+    }
+    let script = realm::run_main(scope, env, "internal/main/secure_exec")?;
+    env.register(scope, crate::process::MAIN_SCRIPT, script);
     Ok(())
 }
 

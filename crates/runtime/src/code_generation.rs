@@ -3,6 +3,8 @@
 //! Every context has V8's own permission off, so that V8 asks [`from_strings`] each time.
 
 use crate::bindings::contextify::ContextState;
+use crate::bindings::errors::source_maps_enabled;
+use crate::bindings::options;
 use crate::env::Env;
 
 /// The longest source that is compiled, in UTF-16 units. The parser's own memory is outside the heap limit.
@@ -22,15 +24,24 @@ pub fn install(scope: &mut v8::PinScope<'_, '_>, env: &Env) {
     }
 }
 
-/// Whether `--disallow-code-generation-from-strings` was given by the embedder.
-fn disallowed_by_option(env: &Env) -> bool {
-    let options = env.options();
-    let chosen = options
-        .node_options
-        .iter()
-        .rev()
-        .find(|(name, _)| name == "--disallow-code-generation-from-strings");
-    chosen.is_some_and(|(_, value)| value.as_bool() == Some(true))
+/// Lets the library keep the source map of code that the main context generates, while source maps are on.
+fn cache_source_map<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    env: &Env,
+    source: v8::Local<'s, v8::Value>,
+) {
+    let context = scope.get_current_context();
+    if env.is_ending()
+        || env.context(scope).is_none_or(|main| main != context)
+        || !source_maps_enabled(env, scope)
+    {
+        return;
+    }
+    if let Some(cache) = env.function(scope, "errors.maybeCacheGeneratedSourceMap") {
+        v8::tc_scope!(let scope, scope);
+        let global = context.global(scope).into();
+        cache.call(scope, global, &[source]);
+    }
 }
 
 fn from_strings<'s>(
@@ -39,10 +50,14 @@ fn from_strings<'s>(
     _is_code_like: bool,
 ) -> v8::ModifyCodeGenerationFromStringsResult<'s> {
     let context = scope.get_current_context();
+    let env = Env::of(scope);
     let allowed = match context.get_slot::<ContextState>() {
         Some(state) => state.strings,
-        None => !disallowed_by_option(&Env::of(scope)),
+        None => !options::flag(&env, "--disallow-code-generation-from-strings"),
     };
+    if allowed {
+        cache_source_map(scope, &env, source);
+    }
     let too_long = v8::Local::<v8::String>::try_from(source)
         .is_ok_and(|source| source.length() > MAX_SOURCE_LENGTH);
     // V8 would replace an exception of ours with its own, so the code that is compiled instead throws it.

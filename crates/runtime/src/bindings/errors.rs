@@ -82,7 +82,6 @@ fn init(scope: &mut v8::PinScope<'_, '_>, env: &Env, _target: v8::Local<v8::Obje
 
 fn restore(scope: &mut v8::PinScope<'_, '_>, env: &Env) {
     scope.set_prepare_stack_trace_callback(prepare_stack_trace);
-    scope.set_modify_code_generation_from_strings_callback(before_code_generation);
     scope.add_message_listener_with_error_level(on_warning, v8::MessageErrorLevel::WARNING);
     if options::flag(env, "--trace-uncaught") {
         scope.set_capture_stack_trace_for_uncaught_exceptions(true, UNCAUGHT_FRAMES);
@@ -149,37 +148,8 @@ unsafe extern "C" fn on_warning(message: v8::Local<v8::Message>, _error: v8::Loc
     );
 }
 
-/// Runs before `eval` and `Function` in a context that does not allow them outright: the main context while source maps
-/// are on, and contexts of `vm` that were made without code generation.
-fn before_code_generation<'s>(
-    scope: &mut v8::PinScope<'s, '_>,
-    source: v8::Local<'s, v8::Value>,
-    _is_code_like: bool,
-) -> v8::ModifyCodeGenerationFromStringsResult<'s> {
-    let env = Env::of(scope);
-    let is_main = env
-        .context(scope)
-        .is_some_and(|main| main == scope.get_current_context());
-    let allowed = scope
-        .get_current_context()
-        .is_code_generation_from_strings_allowed()
-        || (is_main && !options::flag(&env, "--disallow-code-generation-from-strings"));
-    if allowed
-        && is_main
-        && source_maps_enabled(&env, scope)
-        && let Some(cache) = env.function(scope, "errors.maybeCacheGeneratedSourceMap")
-    {
-        v8::tc_scope!(let scope, scope);
-        let global = scope.get_current_context().global(scope).into();
-        cache.call(scope, global, &[source]);
-    }
-    v8::ModifyCodeGenerationFromStringsResult {
-        codegen_allowed: allowed,
-        modified_source: None,
-    }
-}
-
-fn source_maps_enabled(env: &Env, scope: &mut v8::PinScope<'_, '_>) -> bool {
+/// Whether stack traces are mapped through source maps.
+pub(crate) fn source_maps_enabled(env: &Env, scope: &mut v8::PinScope<'_, '_>) -> bool {
     env.registered(scope, "errors.sourceMapsEnabled")
         .is_some_and(|value| value.is_true())
 }
@@ -218,12 +188,6 @@ fn set_source_maps_enabled<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>
     let enabled = args.get(0).is_true();
     let value = v8::Boolean::new(scope, enabled).into();
     env.register(scope, "errors.sourceMapsEnabled", value);
-    // V8 asks `before_code_generation` only in a context that does not allow code generation outright.
-    if let Some(context) = env.context(scope) {
-        context.set_allow_generation_from_strings(
-            !enabled && !options::flag(&env, "--disallow-code-generation-from-strings"),
-        );
-    }
     Ok(v8::undefined(scope).into())
 }
 

@@ -1,8 +1,8 @@
 //! The globals of a context made by `vm.createContext(object)`: every access goes to the object first, then to the
 //! context's real global. Source: the property callbacks of `src/node_contextify.cc`.
 //!
-//! V8 no longer tells interceptors the receiver, so `x = 1` and `this.x = 1` look the same here. In strict mode an
-//! assignment to an undeclared name throws its `ReferenceError` as it must; the object keeps the value all the same.
+//! V8 no longer tells interceptors the receiver. Node needs it to leave `x = 1` in strict mode alone when `x` is not
+//! declared; V8 throws the `ReferenceError` before it asks the interceptor, so nothing is lost.
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};

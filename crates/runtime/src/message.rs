@@ -14,6 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use v8::{ValueDeserializerHelper, ValueSerializerHelper};
 
 use crate::allocator::Budget;
+use crate::bindings::fs::file_handle::FileHandle;
+use crate::bindings::fs::resource::Resource;
 use crate::bindings::messaging::{self, MessagePort, dom_exception};
 use crate::env::Env;
 use crate::message_port::PortData;
@@ -219,11 +221,19 @@ struct Writer<'a> {
     modules: RefCell<Vec<v8::CompiledWasmModule>>,
 }
 
+/// The file handle that an object is.
+fn file_handle_of(host: &Rc<dyn Any>) -> Option<Rc<FileHandle>> {
+    host.downcast_ref::<Resource>()?.inner()
+}
+
 /// How `object` may travel, or `None` when it is an ordinary object.
 fn mode_of(scope: &mut v8::PinScope<'_, '_>, writer: &Writer<'_>, object: v8::Local<v8::Object>) -> Option<u32> {
     if let Some(host) = writer.env.objects.unwrap_any(scope, object) {
         if let Some(port) = host.downcast_ref::<MessagePort>() {
             return Some(if port.is_detached() { transfer_mode::NONE } else { transfer_mode::TRANSFERABLE });
+        }
+        if let Some(handle) = file_handle_of(&host) {
+            return Some(if handle.is_open() { transfer_mode::TRANSFERABLE } else { transfer_mode::NONE });
         }
         let cloneable = messaging::host_types().any(|kind| (kind.clone_object)(&host).is_some());
         return Some(if cloneable { transfer_mode::CLONEABLE } else { transfer_mode::NONE });
@@ -411,6 +421,10 @@ fn host_data<'s>(
     };
     if let Some(port) = host.downcast_ref::<MessagePort>() {
         let data = transfer.then(|| port.detach(env)).flatten()?;
+        return Some(Written { data: Box::new(data), payload: None });
+    }
+    if let Some(handle) = file_handle_of(&host) {
+        let data = transfer.then(|| handle.detach()).flatten()?;
         return Some(Written { data: Box::new(data), payload: None });
     }
     let data = messaging::host_types().find_map(|kind| (kind.clone_object)(&host))?;

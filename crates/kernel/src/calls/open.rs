@@ -161,6 +161,11 @@ impl Kernel {
         p.remove_fd(fd).map(drop)
     }
 
+    /// A descriptor for a file that was opened by another process of this machine.
+    pub fn adopt(&self, p: &Process, file: Arc<OpenFile>) -> Result<Fd> {
+        p.install(file)
+    }
+
     /// `dup`: both descriptors share position and flags.
     pub fn dup(&self, p: &Process, fd: Fd) -> Result<Fd> {
         let file = p.file(fd)?;

@@ -4,15 +4,38 @@
 //! is called in the loop's completion phase), or `kUsePromises` (it answers a promise). The kernel works at once in all
 //! three; only the delivery differs. Arguments are copied out before, results made after: no slice of a guest's buffer
 //! is held across a call into JavaScript.
+//!
+//! ```text
+//!  argument.rs --> the call, here --> Kernel --> answer.rs: Outcome --> value | oncomplete | promise
+//!                       |  EAGAIN                                          ^
+//!                       +------> io.rs: waits for the descriptor ----------+
+//! ```
 
-use secure_exec_kernel::{DirEntry, Errno, FileType, ModuleStat, Stat, StatFs, TimeSpec};
+pub mod answer;
+pub mod argument;
+mod copy;
+pub mod file_handle;
+mod io;
+pub mod resource;
+mod resolve;
+mod stat_watcher;
+
+use std::rc::Rc;
+
+use secure_exec_kernel::{Errno, Interest, Kernel, ModuleStat, Process, oflag};
+
+use answer::{Answer, Failure, FsState, Shape, deliver, failed, failed_at, failed_between};
+use argument::PathBytes;
+use io::Io;
 
 use crate::array_buffer;
-use crate::binding::{Args, Binding, Class, Ret, function};
-use crate::callback_scope::AsyncContext;
+use crate::binding::{Args, Binding, Callback, Class, Ret, function};
 use crate::env::Env;
 use crate::text::{self, Encoding};
-use crate::throw::{SystemError, Throw};
+use crate::throw::Throw;
+
+const NO_STREAM: Callback = function!(file_handle::no_stream);
+const NO_BYTES: Callback = function!(file_handle::no_bytes);
 
 /// See the module's text.
 pub static BINDING: Binding = Binding {
@@ -38,6 +61,7 @@ pub static BINDING: Binding = Binding {
         ("readdir", function!(readdir)),
         ("internalModuleStat", function!(internal_module_stat)),
         ("getFormatOfExtensionlessFile", function!(format_of_extensionless_file)),
+        ("legacyMainResolve", function!(resolve::legacy_main)),
         ("stat", function!(stat)),
         ("lstat", function!(lstat)),
         ("fstat", function!(fstat)),
@@ -48,6 +72,9 @@ pub static BINDING: Binding = Binding {
         ("unlink", function!(unlink)),
         ("realpath", function!(realpath)),
         ("copyFile", function!(copy_file)),
+        ("cpSyncCheckPaths", function!(copy::check_paths)),
+        ("cpSyncOverrideFile", function!(copy::override_file)),
+        ("cpSyncCopyDir", function!(copy::copy_dir)),
         ("chmod", function!(chmod)),
         ("fchmod", function!(fchmod)),
         ("chown", function!(chown)),
@@ -60,380 +87,94 @@ pub static BINDING: Binding = Binding {
         ("fdatasync", function!(fdatasync)),
     ],
     classes: &[
-        Class { name: "FSReqCallback", constructor: Some(function!(new_fs_req_callback)), ..Class::DEFAULT },
+        Class {
+            name: "AsyncWrap",
+            methods: &[
+                ("getAsyncId", function!(resource::get_async_id)),
+                ("asyncReset", function!(resource::async_reset)),
+                ("getProviderType", function!(resource::get_provider_type)),
+            ],
+            hidden: true,
+            ..Class::DEFAULT
+        },
+        Class {
+            name: "HandleWrap",
+            parent: Some("fs.AsyncWrap"),
+            methods: &[
+                ("close", function!(resource::close)),
+                ("hasRef", function!(resource::has_ref)),
+                ("ref", function!(resource::reference)),
+                ("unref", function!(resource::unreference)),
+            ],
+            hidden: true,
+            ..Class::DEFAULT
+        },
+        Class {
+            name: "FSReqCallback",
+            parent: Some("fs.AsyncWrap"),
+            constructor: Some(function!(answer::new_request)),
+            ..Class::DEFAULT
+        },
+        Class { name: "FSReqPromise", hidden: true, ..Class::DEFAULT },
+        Class { name: "FileHandleCloseReq", hidden: true, ..Class::DEFAULT },
         Class {
             name: "FileHandle",
-            constructor: Some(function!(new_file_handle)),
+            parent: Some("fs.AsyncWrap"),
+            constructor: Some(function!(file_handle::construct)),
             methods: &[
-                ("close", function!(file_handle_close)),
-                ("releaseFD", function!(file_handle_release_fd)),
-                ("getAsyncId", function!(file_handle_async_id)),
+                ("close", function!(file_handle::close)),
+                ("releaseFD", function!(file_handle::release_fd)),
+                ("readStart", NO_STREAM),
+                ("readStop", NO_STREAM),
+                ("shutdown", NO_STREAM),
+                ("useUserBuffer", NO_STREAM),
+                ("writev", NO_STREAM),
+                ("writeBuffer", NO_STREAM),
+                ("writeAsciiString", NO_STREAM),
+                ("writeUtf8String", NO_STREAM),
+                ("writeUcs2String", NO_STREAM),
+                ("writeLatin1String", NO_STREAM),
             ],
-            accessors: &[("fd", function!(file_handle_fd), None)],
+            accessors: &[
+                ("fd", function!(file_handle::fd), None),
+                ("bytesRead", NO_BYTES, None),
+                ("bytesWritten", NO_BYTES, None),
+            ],
+            ..Class::DEFAULT
+        },
+        Class {
+            name: "StatWatcher",
+            parent: Some("fs.HandleWrap"),
+            constructor: Some(function!(stat_watcher::construct)),
+            methods: &[("start", function!(stat_watcher::start))],
             ..Class::DEFAULT
         },
     ],
     ..Binding::DEFAULT
 };
 
-/// Bytes of one file that are read at once at most: what a V8 string or buffer can hold.
-const MAX_FILE_BYTES: u64 = (1 << 31) - 1;
-
-/// How a call answers.
-enum Shape<'s> {
-    Sync,
-    /// Sync, with an object that takes the error instead of a throw.
-    Context(v8::Local<'s, v8::Object>),
-    Callback(v8::Local<'s, v8::Object>),
-    Promise,
-}
-
-impl<'s> Shape<'s> {
-    fn of(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>, index: i32) -> Self {
-        let request = args.get(index);
-        if let Ok(object) = v8::Local::<v8::Object>::try_from(request) {
-            return Self::Callback(object);
-        }
-        let symbol = Env::of(scope).registered(scope, "symbol fs_use_promises_symbol");
-        if symbol.is_some_and(|symbol| symbol.strict_equals(request)) {
-            return Self::Promise;
-        }
-        match v8::Local::<v8::Object>::try_from(args.get(index + 1)) {
-            Ok(context) => Self::Context(context),
-            Err(_) => Self::Sync,
-        }
-    }
-}
-
-/// What a call of the kernel answered, as plain data.
-enum Answer {
-    Undefined,
-    Number(f64),
-    Text(Vec<u8>, Encoding),
-    MaybeText(Option<Vec<u8>>),
-    Stat(Box<Stat>, bool),
-    StatFs(StatFs, bool),
-    Entries(Vec<DirEntry>, Encoding, bool),
-    FileHandle(i32),
-}
-
-/// A name or target in the encoding that was asked for.
-fn encode_name<'s>(scope: &mut v8::PinScope<'s, '_>, bytes: &[u8], encoding: Encoding) -> Ret<'s> {
-    match encoding {
-        Encoding::Buffer => Ok(array_buffer::buffer_of(scope, bytes)?.into()),
-        other => text::decode(scope, bytes, other),
-    }
-}
-
-/// A failed call: the errno and the paths for the message.
-struct Failure {
-    errno: Errno,
-    syscall: &'static str,
-    path: Option<Vec<u8>>,
-    dest: Option<Vec<u8>>,
-}
-
-impl Failure {
-    fn system_error(self) -> SystemError {
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        SystemError {
-            errno: self.errno,
-            syscall: self.syscall,
-            path: self.path.map(text),
-            dest: self.dest.map(text),
-            message: None,
-        }
-    }
-}
-
-type Outcome = Result<Answer, Failure>;
-
-/// Names a failed call that has no path.
-fn failed(syscall: &'static str) -> impl FnOnce(Errno) -> Failure {
-    move |errno| Failure { errno, syscall, path: None, dest: None }
-}
-
-/// Names a failed call on a path.
-fn failed_at(syscall: &'static str, path: &[u8]) -> impl FnOnce(Errno) -> Failure {
-    let path = path.to_vec();
-    move |errno| Failure { errno, syscall, path: Some(path), dest: None }
-}
-
-/// Names a failed call on two paths.
-fn failed_between(syscall: &'static str, path: &[u8], dest: &[u8]) -> impl FnOnce(Errno) -> Failure {
-    let (path, dest) = (path.to_vec(), dest.to_vec());
-    move |errno| Failure { errno, syscall, path: Some(path), dest: Some(dest) }
-}
-
-impl Answer {
-    /// The value for the guest. A synchronous `stat` fills the array that the library shares with this binding.
-    fn into_value<'s>(self, scope: &mut v8::PinScope<'s, '_>, env: &Env, shared: bool) -> Ret<'s> {
-        Ok(match self {
-            Self::Undefined => v8::undefined(scope).into(),
-            Self::Number(number) => v8::Number::new(scope, number).into(),
-            Self::Text(bytes, encoding) => encode_name(scope, &bytes, encoding)?,
-            Self::MaybeText(Some(bytes)) => text::utf8(scope, &bytes)?,
-            Self::MaybeText(None) => v8::undefined(scope).into(),
-            Self::Stat(stat, bigint) => {
-                let (key, values) = (stat_key(bigint), stat_fields(&stat));
-                if shared {
-                    fill_shared(scope, env, key, &values, bigint)?
-                } else {
-                    new_fields(scope, &values, bigint)?
-                }
-            }
-            Self::StatFs(stat, bigint) => {
-                let values: Vec<i64> =
-                    [stat.fs_type, stat.bsize, stat.blocks, stat.bfree, stat.bavail, stat.files, stat.ffree]
-                        .into_iter()
-                        .map(|value| i64::try_from(value).unwrap_or(i64::MAX))
-                        .collect();
-                new_fields(scope, &values, bigint)?
-            }
-            Self::Entries(entries, encoding, with_types) => {
-                let mut names = Vec::with_capacity(entries.len());
-                let mut types: Vec<v8::Local<v8::Value>> = Vec::new();
-                for entry in &entries {
-                    names.push(encode_name(scope, &entry.name, encoding)?);
-                    if with_types {
-                        types.push(v8::Integer::new(scope, entry.file_type.dirent_number()).into());
-                    }
-                }
-                let names = v8::Array::new_with_elements(scope, &names).into();
-                if !with_types {
-                    return Ok(names);
-                }
-                let types = v8::Array::new_with_elements(scope, &types).into();
-                v8::Array::new_with_elements(scope, &[names, types]).into()
-            }
-            Self::FileHandle(fd) => make_file_handle(scope, env, fd)?.into(),
-        })
-    }
-}
-
-fn stat_key(bigint: bool) -> &'static str {
-    if bigint { "fs.bigintStatValues" } else { "fs.statValues" }
-}
-
-/// The fields in the order of `FsStatsOffset`.
-fn stat_fields(stat: &Stat) -> Vec<i64> {
-    let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-    let mut fields = vec![
-        number(stat.dev),
-        i64::from(stat.mode),
-        number(stat.nlink),
-        i64::from(stat.uid),
-        i64::from(stat.gid),
-        number(stat.rdev),
-        number(stat.blksize),
-        number(stat.ino),
-        number(stat.size),
-        number(stat.blocks),
-    ];
-    for time in [stat.atime, stat.mtime, stat.ctime, stat.birthtime] {
-        fields.extend([time.seconds, i64::from(time.nanos)]);
-    }
-    fields
-}
-
-fn fill_shared<'s>(
-    scope: &mut v8::PinScope<'s, '_>,
-    env: &Env,
-    key: &'static str,
-    values: &[i64],
-    bigint: bool,
-) -> Ret<'s> {
-    let buffer = env.buffer(scope, key).ok_or(Throw::Pending)?;
-    for (index, value) in values.iter().enumerate() {
-        if bigint {
-            buffer.set(index, *value);
-        } else {
-            #[expect(clippy::cast_precision_loss, reason = "Node's numbers are doubles too")]
-            buffer.set(index, *value as f64);
-        }
-    }
-    env.registered(scope, key).ok_or(Throw::Pending)
-}
-
-fn new_fields<'s>(scope: &mut v8::PinScope<'s, '_>, values: &[i64], bigint: bool) -> Ret<'s> {
-    let buffer = array_buffer::new_array_buffer(scope, values.len() * 8)?;
-    let array: v8::Local<v8::TypedArray> = if bigint {
-        v8::BigInt64Array::new(scope, buffer, 0, values.len()).ok_or(Throw::Pending)?.into()
-    } else {
-        v8::Float64Array::new(scope, buffer, 0, values.len()).ok_or(Throw::Pending)?.into()
-    };
-    let shared = crate::aliased_buffer::AliasedBuffer::new(scope, array).ok_or(Throw::Pending)?;
-    for (index, value) in values.iter().enumerate() {
-        if bigint {
-            shared.set(index, *value);
-        } else {
-            #[expect(clippy::cast_precision_loss, reason = "Node's numbers are doubles too")]
-            shared.set(index, *value as f64);
-        }
-    }
-    Ok(array.into())
-}
-
-/// Delivers an outcome in the call's shape.
-fn deliver<'s>(scope: &mut v8::PinScope<'s, '_>, shape: Shape<'s>, outcome: Outcome) -> Ret<'s> {
-    let env = Env::of(scope);
-    match shape {
-        Shape::Sync => match outcome {
-            Ok(answer) => answer.into_value(scope, &env, true),
-            Err(failure) => Err(Throw::System(Box::new(failure.system_error()))),
-        },
-        Shape::Context(context) => match outcome {
-            Ok(answer) => answer.into_value(scope, &env, true),
-            Err(failure) => {
-                let number = v8::Integer::new(scope, -failure.errno.number()).into();
-                crate::realm::set(scope, context, "errno", number);
-                for (key, text) in [("code", failure.errno.name()), ("syscall", failure.syscall)] {
-                    let text = v8::String::new(scope, text).ok_or(Throw::Pending)?;
-                    crate::realm::set(scope, context, key, text.into());
-                }
-                Ok(v8::undefined(scope).into())
-            }
-        },
-        Shape::Callback(request) => {
-            let context = env.objects.unwrap::<Request>(scope, request).map(|request| request.context);
-            let context = context.unwrap_or_default();
-            let request = v8::Global::new(scope, request);
-            env.event_loop.complete(Box::new(move |scope, env| {
-                let request = v8::Local::new(scope, request);
-                let args = match outcome {
-                    Ok(Answer::Undefined) => vec![v8::null(scope).into()],
-                    Ok(answer) => match answer.into_value(scope, env, false) {
-                        Ok(value) => vec![v8::null(scope).into(), value],
-                        Err(throw) => match throw.into_value(scope) {
-                            Some(error) => vec![error],
-                            None => return,
-                        },
-                    },
-                    Err(failure) => vec![failure.system_error().into_value(scope)],
-                };
-                env.make_callback_named(scope, request, "oncomplete", &args, context);
-            }));
-            Ok(v8::undefined(scope).into())
-        }
-        Shape::Promise => {
-            let resolver = v8::PromiseResolver::new(scope).ok_or(Throw::Pending)?;
-            let promise = resolver.get_promise(scope);
-            let resolver = v8::Global::new(scope, resolver);
-            let context = env.new_async_context(scope);
-            env.event_loop.complete(Box::new(move |scope, env| {
-                let resolver = v8::Local::new(scope, resolver);
-                let Some(resource) = env.process_object(scope) else { return };
-                env.in_callback_scope(scope, resource, context, |scope| {
-                    let settled = match outcome {
-                        Ok(answer) => answer.into_value(scope, env, false),
-                        Err(failure) => Err(Throw::System(Box::new(failure.system_error()))),
-                    };
-                    match settled {
-                        Ok(value) => resolver.resolve(scope, value),
-                        Err(throw) => {
-                            let error = throw.into_value(scope)?;
-                            resolver.reject(scope, error)
-                        }
-                    };
-                    Some(v8::undefined(scope).into())
-                });
-            }));
-            Ok(promise.into())
-        }
-    }
-}
-
-// ---- arguments
-
-fn invalid_argument(name: &str) -> Throw {
-    Throw::type_error("ERR_INVALID_ARG_TYPE", format!("The \"{name}\" argument is invalid"))
-}
-
-/// A path: a string as UTF-8, or the bytes of a view.
-fn path_argument<'s>(scope: &mut v8::PinScope<'s, '_>, value: v8::Local<'s, v8::Value>) -> Result<Vec<u8>, Throw> {
-    let bytes = if let Ok(text) = v8::Local::<v8::String>::try_from(value) {
-        text.to_rust_string_lossy(scope).into_bytes()
-    } else if let Ok(view) = v8::Local::<v8::ArrayBufferView>::try_from(value) {
-        array_buffer::Contents::default().of(scope, view).to_vec()
-    } else {
-        return Err(invalid_argument("path"));
-    };
-    if bytes.contains(&0) {
-        return Err(Throw::type_error(
-            "ERR_INVALID_ARG_VALUE",
-            "The argument 'path' must be a string, Uint8Array, or URL without null bytes.",
-        ));
-    }
-    Ok(bytes)
-}
-
-fn int_argument(scope: &mut v8::PinScope<'_, '_>, value: v8::Local<v8::Value>, name: &str) -> Result<i32, Throw> {
-    if !value.is_number() {
-        return Err(invalid_argument(name));
-    }
-    value.int32_value(scope).ok_or(Throw::Pending)
-}
-
-fn u32_argument(scope: &mut v8::PinScope<'_, '_>, value: v8::Local<v8::Value>, name: &str) -> Result<u32, Throw> {
-    if !value.is_number() {
-        return Err(invalid_argument(name));
-    }
-    value.uint32_value(scope).ok_or(Throw::Pending)
-}
-
-fn usize_argument(value: v8::Local<v8::Value>, name: &str) -> Result<usize, Throw> {
-    let number = v8::Local::<v8::Number>::try_from(value).map_err(|_| invalid_argument(name))?.value();
-    if !(0.0..=9_007_199_254_740_991.0).contains(&number) {
-        return Err(Throw::range_error("ERR_OUT_OF_RANGE", format!("The value of \"{name}\" is out of range.")));
-    }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked above")]
-    Ok(number as usize)
-}
-
-/// A position in a file: a number or BigInt of at least zero, else "where the descriptor stands".
-fn position_argument(value: v8::Local<v8::Value>) -> Option<u64> {
-    if let Ok(big) = v8::Local::<v8::BigInt>::try_from(value) {
-        let (position, lossless) = big.u64_value();
-        return lossless.then_some(position);
-    }
-    let number = v8::Local::<v8::Number>::try_from(value).ok()?.value();
-    if !(0.0..=9_007_199_254_740_991.0).contains(&number) {
-        return None;
-    }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked above")]
-    Some(number as u64)
-}
-
-/// An owner id; -1 leaves it as it is.
-fn owner_argument(scope: &mut v8::PinScope<'_, '_>, value: v8::Local<v8::Value>) -> Result<Option<u32>, Throw> {
-    let id = u32_argument(scope, value, "uid")?;
-    Ok((id != u32::MAX).then_some(id))
-}
-
-fn time_argument(value: v8::Local<v8::Value>) -> Result<TimeSpec, Throw> {
-    let number = v8::Local::<v8::Number>::try_from(value).map_err(|_| invalid_argument("time"))?;
-    Ok(TimeSpec::from_seconds_f64(number.value()))
-}
-
 /// The kernel and the process of the caller.
 macro_rules! machine {
     ($scope:ident => $env:ident, $kernel:ident, $process:ident) => {
-        let $env = Env::of($scope);
+        let $env = $crate::env::Env::of($scope);
         let $kernel = $env.kernel()?;
         let $process = $env.process()?;
     };
 }
+pub(crate) use machine;
 
 // ---- calls on paths
 
 /// A call on one path that answers nothing.
 macro_rules! path_call {
-    ($name:ident, $syscall:literal, $request:literal, |$kernel:ident, $process:ident, $path:ident, $scope:ident, $args:ident| $call:expr) => {
+    (
+        $name:ident, $syscall:literal, $request:literal,
+        |$kernel:ident, $process:ident, $path:ident, $scope:ident, $args:ident| $call:expr
+    ) => {
         fn $name<'s>($scope: &mut v8::PinScope<'s, '_>, $args: &Args<'s>) -> Ret<'s> {
-            let $path = path_argument($scope, $args.get(0))?;
-            let shape = Shape::of($scope, $args, $request);
-            machine!($scope => env, $kernel, $process);
-            let _ = &env;
+            let $path = argument::path($scope, $args.get(0))?;
+            let shape = Shape::of($scope, $args, $request)?;
+            machine!($scope => _env, $kernel, $process);
             let outcome = $call.map(|()| Answer::Undefined).map_err(failed_at($syscall, &$path));
             deliver($scope, shape, outcome)
         }
@@ -441,39 +182,41 @@ macro_rules! path_call {
 }
 
 path_call!(access, "access", 2, |kernel, process, path, scope, args| {
-    let mode = int_argument(scope, args.get(1), "mode")?;
+    let mode = argument::bits(scope, args.get(1))?;
     kernel.access(&process, &path, mode)
 });
 path_call!(rmdir, "rmdir", 1, |kernel, process, path, scope, args| kernel.rmdir(&process, &path));
 path_call!(unlink, "unlink", 1, |kernel, process, path, scope, args| kernel.unlink(&process, &path));
 path_call!(chmod, "chmod", 2, |kernel, process, path, scope, args| {
-    let mode = u32_argument(scope, args.get(1), "mode")?;
+    let mode = argument::uint(scope, args.get(1), "mode")?;
     kernel.chmod(&process, &path, mode)
 });
 path_call!(chown, "chown", 3, |kernel, process, path, scope, args| {
-    let (uid, gid) = (owner_argument(scope, args.get(1))?, owner_argument(scope, args.get(2))?);
+    let (uid, gid) = (argument::owner(scope, args.get(1))?, argument::owner(scope, args.get(2))?);
     kernel.chown(&process, &path, uid, gid)
 });
 path_call!(lchown, "lchown", 3, |kernel, process, path, scope, args| {
-    let (uid, gid) = (owner_argument(scope, args.get(1))?, owner_argument(scope, args.get(2))?);
+    let (uid, gid) = (argument::owner(scope, args.get(1))?, argument::owner(scope, args.get(2))?);
     kernel.lchown(&process, &path, uid, gid)
 });
 path_call!(utimes, "utime", 3, |kernel, process, path, scope, args| {
-    kernel.utimes(&process, &path, Some(time_argument(args.get(1))?), Some(time_argument(args.get(2))?))
+    kernel.utimes(&process, &path, argument::time(args.get(1))?, argument::time(args.get(2))?)
 });
 path_call!(lutimes, "lutime", 3, |kernel, process, path, scope, args| {
-    kernel.lutimes(&process, &path, Some(time_argument(args.get(1))?), Some(time_argument(args.get(2))?))
+    kernel.lutimes(&process, &path, argument::time(args.get(1))?, argument::time(args.get(2))?)
 });
 
 /// A call on two paths that answers nothing.
 macro_rules! two_path_call {
-    ($name:ident, $syscall:literal, $request:literal, |$kernel:ident, $process:ident, $from:ident, $to:ident, $scope:ident, $args:ident| $call:expr) => {
+    (
+        $name:ident, $syscall:literal, $request:literal,
+        |$kernel:ident, $process:ident, $from:ident, $to:ident, $scope:ident, $args:ident| $call:expr
+    ) => {
         fn $name<'s>($scope: &mut v8::PinScope<'s, '_>, $args: &Args<'s>) -> Ret<'s> {
-            let $from = path_argument($scope, $args.get(0))?;
-            let $to = path_argument($scope, $args.get(1))?;
-            let shape = Shape::of($scope, $args, $request);
-            machine!($scope => env, $kernel, $process);
-            let _ = &env;
+            let $from = argument::path($scope, $args.get(0))?;
+            let $to = argument::path($scope, $args.get(1))?;
+            let shape = Shape::of($scope, $args, $request)?;
+            machine!($scope => _env, $kernel, $process);
             let outcome = $call.map(|()| Answer::Undefined).map_err(failed_between($syscall, &$from, &$to));
             deliver($scope, shape, outcome)
         }
@@ -484,7 +227,7 @@ two_path_call!(rename, "rename", 2, |kernel, process, from, to, scope, args| ker
 two_path_call!(link, "link", 2, |kernel, process, from, to, scope, args| kernel.link(&process, &from, &to));
 two_path_call!(symlink, "symlink", 3, |kernel, process, from, to, scope, args| kernel.symlink(&process, &from, &to));
 two_path_call!(copy_file, "copyfile", 3, |kernel, process, from, to, scope, args| {
-    let flags = int_argument(scope, args.get(2), "mode")?;
+    let flags = argument::bits(scope, args.get(2))?;
     kernel.copy_file(&process, &from, &to, flags)
 });
 
@@ -503,25 +246,26 @@ fn open_with<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     args: &Args<'s>,
 ) -> Result<(Shape<'s>, Result<i32, Failure>), Throw> {
-    let path = path_argument(scope, args.get(0))?;
-    let flags = int_argument(scope, args.get(1), "flags")?;
-    let mode = u32_argument(scope, args.get(2), "mode")?;
-    let shape = Shape::of(scope, args, 3);
+    let path = argument::path(scope, args.get(0))?;
+    let flags = argument::int(scope, args.get(1), "flags")?;
+    let mode = argument::uint(scope, args.get(2), "mode")?;
+    let shape = Shape::of(scope, args, 3)?;
     machine!(scope => _env, kernel, process);
     Ok((shape, kernel.open(&process, &path, flags, mode).map_err(failed_at("open", &path))))
 }
 
 fn exists_sync<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let path = path_argument(scope, args.get(0))?;
+    let path = argument::path(scope, args.get(0))?;
     machine!(scope => _env, kernel, process);
     Ok(v8::Boolean::new(scope, kernel.exists(&process, &path)).into())
 }
 
+/// `mkdir(path, mode, recursive, request)`
 fn mkdir<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let path = path_argument(scope, args.get(0))?;
-    let mode = u32_argument(scope, args.get(1), "mode")?;
+    let path = argument::path(scope, args.get(0))?;
+    let mode = argument::uint(scope, args.get(1), "mode")?;
     let recursive = args.get(2).is_true();
-    let shape = Shape::of(scope, args, 3);
+    let shape = Shape::of(scope, args, 3)?;
     machine!(scope => _env, kernel, process);
     let outcome = if recursive {
         kernel.mkdir_recursive(&process, &path, mode).map(Answer::MaybeText)
@@ -531,39 +275,46 @@ fn mkdir<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     deliver(scope, shape, outcome.map_err(failed_at("mkdir", &path)))
 }
 
+/// `mkdtemp(prefix, encoding, request)`
 fn mkdtemp<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let prefix = path_argument(scope, args.get(0))?;
+    let prefix = argument::path(scope, args.get(0))?;
     let encoding = Encoding::from_value(scope, args.get(1), Encoding::Utf8);
-    let shape = Shape::of(scope, args, 2);
+    let shape = Shape::of(scope, args, 2)?;
     machine!(scope => _env, kernel, process);
-    let shown = [prefix.as_slice(), b"XXXXXX"].concat();
     let outcome = kernel.mkdtemp(&process, &prefix).map(|path| Answer::Text(path, encoding));
-    deliver(scope, shape, outcome.map_err(failed_at("mkdtemp", &shown)))
+    let outcome = outcome.map_err(|errno| {
+        let shown = [&*prefix, b"XXXXXX"].concat();
+        failed_at("mkdtemp", &shown)(errno)
+    });
+    deliver(scope, shape, outcome)
 }
 
+/// `readdir(path, encoding, withTypes, request)`
 fn readdir<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let path = path_argument(scope, args.get(0))?;
+    let path = argument::path(scope, args.get(0))?;
     let encoding = Encoding::from_value(scope, args.get(1), Encoding::Utf8);
     let with_types = args.get(2).is_true();
-    let shape = Shape::of(scope, args, 3);
+    let shape = Shape::of(scope, args, 3)?;
     machine!(scope => _env, kernel, process);
     let outcome = kernel.readdir(&process, &path).map(|entries| Answer::Entries(entries, encoding, with_types));
     deliver(scope, shape, outcome.map_err(failed_at("scandir", &path)))
 }
 
+/// `readlink(path, encoding, request)`
 fn readlink<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let path = path_argument(scope, args.get(0))?;
+    let path = argument::path(scope, args.get(0))?;
     let encoding = Encoding::from_value(scope, args.get(1), Encoding::Utf8);
-    let shape = Shape::of(scope, args, 2);
+    let shape = Shape::of(scope, args, 2)?;
     machine!(scope => _env, kernel, process);
     let outcome = kernel.readlink(&process, &path).map(|target| Answer::Text(target, encoding));
     deliver(scope, shape, outcome.map_err(failed_at("readlink", &path)))
 }
 
+/// `realpath(path, encoding, request)`
 fn realpath<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let path = path_argument(scope, args.get(0))?;
+    let path = argument::path(scope, args.get(0))?;
     let encoding = Encoding::from_value(scope, args.get(1), Encoding::Utf8);
-    let shape = Shape::of(scope, args, 2);
+    let shape = Shape::of(scope, args, 2)?;
     machine!(scope => _env, kernel, process);
     let outcome = kernel.realpath(&process, &path).map(|real| Answer::Text(real, encoding));
     deliver(scope, shape, outcome.map_err(failed_at("realpath", &path)))
@@ -571,53 +322,59 @@ fn realpath<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
 
 /// `internalModuleStat(path)`: 0 for a file, 1 for a directory, negative for neither.
 fn internal_module_stat<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let path = if args.get(0).is_string() { args.get(0) } else { args.get(1) };
-    let path = path_argument(scope, path)?;
+    let path = argument::path(scope, args.get(0))?;
     machine!(scope => _env, kernel, process);
-    let answer = match kernel.module_stat(&process, &path) {
-        ModuleStat::File => 0,
-        ModuleStat::Directory => 1,
-        ModuleStat::Missing => -Errno::ENOENT.number(),
-    };
-    Ok(v8::Integer::new(scope, answer).into())
+    let found: ModuleStat = kernel.module_stat(&process, &path);
+    Ok(v8::Integer::new(scope, found.number()).into())
 }
 
 /// Tells WebAssembly from JavaScript by the file's first four bytes.
 fn format_of_extensionless_file<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     const JAVASCRIPT: i32 = 0;
     const WASM: i32 = 1;
-    let path = path_argument(scope, args.get(0))?;
+    let path = argument::path(scope, args.get(0))?;
     machine!(scope => _env, kernel, process);
-    let magic = kernel.read_file(&process, &path, MAX_FILE_BYTES).is_ok_and(|bytes| bytes.starts_with(b"\0asm"));
-    Ok(v8::Integer::new(scope, if magic { WASM } else { JAVASCRIPT }).into())
+    let mut magic = [0; 4];
+    let read = kernel
+        .open_file(&process, &path, oflag::O_RDONLY, 0)
+        .and_then(|file| kernel.read_from(&file, &mut magic, None));
+    let format = if read.is_ok() && &magic == b"\0asm" { WASM } else { JAVASCRIPT };
+    Ok(v8::Integer::new(scope, format).into())
 }
 
 fn stat<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    stat_with(scope, args, "stat")
+    stat_with(scope, args, "stat", Kernel::stat, |errno| matches!(errno, Errno::ENOENT | Errno::ENOTDIR))
 }
 
 fn lstat<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    stat_with(scope, args, "lstat")
+    stat_with(scope, args, "lstat", Kernel::lstat, |errno| errno == Errno::ENOENT)
 }
 
-/// `stat(path, bigint, request, throwIfNoEntry)`.
-fn stat_with<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>, syscall: &'static str) -> Ret<'s> {
-    let path = path_argument(scope, args.get(0))?;
-    let bigint = args.get(1).is_true();
-    let shape = Shape::of(scope, args, 2);
+/// `stat(path, bigint, request, throwIfNoEntry)`
+fn stat_with<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &Args<'s>,
+    syscall: &'static str,
+    call: fn(&Kernel, &Process, &[u8]) -> Result<secure_exec_kernel::Stat, Errno>,
+    is_no_entry: fn(Errno) -> bool,
+) -> Ret<'s> {
+    let path = argument::path(scope, args.get(0))?;
+    let shape = Shape::of(scope, args, 2)?;
+    let bigint = shape.bigint(args.get(1).is_true());
     machine!(scope => _env, kernel, process);
-    let found = if syscall == "stat" { kernel.stat(&process, &path) } else { kernel.lstat(&process, &path) };
-    if let (Shape::Sync, true, Err(Errno::ENOENT | Errno::ENOTDIR)) = (&shape, args.get(3).is_false(), &found) {
+    let found = call(&kernel, &process, &path);
+    if shape.is_sync() && args.get(3).is_false() && found.is_err_and(is_no_entry) {
         return Ok(v8::undefined(scope).into());
     }
-    let outcome = found.map(|stat| Answer::Stat(Box::new(stat), bigint));
+    let outcome = found.map(|stat| Answer::Stat(stat, bigint));
     deliver(scope, shape, outcome.map_err(failed_at(syscall, &path)))
 }
 
+/// `statfs(path, bigint, request)`
 fn statfs<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let path = path_argument(scope, args.get(0))?;
-    let bigint = args.get(1).is_true();
-    let shape = Shape::of(scope, args, 2);
+    let path = argument::path(scope, args.get(0))?;
+    let shape = Shape::of(scope, args, 2)?;
+    let bigint = shape.bigint(args.get(1).is_true());
     machine!(scope => _env, kernel, process);
     let outcome = kernel.statfs(&process, &path).map(|stat| Answer::StatFs(stat, bigint));
     deliver(scope, shape, outcome.map_err(failed_at("statfs", &path)))
@@ -627,12 +384,14 @@ fn statfs<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
 
 /// A call on one descriptor that answers nothing.
 macro_rules! fd_call {
-    ($name:ident, $syscall:literal, $request:literal, |$kernel:ident, $process:ident, $fd:ident, $scope:ident, $args:ident| $call:expr) => {
+    (
+        $name:ident, $syscall:literal, $request:literal,
+        |$kernel:ident, $process:ident, $fd:ident, $scope:ident, $args:ident| $call:expr
+    ) => {
         fn $name<'s>($scope: &mut v8::PinScope<'s, '_>, $args: &Args<'s>) -> Ret<'s> {
-            let $fd = int_argument($scope, $args.get(0), "fd")?;
-            let shape = Shape::of($scope, $args, $request);
-            machine!($scope => env, $kernel, $process);
-            let _ = &env;
+            let $fd = argument::fd($scope, $args.get(0))?;
+            let shape = Shape::of($scope, $args, $request)?;
+            machine!($scope => _env, $kernel, $process);
             let outcome = $call.map(|()| Answer::Undefined).map_err(failed($syscall));
             deliver($scope, shape, outcome)
         }
@@ -643,290 +402,230 @@ fd_call!(close, "close", 1, |kernel, process, fd, scope, args| kernel.close(&pro
 fd_call!(fsync, "fsync", 1, |kernel, process, fd, scope, args| kernel.fsync(&process, fd));
 fd_call!(fdatasync, "fdatasync", 1, |kernel, process, fd, scope, args| kernel.fsync(&process, fd));
 fd_call!(fchmod, "fchmod", 2, |kernel, process, fd, scope, args| {
-    let mode = u32_argument(scope, args.get(1), "mode")?;
+    let mode = argument::uint(scope, args.get(1), "mode")?;
     kernel.fchmod(&process, fd, mode)
 });
 fd_call!(fchown, "fchown", 3, |kernel, process, fd, scope, args| {
-    let (uid, gid) = (owner_argument(scope, args.get(1))?, owner_argument(scope, args.get(2))?);
+    let (uid, gid) = (argument::owner(scope, args.get(1))?, argument::owner(scope, args.get(2))?);
     kernel.fchown(&process, fd, uid, gid)
 });
 fd_call!(futimes, "futime", 3, |kernel, process, fd, scope, args| {
-    kernel.futimes(&process, fd, Some(time_argument(args.get(1))?), Some(time_argument(args.get(2))?))
+    kernel.futimes(&process, fd, argument::time(args.get(1))?, argument::time(args.get(2))?)
 });
 fd_call!(ftruncate, "ftruncate", 2, |kernel, process, fd, scope, args| {
-    kernel.ftruncate(&process, fd, usize_argument(args.get(1), "len")? as u64)
+    kernel.ftruncate(&process, fd, argument::size(args.get(1), "len")? as u64)
 });
 
-/// `fstat(fd, bigint, request, shouldNotThrow)`.
+/// `fstat(fd, bigint, request)`
 fn fstat<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let fd = int_argument(scope, args.get(0), "fd")?;
-    let bigint = args.get(1).is_true();
-    let shape = Shape::of(scope, args, 2);
+    let fd = argument::fd(scope, args.get(0))?;
+    let shape = Shape::of(scope, args, 2)?;
+    let bigint = shape.bigint(args.get(1).is_true());
     machine!(scope => _env, kernel, process);
-    let found = kernel.fstat(&process, fd);
-    if let (Shape::Sync, true, Err(_)) = (&shape, args.get(3).is_true(), &found) {
-        return Ok(v8::undefined(scope).into());
-    }
-    let outcome = found.map(|stat| Answer::Stat(Box::new(stat), bigint));
+    let outcome = kernel.fstat(&process, fd).map(|stat| Answer::Stat(stat, bigint));
     deliver(scope, shape, outcome.map_err(failed("fstat")))
 }
 
-/// A view's range that a call may touch, checked against the view as it is now.
-fn range_argument<'s>(
-    view: v8::Local<'s, v8::ArrayBufferView>,
-    args: &Args<'s>,
-) -> Result<std::ops::Range<usize>, Throw> {
-    let offset = usize_argument(args.get(2), "offset")?;
-    let length = usize_argument(args.get(3), "length")?;
-    let end = offset.checked_add(length).filter(|end| *end <= view.byte_length());
-    let end = end.ok_or_else(|| {
-        Throw::range_error("ERR_OUT_OF_RANGE", "The value of \"length\" is out of range.")
-    })?;
-    Ok(offset..end)
-}
+// ---- reading and writing
 
-/// `read(fd, buffer, offset, length, position, request)`.
+/// `read(fd, buffer, offset, length, position, request)`
 fn read<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let fd = int_argument(scope, args.get(0), "fd")?;
-    let view = v8::Local::<v8::ArrayBufferView>::try_from(args.get(1)).map_err(|_| invalid_argument("buffer"))?;
-    let range = range_argument(view, args)?;
-    let position = position_argument(args.get(4));
-    let shape = Shape::of(scope, args, 5);
-    machine!(scope => _env, kernel, process);
-    let outcome = match array_buffer::writable(scope, view).get_mut(range) {
-        Some(bytes) => kernel.read(&process, fd, bytes, position),
-        None => Err(Errno::EFAULT),
-    };
-    let outcome = outcome.map_err(failed("read"));
-    deliver(scope, shape, outcome.map(number_answer))
-}
-
-/// `readBuffers(fd, buffers, position, request)`.
-fn read_buffers<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let fd = int_argument(scope, args.get(0), "fd")?;
-    let views = views_argument(scope, args.get(1))?;
-    let mut position = position_argument(args.get(2));
-    let shape = Shape::of(scope, args, 3);
-    machine!(scope => _env, kernel, process);
-    let mut total = 0;
-    let mut outcome = Ok(());
-    for view in views {
-        let bytes = array_buffer::writable(scope, view);
-        let length = bytes.len();
+    let fd = argument::fd(scope, args.get(0))?;
+    let view = argument::view(args.get(1))?;
+    let position = argument::position(args.get(4));
+    let shape = Shape::of(scope, args, 5)?;
+    let range = argument::range(view, args)?;
+    machine!(scope => env, kernel, process);
+    if matches!(shape, Shape::Sync) {
+        let bytes = array_buffer::writable(scope, view).get_mut(range.clone()).unwrap_or_default();
         match kernel.read(&process, fd, bytes, position) {
             Ok(count) => {
-                total += count;
-                position = position.map(|position| position.saturating_add(count as u64));
-                if count < length {
-                    break;
-                }
+                #[expect(clippy::cast_precision_loss, reason = "a count of bytes in memory fits a double")]
+                return Ok(v8::Number::new(scope, count as f64).into());
             }
-            Err(_) if total > 0 => break,
-            Err(errno) => {
-                outcome = Err(failed("read")(errno));
-                break;
-            }
+            Err(Errno::EAGAIN) => {}
+            Err(errno) => return Err(failed("read")(errno).throw()),
         }
     }
-    deliver(scope, shape, outcome.map(|()| number_answer(total)))
+    io::run(scope, &env, shape, fd, position, Io::Read(vec![(view, range)]))
 }
 
-fn views_argument<'s>(
-    scope: &mut v8::PinScope<'s, '_>,
-    value: v8::Local<'s, v8::Value>,
-) -> Result<Vec<v8::Local<'s, v8::ArrayBufferView>>, Throw> {
-    let array = v8::Local::<v8::Array>::try_from(value).map_err(|_| invalid_argument("buffers"))?;
-    let mut views = Vec::new();
-    for index in 0..array.length() {
-        let view = array.get_index(scope, index).ok_or(Throw::Pending)?;
-        views.push(v8::Local::try_from(view).map_err(|_| invalid_argument("buffers"))?);
-    }
-    Ok(views)
+/// `readBuffers(fd, buffers, position, request)`
+fn read_buffers<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let fd = argument::fd(scope, args.get(0))?;
+    let views = argument::views(scope, args.get(1))?;
+    let position = argument::position(args.get(2));
+    let shape = Shape::of(scope, args, 3)?;
+    let env = Env::of(scope);
+    let views = views.into_iter().map(|view| (view, 0..view.byte_length())).collect();
+    io::run(scope, &env, shape, fd, position, Io::Read(views))
 }
 
-fn number_answer(count: usize) -> Answer {
-    #[expect(clippy::cast_precision_loss, reason = "a count of bytes in memory fits a double")]
-    Answer::Number(count as f64)
-}
-
-/// `writeBuffer(fd, buffer, offset, length, position, request, context)`.
+/// `writeBuffer(fd, buffer, offset, length, position, request, context)`
 fn write_buffer<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let fd = int_argument(scope, args.get(0), "fd")?;
-    let view = v8::Local::<v8::ArrayBufferView>::try_from(args.get(1)).map_err(|_| invalid_argument("buffer"))?;
-    let range = range_argument(view, args)?;
-    let position = position_argument(args.get(4));
-    let shape = Shape::of(scope, args, 5);
-    machine!(scope => _env, kernel, process);
-    let mut contents = array_buffer::Contents::default();
-    let outcome = match contents.of(scope, view).get(range) {
-        Some(bytes) => kernel.write(&process, fd, bytes, position),
-        None => Err(Errno::EFAULT),
-    };
-    let outcome = outcome.map_err(failed("write"));
-    deliver(scope, shape, outcome.map(number_answer))
+    let fd = argument::fd(scope, args.get(0))?;
+    let view = argument::view(args.get(1))?;
+    let position = argument::position(args.get(4));
+    let shape = Shape::of(scope, args, 5)?;
+    let range = argument::range(view, args)?;
+    let env = Env::of(scope);
+    io::run(scope, &env, shape, fd, position, Io::Write(vec![(view, range)]))
 }
 
-/// `writeBuffers(fd, buffers, position, request)`.
+/// `writeBuffers(fd, buffers, position, request)`
 fn write_buffers<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let fd = int_argument(scope, args.get(0), "fd")?;
-    let views = views_argument(scope, args.get(1))?;
-    let mut position = position_argument(args.get(2));
-    let shape = Shape::of(scope, args, 3);
-    machine!(scope => _env, kernel, process);
-    let mut total = 0;
-    let mut outcome = Ok(());
-    for view in views {
-        let mut contents = array_buffer::Contents::default();
-        match kernel.write(&process, fd, contents.of(scope, view), position) {
-            Ok(count) => {
-                total += count;
-                position = position.map(|position| position.saturating_add(count as u64));
-            }
-            Err(errno) => {
-                outcome = Err(failed("write")(errno));
-                break;
-            }
-        }
-    }
-    deliver(scope, shape, outcome.map(|()| number_answer(total)))
+    let fd = argument::fd(scope, args.get(0))?;
+    let views = argument::views(scope, args.get(1))?;
+    let position = argument::position(args.get(2));
+    let shape = Shape::of(scope, args, 3)?;
+    let env = Env::of(scope);
+    let views = views.into_iter().map(|view| (view, 0..view.byte_length())).collect();
+    io::run(scope, &env, shape, fd, position, Io::Write(views))
 }
 
-/// `writeString(fd, string, position, encoding, request, context)`.
+/// `writeString(fd, string, position, encoding, request, context)`
 fn write_string<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let fd = int_argument(scope, args.get(0), "fd")?;
-    let string = v8::Local::<v8::String>::try_from(args.get(1)).map_err(|_| invalid_argument("string"))?;
-    let position = position_argument(args.get(2));
+    let fd = argument::fd(scope, args.get(0))?;
+    let string = v8::Local::<v8::String>::try_from(args.get(1)).map_err(|_| argument::invalid("string"))?;
+    let position = argument::position(args.get(2));
     let encoding = Encoding::from_value(scope, args.get(3), Encoding::Utf8);
+    let shape = Shape::of(scope, args, 4)?;
     let bytes = text::encode(scope, string, encoding);
-    let shape = Shape::of(scope, args, 4);
-    machine!(scope => _env, kernel, process);
-    let outcome = kernel.write(&process, fd, &bytes, position).map_err(failed("write"));
-    deliver(scope, shape, outcome.map(number_answer))
+    let env = Env::of(scope);
+    io::run(scope, &env, shape, fd, position, Io::WriteBytes(bytes))
 }
 
-/// `readFileUtf8(path or fd, flags)`.
+/// `readFileUtf8(path or fd, flags)`
 fn read_file_utf8<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    machine!(scope => _env, kernel, process);
+    machine!(scope => env, kernel, process);
+    let longest = env.extension::<FsState>().longest_text(scope);
     let bytes = if args.get(0).is_number() {
-        let fd = int_argument(scope, args.get(0), "fd")?;
-        kernel.read_file_fd(&process, fd, MAX_FILE_BYTES).map_err(failed("read"))
+        let fd = argument::fd(scope, args.get(0))?;
+        match kernel.read_file_fd(&process, fd, longest) {
+            Ok(bytes) => return text_of(scope, &bytes),
+            Err(Errno::EAGAIN) => drain(&env, &kernel, &process, fd, longest)?,
+            Err(errno) => Err(errno),
+        }
     } else {
-        let path = path_argument(scope, args.get(0))?;
-        let flags = int_argument(scope, args.get(1), "flags")?;
-        let plain = flags & !secure_exec_kernel::oflag::O_CLOEXEC == secure_exec_kernel::oflag::O_RDONLY;
-        if plain {
-            kernel.read_file(&process, &path, MAX_FILE_BYTES).map_err(|errno| match errno {
-                // Node opens, then reads: a directory fails in the second step.
-                Errno::EISDIR => failed("read")(errno),
-                _ => failed_at("open", &path)(errno),
-            })
+        let path = argument::path(scope, args.get(0))?;
+        let flags = argument::int(scope, args.get(1), "flags")?;
+        if flags & !oflag::O_CLOEXEC == oflag::O_RDONLY {
+            match kernel.read_file(&process, &path, longest) {
+                Ok(bytes) => return text_of(scope, &bytes),
+                // Node opens, then reads: these are errors of the second step.
+                Err(errno @ (Errno::EISDIR | Errno::EFBIG)) => Err(errno),
+                Err(Errno::EAGAIN) => read_opened(&env, &kernel, &process, &path, flags, longest)?,
+                Err(errno) => return Err(failed_at("open", &path)(errno).throw()),
+            }
         } else {
-            kernel.open(&process, &path, flags, 0o666).map_err(failed_at("open", &path)).and_then(|fd| {
-                let bytes = kernel.read_file_fd(&process, fd, MAX_FILE_BYTES).map_err(failed("read"));
-                let closed = kernel.close(&process, fd).map_err(failed("close"));
-                bytes.and_then(|bytes| closed.map(|()| bytes))
-            })
+            read_opened(&env, &kernel, &process, &path, flags, longest)?
         }
     };
     match bytes {
-        Ok(bytes) => {
-            text::utf8(scope, &bytes)
+        Ok(bytes) => text_of(scope, &bytes),
+        Err(Errno::EFBIG) => Err(text::too_long()),
+        Err(errno) => Err(failed("read")(errno).throw()),
+    }
+}
+
+fn text_of<'s>(scope: &mut v8::PinScope<'s, '_>, bytes: &[u8]) -> Ret<'s> {
+    text::utf8(scope, bytes)
+}
+
+/// Opens with flags other than plain reading, reads to the end, closes.
+fn read_opened(
+    env: &Env,
+    kernel: &Kernel,
+    process: &Process,
+    path: &PathBytes,
+    flags: i32,
+    longest: u64,
+) -> Result<Result<Vec<u8>, Errno>, Throw> {
+    let fd = kernel.open(process, path, flags, 0o666).map_err(|errno| failed_at("open", path)(errno).throw())?;
+    let bytes = match kernel.read_file_fd(process, fd, longest) {
+        Err(Errno::EAGAIN) => drain(env, kernel, process, fd, longest),
+        bytes => Ok(bytes.map(secure_exec_kernel::FileBytes::into_vec)),
+    };
+    // Nothing was written that closing could lose.
+    let _ = kernel.close(process, fd);
+    bytes
+}
+
+/// Reads a pipe to its end, waiting for its writers.
+fn drain(
+    env: &Env,
+    kernel: &Kernel,
+    process: &Process,
+    fd: i32,
+    longest: u64,
+) -> Result<Result<Vec<u8>, Errno>, Throw> {
+    let mut bytes = Vec::new();
+    let mut step = [0; 16 << 10];
+    loop {
+        match kernel.read(process, fd, &mut step, None) {
+            Ok(0) => return Ok(Ok(bytes)),
+            Ok(count) => bytes.extend_from_slice(step.get(..count).unwrap_or_default()),
+            Err(Errno::EAGAIN) => io::block(env, fd, Interest::Readable)?,
+            Err(errno) => return Ok(Err(errno)),
         }
-        Err(failure) => Err(Throw::System(Box::new(failure.system_error()))),
+        if bytes.len() as u64 > longest {
+            return Ok(Err(Errno::EFBIG));
+        }
     }
 }
 
-/// `writeFileUtf8(path or fd, data, flags, mode)`.
+/// `writeFileUtf8(path or fd, data, flags, mode)`
 fn write_file_utf8<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let text = v8::Local::<v8::String>::try_from(args.get(1)).map_err(|_| invalid_argument("data"))?;
-    let bytes = text.to_rust_string_lossy(scope).into_bytes();
-    machine!(scope => _env, kernel, process);
+    let string = v8::Local::<v8::String>::try_from(args.get(1)).map_err(|_| argument::invalid("data"))?;
+    let bytes = text::encode(scope, string, Encoding::Utf8);
+    machine!(scope => env, kernel, process);
     let outcome = if args.get(0).is_number() {
-        let fd = int_argument(scope, args.get(0), "fd")?;
-        kernel.write_file_fd(&process, fd, &bytes).map_err(failed("write"))
+        let fd = argument::fd(scope, args.get(0))?;
+        write_all(&env, &kernel, &process, fd, &bytes)?
     } else {
-        let path = path_argument(scope, args.get(0))?;
-        let flags = int_argument(scope, args.get(2), "flag")?;
-        let mode = u32_argument(scope, args.get(3), "mode")?;
-        kernel.write_file(&process, &path, &bytes, flags, mode).map_err(failed_at("open", &path))
+        let path = argument::path(scope, args.get(0))?;
+        let flags = argument::int(scope, args.get(2), "flag")?;
+        let mode = argument::uint(scope, args.get(3), "mode")?;
+        let fd = kernel
+            .open(&process, &path, flags, mode)
+            .map_err(|errno| failed_at("open", &path)(errno).throw())?;
+        let written = write_all(&env, &kernel, &process, fd, &bytes);
+        let closed = kernel.close(&process, fd);
+        written?.and(closed)
     };
-    deliver(scope, Shape::Sync, outcome.map(|()| Answer::Undefined))
-}
-
-// ---- requests and handles
-
-/// An `FSReqCallback`.
-struct Request {
-    context: AsyncContext,
-}
-
-fn new_fs_req_callback<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    if !args.is_construct_call() {
-        return Err(Throw::type_error("ERR_CONSTRUCT_CALL_REQUIRED", "Class constructor FSReqCallback cannot be invoked without `new`"));
-    }
-    let env = Env::of(scope);
-    let context = env.new_async_context(scope);
-    env.objects.wrap(scope, args.this(), std::rc::Rc::new(Request { context }));
+    outcome.map_err(|errno| failed("write")(errno).throw())?;
     Ok(v8::undefined(scope).into())
 }
 
-/// A `FileHandle`: owns a descriptor until it is closed or released.
-struct FileHandle {
-    fd: std::cell::Cell<Option<i32>>,
-    async_id: f64,
-}
-
-fn make_file_handle<'s>(scope: &mut v8::PinScope<'s, '_>, env: &Env, fd: i32) -> Result<v8::Local<'s, v8::Object>, Throw> {
-    let fd = v8::Integer::new(scope, fd).into();
-    let constructor = env.function(scope, "fs.FileHandle").ok_or(Throw::Pending)?;
-    constructor.new_instance(scope, &[fd]).ok_or(Throw::Pending)
-}
-
-fn new_file_handle<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    if !args.is_construct_call() {
-        return Err(Throw::type_error("ERR_CONSTRUCT_CALL_REQUIRED", "Class constructor FileHandle cannot be invoked without `new`"));
+fn write_all(
+    env: &Env,
+    kernel: &Kernel,
+    process: &Process,
+    fd: i32,
+    bytes: &[u8],
+) -> Result<Result<(), Errno>, Throw> {
+    let mut rest = bytes;
+    loop {
+        match kernel.write(process, fd, rest, None) {
+            Ok(count) => rest = rest.get(count..).unwrap_or_default(),
+            Err(Errno::EAGAIN) => io::block(env, fd, Interest::Writable)?,
+            Err(errno) => return Ok(Err(errno)),
+        }
+        if rest.is_empty() {
+            return Ok(Ok(()));
+        }
     }
-    let fd = int_argument(scope, args.get(0), "fd")?;
-    let env = Env::of(scope);
-    let async_id = env.new_async_id(scope);
-    env.objects.wrap(scope, args.this(), std::rc::Rc::new(FileHandle { fd: std::cell::Cell::new(Some(fd)), async_id }));
-    Ok(v8::undefined(scope).into())
 }
 
-fn file_handle<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Result<std::rc::Rc<FileHandle>, Throw> {
-    Env::of(scope)
-        .objects
-        .unwrap::<FileHandle>(scope, args.this())
-        .ok_or_else(|| Throw::type_error("ERR_INVALID_THIS", "Value of \"this\" must be of type FileHandle"))
-}
-
-fn file_handle_fd<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let fd = file_handle(scope, args)?.fd.get().unwrap_or(-1);
-    Ok(v8::Integer::new(scope, fd).into())
-}
-
-fn file_handle_async_id<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let id = file_handle(scope, args)?.async_id;
-    Ok(v8::Number::new(scope, id).into())
-}
-
-fn file_handle_close<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let handle = file_handle(scope, args)?;
-    machine!(scope => _env, kernel, process);
-    let outcome = match handle.fd.take() {
-        Some(fd) => kernel.close(&process, fd),
-        None => Err(Errno::EBADF),
-    };
-    let outcome = outcome.map(|()| Answer::Undefined).map_err(failed("close"));
-    deliver(scope, Shape::Promise, outcome)
-}
-
-fn file_handle_release_fd<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let fd = file_handle(scope, args)?.fd.take().unwrap_or(-1);
-    Ok(v8::Integer::new(scope, fd).into())
-}
-
-/// Whether a path is a directory, for other bindings.
-pub fn is_directory(stat: &Stat) -> bool {
-    stat.file_type == FileType::Directory
+/// `process.emitWarning(...texts)`
+pub fn emit_warning(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>, texts: &[&str]) {
+    v8::scope!(let scope, scope);
+    let Some(process) = env.process_object(scope) else { return };
+    let mut values: Vec<v8::Local<v8::Value>> = Vec::new();
+    for text in texts {
+        let Some(text) = v8::String::new(scope, text) else { return };
+        values.push(text.into());
+    }
+    let context = crate::callback_scope::AsyncContext::default();
+    env.make_callback_named(scope, process, "emitWarning", &values, context);
 }

@@ -31,7 +31,11 @@ impl Variables {
         self.0.borrow().clone()
     }
 
-    fn set(&self, name: String, value: String) -> Result<(), Throw> {
+    /// Sets `name`.
+    ///
+    /// # Errors
+    /// `E2BIG` when all variables together would be too long.
+    pub fn set(&self, name: String, value: String) -> Result<(), Throw> {
         let mut variables = self.0.borrow_mut();
         let used: usize = variables.iter().map(|(key, value)| key.len() + value.len()).sum();
         if used + name.len() + value.len() > MAX_BYTES {

@@ -35,6 +35,7 @@ pub mod permission;
 pub mod process_methods;
 pub mod report;
 pub mod serdes;
+pub mod signal_wrap;
 pub mod string_decoder;
 mod string_width;
 pub mod symbols;
@@ -87,6 +88,7 @@ pub static BINDINGS: &[&Binding] = &[
     &process_methods::BINDING,
     &report::BINDING,
     &serdes::BINDING,
+    &signal_wrap::BINDING,
     &string_decoder::BINDING,
     &symbols::BINDING,
     &task_queue::BINDING,

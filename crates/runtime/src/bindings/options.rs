@@ -3,6 +3,7 @@
 
 use std::sync::LazyLock;
 
+use serde::Deserialize;
 use serde_json::Value as Json;
 
 use crate::binding::{Args, Binding, Ret, function};
@@ -18,14 +19,22 @@ pub static BINDING: Binding = Binding {
         ("getCLIOptionsValues", function!(get_cli_options_values)),
         ("getCLIOptionsInfo", function!(get_cli_options_info)),
         ("getEmbedderOptions", function!(get_embedder_options)),
-        ("getEnvOptionsInputType", function!(get_env_options_input_type)),
+        (
+            "getEnvOptionsInputType",
+            function!(get_env_options_input_type),
+        ),
     ],
     ..Binding::DEFAULT
 };
 
-#[expect(clippy::expect_used, reason = "our own data file, checked by every start")]
-static DEFAULTS: LazyLock<serde_json::Map<String, Json>> =
-    LazyLock::new(|| serde_json::from_str(include_str!("../../data/options.json")).expect("data/options.json is valid"));
+#[expect(
+    clippy::expect_used,
+    reason = "our own data file, checked by every start"
+)]
+static DEFAULTS: LazyLock<serde_json::Map<String, Json>> = LazyLock::new(|| {
+    serde_json::from_str(include_str!("../../data/options.json"))
+        .expect("data/options.json is valid")
+});
 
 fn get_cli_options_values<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
     let env = Env::of(scope);
@@ -33,20 +42,83 @@ fn get_cli_options_values<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>
     let values = v8::Object::with_prototype_and_properties(scope, null, &[], &[]);
     let overrides = env.options().node_options.clone();
     for (name, default) in DEFAULTS.iter() {
-        let chosen = overrides.iter().rev().find(|(key, _)| key == name).map_or(default, |(_, value)| value);
+        let chosen = overrides
+            .iter()
+            .rev()
+            .find(|(key, _)| key == name)
+            .map_or(default, |(_, value)| value);
         let value = json_value(scope, chosen)?;
         set(scope, values, name, value);
     }
     Ok(values.into())
 }
 
-/// `{ options, aliases }` as maps, of which the library uses the names for `process.allowedNodeEnvironmentFlags`.
+/// What Node says of its options, recorded from the pinned Node.
+#[derive(Deserialize)]
+struct Info {
+    options: Vec<(String, OptionInfo)>,
+    aliases: Vec<(String, Vec<String>)>,
+}
+
+#[derive(Deserialize)]
+struct OptionInfo {
+    #[serde(rename = "helpText")]
+    help_text: Json,
+    #[serde(rename = "envVarSettings")]
+    env_var_settings: Json,
+    #[serde(rename = "type")]
+    kind: i32,
+    #[serde(rename = "defaultIsTrue")]
+    default_is_true: Json,
+}
+
+#[expect(
+    clippy::expect_used,
+    reason = "our own data file, read by the unit test"
+)]
+static INFO: LazyLock<Info> = LazyLock::new(|| {
+    serde_json::from_str(include_str!("../../data/options-info.json"))
+        .expect("data/options-info.json is valid")
+});
+
+/// The names of option types, by their number in `options.types`, as `getEnvOptionsInputType` gives them.
+const INPUT_TYPES: &[&str] = &[
+    "", "", "boolean", "number", "number", "string", "string", "array",
+];
+/// `envSettings.kAllowedInEnvvar`.
+const ALLOWED_IN_ENVIRONMENT: u64 = 0;
+
+/// `{ options, aliases }` as maps, for `node --help` and `process.allowedNodeEnvironmentFlags`.
 fn get_cli_options_info<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
-    let info = v8::Object::new(scope);
-    for key in ["options", "aliases"] {
-        let map = v8::Map::new(scope);
-        set(scope, info, key, map.into());
+    let options = v8::Map::new(scope);
+    for (name, option) in &INFO.options {
+        let info = v8::Object::new(scope);
+        let kind = Json::from(option.kind);
+        for (key, value) in [
+            ("helpText", &option.help_text),
+            ("envVarSettings", &option.env_var_settings),
+            ("type", &kind),
+            ("defaultIsTrue", &option.default_is_true),
+        ] {
+            let value = json_value(scope, value)?;
+            set(scope, info, key, value);
+        }
+        let name = v8::String::new(scope, name).ok_or(Throw::Pending)?;
+        options
+            .set(scope, name.into(), info.into())
+            .ok_or(Throw::Pending)?;
     }
+    let aliases = v8::Map::new(scope);
+    for (name, expansion) in &INFO.aliases {
+        let expansion = json_value(scope, &Json::from(expansion.clone()))?;
+        let name = v8::String::new(scope, name).ok_or(Throw::Pending)?;
+        aliases
+            .set(scope, name.into(), expansion)
+            .ok_or(Throw::Pending)?;
+    }
+    let info = v8::Object::new(scope);
+    set(scope, info, "options", options.into());
+    set(scope, info, "aliases", aliases.into());
     Ok(info.into())
 }
 
@@ -64,18 +136,44 @@ fn get_embedder_options<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) 
     Ok(options.into())
 }
 
+/// The options that `NODE_OPTIONS` may hold, with the kind of their value.
 fn get_env_options_input_type<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
-    Ok(v8::Map::new(scope).into())
+    let types = v8::Map::new(scope);
+    for (name, option) in &INFO.options {
+        let kind = usize::try_from(option.kind)
+            .ok()
+            .and_then(|kind| INPUT_TYPES.get(kind))
+            .unwrap_or(&"");
+        if kind.is_empty() || option.env_var_settings.as_u64() != Some(ALLOWED_IN_ENVIRONMENT) {
+            continue;
+        }
+        let name = v8::String::new(scope, name).ok_or(Throw::Pending)?;
+        let kind = v8::String::new(scope, kind).ok_or(Throw::Pending)?;
+        types
+            .set(scope, name.into(), kind.into())
+            .ok_or(Throw::Pending)?;
+    }
+    Ok(types.into())
 }
 
 /// The value of the boolean option `name` in this process.
 pub fn flag(env: &Env, name: &str) -> bool {
     let options = env.options();
-    let chosen = options.node_options.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value);
-    chosen.or_else(|| DEFAULTS.get(name)).and_then(Json::as_bool).unwrap_or(false)
+    let chosen = options
+        .node_options
+        .iter()
+        .rev()
+        .find(|(key, _)| key == name)
+        .map(|(_, value)| value);
+    chosen
+        .or_else(|| DEFAULTS.get(name))
+        .and_then(Json::as_bool)
+        .unwrap_or(false)
 }
 
 /// The default of the option `name`, for tests of overrides.
 pub fn default_of(name: &str) -> Result<&'static Json, Throw> {
-    DEFAULTS.get(name).ok_or_else(|| Throw::error("ERR_INVALID_ARG_VALUE", format!("no option {name}")))
+    DEFAULTS
+        .get(name)
+        .ok_or_else(|| Throw::error("ERR_INVALID_ARG_VALUE", format!("no option {name}")))
 }

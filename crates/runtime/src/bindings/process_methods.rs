@@ -1,11 +1,17 @@
 //! `internalBinding('process_methods')` and the `process` object. Sources: `src/node_process_methods.cc`,
 //! `src/node_process_object.cc`.
 
+use std::cell::{Cell, RefCell};
+
+use secure_exec_kernel::Errno;
+
 use crate::binding::{Args, Binding, Ret, function};
+use crate::bindings::credentials::errno_exception;
+use crate::bindings::os::machine;
 use crate::env::Env;
 use crate::latch::End;
 use crate::realm::{NODE_VERSION, private_symbol, set};
-use crate::throw::Throw;
+use crate::throw::{SystemError, Throw};
 
 /// See the module's text.
 pub static BINDING: Binding = Binding {
@@ -16,13 +22,38 @@ pub static BINDING: Binding = Binding {
         ("cwd", function!(cwd)),
         ("chdir", function!(chdir)),
         ("umask", function!(umask)),
+        ("memoryUsage", function!(memory_usage)),
+        ("rss", function!(rss)),
+        ("constrainedMemory", function!(constrained_memory)),
+        ("availableMemory", function!(available_memory)),
+        ("cpuUsage", function!(cpu_usage)),
+        ("threadCpuUsage", function!(thread_cpu_usage)),
+        ("resourceUsage", function!(resource_usage)),
+        ("_kill", function!(kill)),
+        ("abort", function!(abort)),
+        ("dlopen", function!(dlopen)),
+        ("execve", function!(execve)),
+        ("loadEnvFile", function!(load_env_file)),
+        ("_getActiveRequests", function!(get_active_requests)),
+        ("_getActiveHandles", function!(get_active_handles)),
+        (
+            "getActiveResourcesInfo",
+            function!(get_active_resources_info),
+        ),
+        ("_debugProcess", function!(debug_process)),
+        ("_debugEnd", function!(debug_end)),
+        ("resetStdioForTesting", function!(reset_stdio_for_testing)),
         ("reallyExit", function!(really_exit)),
         ("_rawDebug", function!(raw_debug)),
         ("uptime", function!(uptime)),
         ("patchProcessObject", function!(patch_process_object)),
         ("setEmitWarningSync", function!(set_emit_warning_sync)),
     ],
-    references: || vec![v8::ExternalReference { function: PROCESS_CONSTRUCTOR }],
+    references: || {
+        vec![v8::ExternalReference {
+            function: PROCESS_CONSTRUCTOR,
+        }]
+    },
     ..Binding::DEFAULT
 };
 
@@ -85,7 +116,11 @@ pub fn make_process_object<'s>(
         let text = v8::String::new(scope, text).ok_or(Throw::Pending)?;
         set(scope, release, name, text.into());
     }
-    for (name, text) in [("version", "v22.23.3"), ("arch", "x64"), ("platform", "linux")] {
+    for (name, text) in [
+        ("version", "v22.23.3"),
+        ("arch", "x64"),
+        ("platform", "linux"),
+    ] {
         let text = v8::String::new(scope, text).ok_or(Throw::Pending)?;
         define_read_only(scope, process, name, text.into());
     }
@@ -120,27 +155,38 @@ fn patch_process_object<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -
         .map_err(|_| Throw::type_error("ERR_INVALID_ARG_TYPE", "process must be an object"))?;
     let options = env.options().clone();
     let strings = |scope: &mut v8::PinScope<'s, '_>, items: &[String]| {
-        let items: Vec<v8::Local<v8::Value>> =
-            items.iter().filter_map(|item| v8::String::new(scope, item)).map(Into::into).collect();
+        let items: Vec<v8::Local<v8::Value>> = items
+            .iter()
+            .filter_map(|item| v8::String::new(scope, item))
+            .map(Into::into)
+            .collect();
         v8::Array::new_with_elements(scope, &items)
     };
-    let text = |scope: &mut v8::PinScope<'s, '_>, text: &str| v8::String::new(scope, text).ok_or(Throw::Pending);
-    let title = text(scope, "node")?;
-    set(scope, process, "title", title.into());
+    let text = |scope: &mut v8::PinScope<'s, '_>, text: &str| {
+        v8::String::new(scope, text).ok_or(Throw::Pending)
+    };
+    // The library expects `env` before `title`; the one from the snapshot goes.
+    if let Some(key) = v8::String::new(scope, "env") {
+        process.delete(scope, key.into());
+    }
+    let environment = crate::environment::make_object(scope).ok_or(Throw::Pending)?;
+    set(scope, process, "env", environment.into());
+    env.extension::<Title>().0.replace("node".to_owned());
+    env.extension::<DebugPort>().0.set(DEFAULT_DEBUG_PORT);
+    let title = text(scope, "title")?;
+    process.set_accessor_with_setter(scope, title.into(), get_title, set_title);
     let argv = strings(scope, &options.argv);
     set(scope, process, "argv", argv.into());
     let exec_argv = strings(scope, &options.exec_argv);
     set(scope, process, "execArgv", exec_argv.into());
-    let environment = crate::environment::make_object(scope).ok_or(Throw::Pending)?;
-    set(scope, process, "env", environment.into());
     let pid = v8::Integer::new_from_unsigned(scope, options.pid).into();
     define_read_only(scope, process, "pid", pid);
     let ppid = v8::Integer::new_from_unsigned(scope, options.ppid).into();
     set(scope, process, "ppid", ppid);
     let exec_path = text(scope, EXEC_PATH)?;
     set(scope, process, "execPath", exec_path.into());
-    let port = v8::Integer::new(scope, 9229).into();
-    set(scope, process, "debugPort", port);
+    let port = text(scope, "debugPort")?;
+    process.set_accessor_with_setter(scope, port.into(), get_debug_port, set_debug_port);
     Ok(v8::undefined(scope).into())
 }
 
@@ -176,40 +222,339 @@ fn hrtime_big_int<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret
     Ok(v8::undefined(scope).into())
 }
 
+/// `process.title`.
+#[derive(Default)]
+struct Title(RefCell<String>);
+/// `process.debugPort`, where nothing listens.
+#[derive(Default)]
+struct DebugPort(Cell<i32>);
+
+/// Bytes of a title that are kept.
+const MAX_TITLE: usize = 4096;
+const DEFAULT_DEBUG_PORT: i32 = 9229;
+
+fn get_title<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    _key: v8::Local<'s, v8::Name>,
+    _args: v8::PropertyCallbackArguments<'s>,
+    mut result: v8::ReturnValue<v8::Value>,
+) {
+    let title = Env::of(scope).extension::<Title>().0.borrow().clone();
+    if let Some(title) = v8::String::new(scope, &title) {
+        result.set(title.into());
+    }
+}
+
+fn set_title<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    _key: v8::Local<'s, v8::Name>,
+    value: v8::Local<'s, v8::Value>,
+    _args: v8::PropertyCallbackArguments<'s>,
+    _result: v8::ReturnValue<()>,
+) {
+    let Some(title) = value.to_string(scope) else {
+        return;
+    };
+    let mut title = title.to_rust_string_lossy(scope);
+    let mut end = title.len().min(MAX_TITLE);
+    while !title.is_char_boundary(end) {
+        end -= 1;
+    }
+    title.truncate(end);
+    Env::of(scope).extension::<Title>().0.replace(title);
+}
+
+fn get_debug_port<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    _key: v8::Local<'s, v8::Name>,
+    _args: v8::PropertyCallbackArguments<'s>,
+    mut result: v8::ReturnValue<v8::Value>,
+) {
+    let port = Env::of(scope).extension::<DebugPort>().0.get();
+    let port = v8::Integer::new(scope, port);
+    result.set(port.into());
+}
+
+fn set_debug_port<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    _key: v8::Local<'s, v8::Name>,
+    value: v8::Local<'s, v8::Value>,
+    _args: v8::PropertyCallbackArguments<'s>,
+    _result: v8::ReturnValue<()>,
+) {
+    let Some(port) = value.int32_value(scope) else {
+        return;
+    };
+    if port != 0 && !(1024..=65_535).contains(&port) {
+        let text = "process.debugPort must be 0 or in range 1024 to 65535";
+        Throw::range_error("ERR_OUT_OF_RANGE", text).throw(scope);
+        return;
+    }
+    Env::of(scope).extension::<DebugPort>().0.set(port);
+}
+
+/// What a path is to the kernel: the bytes of a string.
+fn path_text(
+    scope: &mut v8::PinScope<'_, '_>,
+    value: v8::Local<v8::Value>,
+) -> Result<String, Throw> {
+    let path = v8::Local::<v8::String>::try_from(value).map_err(|_| {
+        Throw::type_error(
+            "ERR_INVALID_ARG_TYPE",
+            "The \"path\" argument must be of type string.",
+        )
+    })?;
+    Ok(path.to_rust_string_lossy(scope))
+}
+
 fn cwd<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
     let env = Env::of(scope);
     let (kernel, process) = (env.kernel()?, env.process()?);
-    let cwd = kernel.getcwd(&process).map_err(|errno| Throw::system(errno, "uv_cwd"))?;
-    crate::text::utf8(scope, &cwd)
+    let cwd = kernel.getcwd(&process).map_err(|errno| {
+        Throw::System(Box::new(SystemError {
+            errno,
+            syscall: "uv_cwd",
+            path: None,
+            dest: None,
+            message: Some("process.cwd failed with error no such file or directory, the current working directory was likely removed without changing the working directory".to_owned()),
+        }))
+    })?;
+    Ok(v8::String::new(scope, &String::from_utf8_lossy(&cwd))
+        .ok_or(Throw::Pending)?
+        .into())
 }
 
 fn chdir<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let path = path_text(scope, args.get(0))?;
     let env = Env::of(scope);
     let (kernel, process) = (env.kernel()?, env.process()?);
-    let path = args.get(0).to_rust_string_lossy(scope);
     kernel.chdir(&process, path.as_bytes()).map_err(|errno| {
         let cwd = kernel.getcwd(&process).unwrap_or_default();
-        Throw::System(Box::new(crate::throw::SystemError {
+        Throw::System(Box::new(SystemError {
             errno,
             syscall: "chdir",
             path: Some(String::from_utf8_lossy(&cwd).into_owned()),
-            dest: Some(path.clone()),
+            dest: Some(path),
             message: None,
         }))
     })?;
     Ok(v8::undefined(scope).into())
 }
 
-/// `umask(mask?)`: the mask before.
+/// `umask(mask)`, or the mask alone for `undefined`.
 fn umask<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let process = Env::of(scope).process()?;
-    let before = if args.get(0).is_undefined() {
+    let old = if args.get(0).is_undefined() {
         process.umask()
     } else {
         let mask = args.get(0).uint32_value(scope).ok_or(Throw::Pending)?;
-        process.set_umask(mask & 0o777)
+        process.set_umask(mask)
     };
-    Ok(v8::Integer::new_from_unsigned(scope, before).into())
+    Ok(v8::Integer::new_from_unsigned(scope, old).into())
+}
+
+/// Writes `values` into the array that the library passes.
+fn fill<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    array: v8::Local<'s, v8::Value>,
+    values: &[f64],
+) -> Ret<'s> {
+    let array = v8::Local::<v8::Float64Array>::try_from(array).map_err(|_| {
+        Throw::type_error(
+            "ERR_INVALID_ARG_TYPE",
+            "The \"array\" argument must be a Float64Array",
+        )
+    })?;
+    for (index, value) in (0_u32..).zip(values) {
+        let value = v8::Number::new(scope, *value).into();
+        array.set_index(scope, index, value).ok_or(Throw::Pending)?;
+    }
+    Ok(v8::undefined(scope).into())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "sizes of memory fit a double")]
+fn memory_usage<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let memory = Env::of(scope).memory(scope);
+    let external = memory.external() as f64;
+    let values = [
+        memory.rss() as f64,
+        memory.heap_total() as f64,
+        memory.heap_used() as f64,
+        external,
+        external,
+    ];
+    fill(scope, args.get(0), &values)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "sizes of memory fit a double")]
+fn rss<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
+    let memory = Env::of(scope).memory(scope);
+    Ok(v8::Number::new(scope, memory.rss() as f64).into())
+}
+
+/// The limit of the process's memory.
+#[expect(clippy::cast_precision_loss, reason = "sizes of memory fit a double")]
+fn constrained_memory<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
+    let total = machine(&Env::of(scope)).os.total_memory;
+    Ok(v8::Number::new(scope, total as f64).into())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "sizes of memory fit a double")]
+fn available_memory<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
+    let free = machine(&Env::of(scope)).os.free_memory;
+    Ok(v8::Number::new(scope, free as f64).into())
+}
+
+fn cpu_usage<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let (user, system) = Env::of(scope).cpu_micros();
+    fill(scope, args.get(0), &[user, system])
+}
+
+fn thread_cpu_usage<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    cpu_usage(scope, args)
+}
+
+/// CPU times and the resident size; there are no page faults, swaps, messages or signals to count.
+#[expect(clippy::cast_precision_loss, reason = "sizes of memory fit a double")]
+fn resource_usage<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    const FIELDS: usize = 16;
+    const KIB: f64 = 1024.0;
+    let env = Env::of(scope);
+    let (user, system) = env.cpu_micros();
+    let mut values = [0.0; FIELDS];
+    values[0] = user;
+    values[1] = system;
+    values[2] = env.memory(scope).rss() as f64 / KIB;
+    fill(scope, args.get(0), &values)
+}
+
+/// Sends a signal to this process; others cannot be reached from here. Answers libuv's error number or 0.
+fn kill<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    /// The process group of the caller, and all processes that it may signal.
+    const OWN_GROUP: i32 = 0;
+    const EVERYONE: i32 = -1;
+    let pid = args.get(0).int32_value(scope).ok_or(Throw::Pending)?;
+    let signal = args.get(1).int32_value(scope).ok_or(Throw::Pending)?;
+    let env = Env::of(scope);
+    let (own, parent) = (env.options().pid, env.options().ppid);
+    let is = |id: u32| u32::try_from(pid) == Ok(id);
+    let errno = if !(0..=crate::signals::MAX_SIGNAL).contains(&signal) {
+        Some(Errno::EINVAL)
+    } else if is(own)
+        || pid == OWN_GROUP
+        || pid == EVERYONE
+        || pid
+            .checked_neg()
+            .is_some_and(|group| u32::try_from(group) == Ok(own))
+    {
+        if let Some(end) = env.deliver_signal(signal) {
+            return Err(env.end(scope, end));
+        }
+        None
+    } else if is(parent) {
+        Some(Errno::EPERM)
+    } else {
+        Some(Errno::ESRCH)
+    };
+    Ok(v8::Integer::new(scope, errno.map_or(0, Errno::uv)).into())
+}
+
+fn abort<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
+    const SIGABRT: i32 = 6;
+    Err(Env::of(scope).end(scope, End::Signal(SIGABRT)))
+}
+
+/// Native code never runs in a guest; Node words it so when addons are switched off.
+fn dlopen<'s>(_scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
+    let text = "Cannot load native addon because loading addons is disabled.";
+    Err(Throw::error("ERR_DLOPEN_DISABLED", text))
+}
+
+fn execve<'s>(_scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
+    Err(Throw::unavailable("process.execve"))
+}
+
+/// `process.loadEnvFile(path)`: variables that are set already stay.
+fn load_env_file<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    /// Bytes of a file that is read at most.
+    const MAX_BYTES: u64 = 4 << 20;
+    let path = if args.length() > 0 {
+        path_text(scope, args.get(0))?
+    } else {
+        ".env".to_owned()
+    };
+    let env = Env::of(scope);
+    let (kernel, process) = (env.kernel()?, env.process()?);
+    let contents = match kernel.read_file(&process, path.as_bytes(), MAX_BYTES) {
+        Ok(contents) => contents.into_vec(),
+        Err(Errno::EISDIR | Errno::EFBIG) => {
+            let text = format!("Contents of '{path}' should be a valid string.");
+            return Err(Throw::type_error("ERR_INVALID_ARG_TYPE", text));
+        }
+        Err(_) => return Err(Throw::system_path(Errno::ENOENT, "open", path)),
+    };
+    for (name, value) in crate::dotenv::parse(&String::from_utf8_lossy(&contents)) {
+        if env.variables.get(&name).is_none() {
+            env.variables.set(name, value)?;
+        }
+    }
+    Ok(v8::undefined(scope).into())
+}
+
+fn get_active_requests<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
+    Ok(v8::Array::new(scope, 0).into())
+}
+
+fn get_active_handles<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
+    Ok(v8::Array::new(scope, 0).into())
+}
+
+/// One name for each thing that keeps the process alive: timers and immediates.
+fn get_active_resources_info<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
+    /// Names that are listed at most.
+    const MOST: u32 = 1 << 20;
+    const REFERENCED_IMMEDIATES: usize = 1;
+    let env = Env::of(scope);
+    let timeouts = env
+        .buffer(scope, "timers.timeoutInfo")
+        .map_or(0, |info| info.get::<i32>(0).max(0).unsigned_abs());
+    let immediates = env
+        .buffer(scope, "timers.immediateInfo")
+        .map_or(0, |info| info.get::<u32>(REFERENCED_IMMEDIATES));
+    let mut names: Vec<v8::Local<v8::Value>> = Vec::new();
+    for (name, count) in [("Timeout", timeouts), ("Immediate", immediates)] {
+        let name = v8::String::new(scope, name).ok_or(Throw::Pending)?;
+        names.extend((0..count.min(MOST)).map(|_| v8::Local::<v8::Value>::from(name)));
+    }
+    Ok(v8::Array::new_with_elements(scope, &names).into())
+}
+
+/// There is no inspector, and no other process to start one in.
+fn debug_process<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    if args.length() < 1 {
+        return Err(Throw::type_error(
+            "ERR_MISSING_ARGS",
+            "Invalid number of arguments.",
+        ));
+    }
+    let pid = args.get(0).int32_value(scope).ok_or(Throw::Pending)?;
+    if u32::try_from(pid) == Ok(Env::of(scope).options().pid) {
+        return Err(Throw::unavailable("process._debugProcess"));
+    }
+    Err(errno_exception(
+        scope,
+        Errno::ESRCH,
+        "No such process",
+        "kill",
+    ))
+}
+
+fn debug_end<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
+    Ok(v8::undefined(scope).into())
+}
+
+fn reset_stdio_for_testing<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
+    Ok(v8::undefined(scope).into())
 }
 
 fn really_exit<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {

@@ -1,5 +1,9 @@
 //! `internalBinding('util')`. Source: `src/node_util.cc`.
 
+use std::time::{Duration, Instant};
+
+use secure_exec_kernel::HandleKind;
+
 use crate::binding::{Args, Binding, Ret, accessor_reference, function};
 use crate::bindings::types;
 use crate::env::Env;
@@ -13,6 +17,12 @@ pub static BINDING: Binding = Binding {
         ("defineLazyProperties", function!(define_lazy_properties)),
         ("guessHandleType", function!(guess_handle_type)),
         ("isInsideNodeModules", function!(is_inside_node_modules)),
+        ("getCallSites", function!(get_call_sites)),
+        ("getCallerLocation", function!(get_caller_location)),
+        ("getExternalValue", function!(get_external_value)),
+        ("arrayBufferViewHasBuffer", function!(array_buffer_view_has_buffer)),
+        ("parseEnv", function!(parse_env)),
+        ("sleep", function!(sleep)),
         ("getPromiseDetails", function!(get_promise_details)),
         ("getProxyDetails", function!(get_proxy_details)),
         ("getConstructorName", function!(get_constructor_name)),
@@ -40,8 +50,12 @@ pub static BINDING: Binding = Binding {
     ..Binding::DEFAULT
 };
 
-/// Index of `FILE` among the library's handle types.
-const HANDLE_TYPE_FILE: i32 = 3;
+/// Indexes into the library's list of handle types.
+mod handle_type {
+    pub const FILE: i32 = 3;
+    pub const PIPE: i32 = 4;
+    pub const UNKNOWN: i32 = 5;
+}
 
 fn init(scope: &mut v8::PinScope<'_, '_>, env: &Env, target: v8::Local<v8::Object>) {
     if let Some(privates) = env.registered(scope, "privateSymbols") {
@@ -111,12 +125,145 @@ fn lazy_property_getter<'s>(
     }
 }
 
-fn guess_handle_type<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
-    Ok(v8::Integer::new(scope, HANDLE_TYPE_FILE).into())
+/// What libuv would say of a descriptor, as an index into the library's list of names.
+fn guess_handle_type<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let fd = args.get(0).int32_value(scope).ok_or(Throw::Pending)?;
+    let env = Env::of(scope);
+    let kind = env.kernel().and_then(|kernel| {
+        let process = env.process()?;
+        Ok(kernel.handle_kind(&process, fd).unwrap_or(HandleKind::Unknown))
+    });
+    let number = match kind {
+        Ok(HandleKind::Pipe) => handle_type::PIPE,
+        Ok(HandleKind::Unknown) => handle_type::UNKNOWN,
+        Ok(HandleKind::File) | Err(_) => handle_type::FILE,
+    };
+    Ok(v8::Integer::new(scope, number).into())
 }
 
-fn is_inside_node_modules<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
-    Ok(v8::Boolean::new(scope, false).into())
+/// Whether the first frame outside the library, among the first `limit` frames, is in a `node_modules`.
+fn is_inside_node_modules<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    const DEFAULT_LIMIT: usize = 10;
+    let limit = v8::Local::<v8::Int32>::try_from(args.get(0)).ok();
+    let limit = limit.map_or(DEFAULT_LIMIT, |limit| usize::try_from(limit.value()).unwrap_or(0));
+    let mut inside = false;
+    if let Some(stack) = v8::StackTrace::current_stack_trace(scope, limit.min(MAX_FRAMES)) {
+        for index in 0..stack.get_frame_count() {
+            let Some(frame) = stack.get_frame(scope, index) else { break };
+            let Some(name) = frame.get_script_name(scope) else { continue };
+            let name = name.to_rust_string_lossy(scope);
+            if name.is_empty() || name.starts_with("node:") {
+                continue;
+            }
+            inside = name.replace('\\', "/").contains("/node_modules/");
+            break;
+        }
+    }
+    Ok(v8::Boolean::new(scope, inside).into())
+}
+
+/// Frames that are looked at or answered at most.
+const MAX_FRAMES: usize = 201;
+
+fn integer<'s>(scope: &mut v8::PinScope<'s, '_>, number: usize) -> v8::Local<'s, v8::Value> {
+    v8::Integer::new_from_unsigned(scope, u32::try_from(number).unwrap_or(0)).into()
+}
+
+/// `getCallSites(count)`: the callers of the library's function, as plain objects.
+fn get_call_sites<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let count = args.get(0).uint32_value(scope).ok_or(Throw::Pending)?;
+    // The first frame is the library's own.
+    let limit = usize::try_from(count).unwrap_or(MAX_FRAMES).saturating_add(1).min(MAX_FRAMES);
+    let mut sites = Vec::new();
+    if let Some(stack) = v8::StackTrace::current_stack_trace(scope, limit) {
+        for index in 1..stack.get_frame_count() {
+            let Some(frame) = stack.get_frame(scope, index) else { break };
+            let empty = v8::String::empty(scope);
+            let function = frame.get_function_name(scope).unwrap_or(empty).into();
+            let script = frame.get_script_name(scope).unwrap_or(empty).into();
+            let id = v8::String::new(scope, &frame.get_script_id().to_string()).ok_or(Throw::Pending)?.into();
+            let line = integer(scope, frame.get_line_number());
+            let column = integer(scope, frame.get_column());
+            let null = v8::null(scope).into();
+            let site = v8::Object::with_prototype_and_properties(scope, null, &[], &[]);
+            for (key, value) in [
+                ("functionName", function),
+                ("scriptId", id),
+                ("scriptName", script),
+                ("lineNumber", line),
+                ("columnNumber", column),
+                ("column", column),
+            ] {
+                set(scope, site, key, value);
+            }
+            sites.push(site.into());
+        }
+    }
+    Ok(v8::Array::new_with_elements(scope, &sites).into())
+}
+
+/// `[line, column, file]` of the caller's caller.
+fn get_caller_location<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
+    const FRAMES: usize = 2;
+    let undefined = v8::undefined(scope).into();
+    let Some(stack) = v8::StackTrace::current_stack_trace(scope, FRAMES) else { return Ok(undefined) };
+    if stack.get_frame_count() != FRAMES {
+        return Ok(undefined);
+    }
+    let Some(frame) = stack.get_frame(scope, FRAMES - 1) else { return Ok(undefined) };
+    let Some(file) = frame.get_script_name_or_source_url(scope) else { return Ok(undefined) };
+    let values = [integer(scope, frame.get_line_number()), integer(scope, frame.get_column()), file.into()];
+    Ok(v8::Array::new_with_elements(scope, &values).into())
+}
+
+/// Node answers the address behind an external, for `inspect`. Addresses of ours are not for the guest.
+fn get_external_value<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    if !args.get(0).is_external() {
+        return Err(Throw::type_error("ERR_INVALID_ARG_TYPE", "The \"value\" argument must be an External"));
+    }
+    Ok(v8::BigInt::new_from_u64(scope, 0).into())
+}
+
+fn array_buffer_view_has_buffer<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let view = v8::Local::<v8::ArrayBufferView>::try_from(args.get(0)).map_err(|_| {
+        Throw::type_error("ERR_INVALID_ARG_TYPE", "The \"view\" argument must be an instance of ArrayBufferView")
+    })?;
+    Ok(v8::Boolean::new(scope, view.has_buffer()).into())
+}
+
+/// `util.parseEnv(content)`.
+fn parse_env<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let content = v8::Local::<v8::String>::try_from(args.get(0))
+        .map_err(|_| Throw::type_error("ERR_INVALID_ARG_TYPE", "The \"content\" argument must be of type string."))?;
+    let variables = crate::dotenv::parse(&content.to_rust_string_lossy(scope));
+    let object = v8::Object::new(scope);
+    for (name, value) in variables {
+        let name = v8::String::new(scope, &name).ok_or(Throw::Pending)?;
+        let value = v8::String::new(scope, &value).ok_or(Throw::Pending)?;
+        object.set(scope, name.into(), value.into()).ok_or(Throw::Pending)?;
+    }
+    Ok(object.into())
+}
+
+/// Blocks for that many milliseconds, or until the process has an end. Frozen time catches up afterwards.
+fn sleep<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    /// How soon the end of the process is noticed.
+    const SLICE: Duration = Duration::from_millis(5);
+    let millis = args.get(0).uint32_value(scope).ok_or(Throw::Pending)?;
+    let env = Env::of(scope);
+    let deadline = Instant::now() + Duration::from_millis(u64::from(millis));
+    loop {
+        if env.is_ending() || scope.is_execution_terminating() {
+            return Err(Throw::Pending);
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        std::thread::sleep(left.min(SLICE));
+    }
+    env.advance_clock();
+    Ok(v8::undefined(scope).into())
 }
 
 /// `[state, result]`; `[state]` alone while pending.
@@ -162,18 +309,21 @@ fn get_constructor_name<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -
     Ok(v8::Local::new(scope, object.get_constructor_name()).into())
 }
 
-/// `getOwnNonIndexProperties(object, filter)`; the filter is V8's own bit set.
+/// `getOwnNonIndexProperties(object, filter)`; the filter is V8's own set of bits.
 fn get_own_non_index_properties<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    const ONLY_ENUMERABLE: u32 = 2;
+    const FILTERS: &[(u32, v8::PropertyFilter)] = &[
+        (1, v8::PropertyFilter::ONLY_WRITABLE),
+        (2, v8::PropertyFilter::ONLY_ENUMERABLE),
+        (4, v8::PropertyFilter::ONLY_CONFIGURABLE),
+        (8, v8::PropertyFilter::SKIP_STRINGS),
+        (16, v8::PropertyFilter::SKIP_SYMBOLS),
+    ];
     let Ok(object) = v8::Local::<v8::Object>::try_from(args.get(0)) else {
         return Ok(v8::undefined(scope).into());
     };
-    let filter = args.get(1).uint32_value(scope).unwrap_or(0);
-    let filter = if filter & ONLY_ENUMERABLE == 0 {
-        v8::PropertyFilter::ALL_PROPERTIES
-    } else {
-        v8::PropertyFilter::ONLY_ENUMERABLE
-    };
+    let bits = args.get(1).uint32_value(scope).ok_or(Throw::Pending)?;
+    let chosen = FILTERS.iter().filter(|(bit, _)| bits & bit != 0);
+    let filter = chosen.fold(v8::PropertyFilter::ALL_PROPERTIES, |all, (_, filter)| all | *filter);
     let options = v8::GetPropertyNamesArgsBuilder::new()
         .mode(v8::KeyCollectionMode::OwnOnly)
         .property_filter(filter)

@@ -61,9 +61,6 @@ fn from_strings<'s>(
     let too_long = v8::Local::<v8::String>::try_from(source)
         .is_ok_and(|source| source.length() > MAX_SOURCE_LENGTH);
     // V8 would replace an exception of ours with its own, so the code that is compiled instead throws it.
-    if allowed && !too_long {
-        crate::bindings::errors::before_code_generation(&Env::of(scope), scope, source);
-    }
     let modified_source = if allowed && too_long {
         v8::String::new(
             scope,

@@ -148,19 +148,8 @@ unsafe extern "C" fn on_warning(message: v8::Local<v8::Message>, _error: v8::Loc
     );
 }
 
-/// Lets the library see source that `eval` or `Function` is about to compile, while source maps are on.
-pub fn before_code_generation<'s>(env: &Env, scope: &mut v8::PinScope<'s, '_>, source: v8::Local<'s, v8::Value>) {
-    if env.is_ending() || !source_maps_enabled(env, scope) {
-        return;
-    }
-    if let Some(cache) = env.function(scope, "errors.maybeCacheGeneratedSourceMap") {
-        v8::tc_scope!(let scope, scope);
-        let global = scope.get_current_context().global(scope).into();
-        cache.call(scope, global, &[source]);
-    }
-}
-
-fn source_maps_enabled(env: &Env, scope: &mut v8::PinScope<'_, '_>) -> bool {
+/// Whether stack traces are mapped through source maps.
+pub(crate) fn source_maps_enabled(env: &Env, scope: &mut v8::PinScope<'_, '_>) -> bool {
     env.registered(scope, "errors.sourceMapsEnabled")
         .is_some_and(|value| value.is_true())
 }

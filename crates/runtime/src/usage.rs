@@ -53,6 +53,11 @@ impl Memory {
         self.heap[13]
     }
 
+    /// `process.memoryUsage().arrayBuffers`: external memory that is not the text of scripts.
+    pub fn array_buffers(&self) -> usize {
+        self.external().saturating_sub(self.code[2])
+    }
+
     /// `process.memoryUsage().rss`.
     pub fn rss(&self) -> usize {
         BASE_RSS + self.heap_total() + self.external()

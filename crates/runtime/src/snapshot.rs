@@ -158,6 +158,8 @@ pub fn create_params(blob: &'static [u8]) -> v8::CreateParams {
 
 /// The context with Node's library, deserialized; [`restore`] binds it.
 pub fn main_context<'s>(scope: &mut v8::PinScope<'s, '_, ()>) -> Option<v8::Local<'s, v8::Context>> {
+    // V8 gives a new context `WebAssembly.compileStreaming` only if the isolate can stream by then.
+    bindings::wasm_web_api::install(scope);
     v8::Context::from_snapshot(scope, MAIN_CONTEXT, v8::ContextOptions::default())
 }
 

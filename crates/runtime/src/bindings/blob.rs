@@ -1,14 +1,19 @@
 //! `internalBinding('blob')`. Source: `src/node_blob.cc`, `src/dataqueue/queue.cc`.
 //!
 //! A blob is a list of ranges of memory that no JavaScript can reach: the buffers that it is made of are detached, or
-//! copied where they cannot be.
+//! copied where they cannot be. A blob of a file reads it when it is read, and fails when the file has changed.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::rc::Rc;
+use std::sync::Arc;
+
+use secure_exec_kernel::{Errno, TimeSpec};
 
 use crate::array_buffer::{Contents, array_buffer_of, new_array_buffer};
 use crate::binding::{Args, Binding, Class, Ret, function};
 use crate::env::Env;
+use crate::message::{HostType, TransferData};
 use crate::text;
 use crate::throw::Throw;
 
@@ -45,26 +50,84 @@ pub struct Blob {
     parts: Vec<Part>,
 }
 
-/// A range of memory that nothing writes any more.
+/// A range of a blob's source.
 #[derive(Clone)]
 struct Part {
-    store: v8::SharedRef<v8::BackingStore>,
+    source: Source,
     start: usize,
     length: usize,
 }
 
+#[derive(Clone)]
+enum Source {
+    Memory(Memory),
+    File(Arc<File>),
+}
+
+/// Memory that nothing writes any more.
+#[derive(Clone)]
+struct Memory(v8::SharedRef<v8::BackingStore>);
+
+// SAFETY: the C++ shared pointer counts atomically, and the memory is only read: no JavaScript can reach it.
+unsafe impl Send for Memory {}
+
+/// A file as it was when its blob was made.
+struct File {
+    path: Vec<u8>,
+    size: u64,
+    modified: TimeSpec,
+}
+
 impl Part {
-    fn copy_into<'s>(&self, scope: &mut v8::PinScope<'s, '_>) -> Result<v8::Local<'s, v8::ArrayBuffer>, Throw> {
-        let buffer = new_array_buffer(scope, self.length)?;
-        let fits = self.start.checked_add(self.length).is_some_and(|end| end <= self.store.byte_length());
-        if let (Some(source), Some(target), true) = (self.store.data(), buffer.data(), fits) {
+    fn memory(store: v8::SharedRef<v8::BackingStore>, start: usize, length: usize) -> Self {
+        Self { source: Source::Memory(Memory(store)), start, length }
+    }
+}
+
+impl Memory {
+    fn copy<'s>(
+        &self,
+        scope: &mut v8::PinScope<'s, '_>,
+        start: usize,
+        length: usize,
+    ) -> Result<v8::Local<'s, v8::ArrayBuffer>, Throw> {
+        let buffer = new_array_buffer(scope, length)?;
+        let fits = start.checked_add(length).is_some_and(|end| end <= self.0.byte_length());
+        if let (Some(source), Some(target), true) = (self.0.data(), buffer.data(), fits) {
             // SAFETY: the range lies in the held store, the new buffer is as long and known to nobody else.
             unsafe {
-                let source = source.as_ptr().cast::<u8>().add(self.start);
-                std::ptr::copy_nonoverlapping(source, target.as_ptr().cast(), self.length);
+                let source = source.as_ptr().cast::<u8>().add(start);
+                std::ptr::copy_nonoverlapping(source, target.as_ptr().cast(), length);
             }
         }
         Ok(buffer)
+    }
+}
+
+impl File {
+    const READ_ONLY: i32 = 0;
+
+    /// The bytes at `start`; an error when the file is not what it was.
+    fn read(&self, env: &Env, start: usize, length: usize) -> Result<Vec<u8>, Errno> {
+        let (Ok(kernel), Ok(process)) = (env.kernel(), env.process()) else { return Err(Errno::EBADF) };
+        let fd = kernel.open(&process, &self.path, Self::READ_ONLY, 0)?;
+        let read = kernel.fstat(&process, fd).and_then(|stat| {
+            if stat.size != self.size || stat.mtime != self.modified {
+                return Err(Errno::EINVAL);
+            }
+            let mut bytes = vec![0; length];
+            let mut filled = 0;
+            while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+                let count = kernel.read(&process, fd, rest, u64::try_from(start + filled).ok())?;
+                if count == 0 {
+                    return Err(Errno::EINVAL);
+                }
+                filled += count;
+            }
+            Ok(bytes)
+        });
+        let closed = kernel.close(&process, fd);
+        read.and_then(|bytes| closed.map(|()| bytes))
     }
 }
 
@@ -77,7 +140,8 @@ impl Blob {
             let next = at.saturating_add(part.length);
             let (from, to) = (start.max(at), end.min(next));
             if from < to {
-                parts.push(Part { store: part.store.clone(), start: part.start + (from - at), length: to - from });
+                let start = part.start.saturating_add(from - at);
+                parts.push(Part { source: part.source.clone(), start, length: to - from });
             }
             at = next;
         }
@@ -99,10 +163,37 @@ impl Blob {
     }
 }
 
-/// A position in a blob; one part a pull.
+/// How blobs travel; one of a file does not.
+pub static HOST_TYPE: HostType = HostType {
+    clone_object: |host: &Rc<dyn Any>| {
+        let blob = host.downcast_ref::<Blob>()?;
+        let stays = blob.parts.iter().any(|part| matches!(part.source, Source::File(_)));
+        (!stays).then(|| Box::new(blob.clone()) as Box<dyn TransferData>)
+    },
+};
+
+impl TransferData for Blob {
+    fn deserialize<'s>(
+        self: Box<Self>,
+        scope: &mut v8::PinScope<'s, '_>,
+        _env: &Rc<Env>,
+    ) -> Option<v8::Local<'s, v8::Object>> {
+        match self.into_handle(scope) {
+            Ok(handle) => v8::Local::try_from(handle).ok(),
+            Err(throw) => {
+                throw.throw(scope);
+                None
+            }
+        }
+    }
+}
+
+/// A position in a blob. A pull takes a whole part of memory, or a chunk of a file.
 struct Reader {
     blob: Rc<Blob>,
     next: Cell<usize>,
+    /// How much of the next part was read already.
+    offset: Cell<usize>,
     ended: Cell<bool>,
 }
 
@@ -163,13 +254,13 @@ fn take<'s>(
     if !shared && buffer.is_detachable() {
         let store = buffer.get_backing_store();
         if buffer.detach(None) == Some(true) && buffer.was_detached() {
-            return Ok(Some(Part { store, start, length }));
+            return Ok(Some(Part::memory(store, start, length)));
         }
     }
     let mut contents = Contents::default();
     let copy = array_buffer_of(scope, contents.of(scope, view))?;
     let length = copy.byte_length();
-    Ok(Some(Part { store: copy.get_backing_store(), start: 0, length }))
+    Ok(Some(Part::memory(copy.get_backing_store(), 0, length)))
 }
 
 /// `slice(start, end)` of a handle.
@@ -187,12 +278,43 @@ fn get_reader<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> 
     let blob = Blob::of(scope, args.this().into()).ok_or_else(|| invalid("this"))?;
     let env = Env::of(scope);
     let handle = env.new_instance(scope, "blob.BlobReader")?;
-    let reader = Reader { blob, next: Cell::new(0), ended: Cell::new(false) };
+    let reader = Reader { blob, next: Cell::new(0), offset: Cell::new(0), ended: Cell::new(false) };
     env.objects.wrap(scope, handle, Rc::new(reader));
     Ok(handle.into())
 }
 
-/// `pull(callback)`: calls back with 1 and the next part's bytes, or 0 at the end; answers that number.
+impl Reader {
+    /// The next bytes; `None` at the end, an error number for a file that cannot be read.
+    fn next<'s>(
+        &self,
+        scope: &mut v8::PinScope<'s, '_>,
+    ) -> Result<Option<Result<v8::Local<'s, v8::ArrayBuffer>, Errno>>, Throw> {
+        const CHUNK: usize = 1 << 16;
+        let Some(part) = self.blob.parts.get(self.next.get()) else { return Ok(None) };
+        let offset = self.offset.get();
+        let (start, rest) = (part.start.saturating_add(offset), part.length.saturating_sub(offset));
+        let (read, length) = match &part.source {
+            Source::Memory(memory) => (Ok(memory.copy(scope, start, rest)?), rest),
+            Source::File(file) => {
+                let length = rest.min(CHUNK);
+                match file.read(&Env::of(scope), start, length) {
+                    Ok(bytes) => (Ok(array_buffer_of(scope, &bytes)?), length),
+                    Err(errno) => (Err(errno), 0),
+                }
+            }
+        };
+        if length == rest {
+            self.next.set(self.next.get() + 1);
+            self.offset.set(0);
+        } else {
+            self.offset.set(offset + length);
+        }
+        Ok(Some(read))
+    }
+}
+
+/// `pull(callback)`: calls back with 1 and the next bytes, 0 at the end, or the negative number of an error; answers
+/// that number.
 fn pull<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     const END: i32 = 0;
     const CONTINUE: i32 = 1;
@@ -201,19 +323,15 @@ fn pull<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
         .objects
         .unwrap::<Reader>(scope, args.this())
         .ok_or_else(|| invalid("this"))?;
-    let part = reader.blob.parts.get(reader.next.get());
-    let status = v8::Integer::new(scope, if part.is_some() { CONTINUE } else { END }).into();
-    let undefined = v8::undefined(scope).into();
-    let mut arguments = vec![status];
-    match part {
-        Some(part) => {
-            reader.next.set(reader.next.get() + 1);
-            arguments.push(part.copy_into(scope)?.into());
-        }
+    let undefined: v8::Local<v8::Value> = v8::undefined(scope).into();
+    let (status, rest) = match reader.next(scope)? {
+        Some(Ok(buffer)) => (CONTINUE, Some(buffer.into())),
+        Some(Err(errno)) => (-errno.number(), Some(undefined)),
         // Only the first end has a second argument.
-        None if !reader.ended.replace(true) => arguments.push(undefined),
-        None => {}
-    }
+        None => (END, (!reader.ended.replace(true)).then_some(undefined)),
+    };
+    let status = v8::Integer::new(scope, status).into();
+    let arguments: Vec<_> = std::iter::once(status).chain(rest).collect();
     callback.call(scope, args.this().into(), &arguments).ok_or(Throw::Pending)?;
     Ok(status)
 }
@@ -280,7 +398,23 @@ fn revoke_object_url<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> R
     Ok(undefined)
 }
 
-/// `createBlobFromFilePath(path)`: `undefined` when the file cannot be read, which the library turns into an error.
-fn create_blob_from_file_path<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
-    Ok(v8::undefined(scope).into())
+/// `createBlobFromFilePath(path)`: handle and length.
+fn create_blob_from_file_path<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let path = v8::Local::<v8::String>::try_from(args.get(0)).map_err(|_| invalid("path"))?;
+    let path = path.to_rust_string_lossy(scope).into_bytes();
+    let env = Env::of(scope);
+    let (kernel, process) = (env.kernel()?, env.process()?);
+    let stat = kernel
+        .stat(&process, &path)
+        .map_err(|_| Throw::type_error("ERR_INVALID_ARG_VALUE", "Unable to open file as blob"))?;
+    let length = usize::try_from(stat.size).unwrap_or(usize::MAX);
+    let file = File { path, size: stat.size, modified: stat.mtime };
+    let mut blob = Blob::default();
+    if length > 0 {
+        blob.parts.push(Part { source: Source::File(Arc::new(file)), start: 0, length });
+    }
+    let handle = blob.into_handle(scope)?;
+    #[expect(clippy::cast_precision_loss, reason = "the kernel's files are smaller than 2^53 bytes")]
+    let length = v8::Number::new(scope, stat.size as f64).into();
+    Ok(v8::Array::new_with_elements(scope, &[handle, length]).into())
 }

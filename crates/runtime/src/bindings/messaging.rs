@@ -92,7 +92,7 @@ static NEXT_PORT: AtomicU64 = AtomicU64::new(1);
 
 /// Classes of other bindings whose objects can be cloned.
 pub fn host_types() -> impl Iterator<Item = &'static HostType> {
-    [&crate::bindings::performance::HOST_TYPE].into_iter()
+    [&crate::bindings::blob::HOST_TYPE, &crate::bindings::performance::HOST_TYPE].into_iter()
 }
 
 /// What serialized values of this process may hold.

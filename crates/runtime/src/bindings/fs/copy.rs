@@ -49,14 +49,14 @@ pub fn check_paths<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret
     let dest = argument::path(scope, args.get(1))?;
     let (dereference, recursive) = (args.get(2).is_true(), args.get(3).is_true());
     machine!(scope => _env, kernel, process);
-    // Node looks the other way around, which shows for links to directories.
-    let look = |path: &[u8]| {
-        if dereference { kernel.lstat(&process, path) } else { kernel.stat(&process, path) }
-    };
-    let source = look(&src)
+    let source = kernel
+        .stat(&process, &src)
         .map_err(|errno| Throw::system_path(errno, if dereference { "stat" } else { "lstat" }, text(&src)))?;
-    let found = look(&dest).ok();
-    if found.is_some_and(|found| found.ino == source.ino && found.dev == source.dev) {
+    let found = if dereference { kernel.stat(&process, &dest) } else { kernel.lstat(&process, &dest) }.ok();
+    let is_source = |path: &[u8]| {
+        kernel.stat(&process, path).is_ok_and(|found| found.ino == source.ino && found.dev == source.dev)
+    };
+    if is_source(&dest) {
         return Err(Throw::error("ERR_FS_CP_EINVAL", format!("src and dest cannot be the same {}", text(&dest))));
     }
     if let Some(found) = &found {
@@ -82,12 +82,9 @@ pub fn check_paths<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret
     }
     let cwd = kernel.getcwd(&process).unwrap_or_else(|_| b"/".to_vec());
     let full = normalize(&cwd, &dest);
-    let mut parent = parent_of(&full);
-    while parent.len() > 1 {
-        if kernel.stat(&process, parent).is_ok_and(|found| found.ino == source.ino && found.dev == source.dev) {
-            return Err(inside(&src));
-        }
-        parent = parent_of(parent);
+    let above = parent_of(&full);
+    if above.len() > 1 && is_source(above) {
+        return Err(inside(&src));
     }
     if source.is_dir() && !recursive {
         let message = format!("Recursive option not enabled, cannot copy a directory: {}", text(&src_slash));
@@ -96,7 +93,6 @@ pub fn check_paths<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret
     if source.file_type == FileType::Fifo {
         return Err(Throw::error("ERR_FS_CP_FIFO_PIPE", format!("Cannot copy a FIFO pipe: {}", text(&dest))));
     }
-    let above = parent_of(&full);
     if found.is_none() || !kernel.exists(&process, above) {
         // What is wrong with the destination shows when it is written.
         let _ = kernel.mkdir_recursive(&process, above, 0o777);

@@ -399,7 +399,13 @@ fn call_main<'s>(
         let key = v8::String::new(scope, name)?;
         let function = v8::Local::<v8::Function>::try_from(script.get(scope, key.into())?).ok()?;
         let args = args(scope).ok()?;
-        function.call(scope, script.into(), &args)
+        // The program itself is resource 1, of which hooks are not told.
+        let program = AsyncContext { async_id: 1.0, trigger_async_id: 0.0 };
+        let resource = v8::Object::new(scope);
+        env.push_async_context(scope, program, Some(resource));
+        let result = function.call(scope, script.into(), &args);
+        env.pop_async_context(scope, program.async_id);
+        result
     });
     result.ok_or(Throw::Pending)
 }

@@ -303,6 +303,7 @@ impl Env {
 
     /// Emits `beforeExit` on `process`, with the exit code so far.
     pub fn emit_before_exit(&self, scope: &mut v8::PinScope<'_, '_>) {
+        self.run_destroy_hooks(scope);
         self.emit_with_exit_code(scope, "beforeExit");
     }
 

@@ -182,7 +182,7 @@ macro_rules! path_call {
 }
 
 path_call!(access, "access", 2, |kernel, process, path, scope, args| {
-    let mode = argument::bits(scope, args.get(1))?;
+    let mode = argument::bits(args.get(1))?;
     kernel.access(&process, &path, mode)
 });
 path_call!(rmdir, "rmdir", 1, |kernel, process, path, scope, args| kernel.rmdir(&process, &path));
@@ -227,7 +227,7 @@ two_path_call!(rename, "rename", 2, |kernel, process, from, to, scope, args| ker
 two_path_call!(link, "link", 2, |kernel, process, from, to, scope, args| kernel.link(&process, &from, &to));
 two_path_call!(symlink, "symlink", 3, |kernel, process, from, to, scope, args| kernel.symlink(&process, &from, &to));
 two_path_call!(copy_file, "copyfile", 3, |kernel, process, from, to, scope, args| {
-    let flags = argument::bits(scope, args.get(2))?;
+    let flags = argument::bits(args.get(2))?;
     kernel.copy_file(&process, &from, &to, flags)
 });
 

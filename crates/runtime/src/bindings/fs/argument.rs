@@ -66,12 +66,6 @@ pub fn path<'s>(scope: &mut v8::PinScope<'s, '_>, value: v8::Local<'s, v8::Value
 
 /// A descriptor.
 pub fn fd<'s>(scope: &mut v8::PinScope<'s, '_>, value: v8::Local<'s, v8::Value>) -> Result<i32, Throw> {
-    if value.is_int32() {
-        let fd = value.int32_value(scope).unwrap_or(-1);
-        if fd >= 0 {
-            return Ok(fd);
-        }
-    }
     let Ok(number) = v8::Local::<v8::Number>::try_from(value) else {
         let received = received(scope, value);
         return Err(Throw::type_error(
@@ -79,8 +73,12 @@ pub fn fd<'s>(scope: &mut v8::PinScope<'s, '_>, value: v8::Local<'s, v8::Value>)
             format!("The \"fd\" argument must be of type number. Received {received}"),
         ));
     };
-    let shown = value.to_rust_string_lossy(scope);
     let number = number.value();
+    if number.fract() == 0.0 && (0.0..=f64::from(i32::MAX)).contains(&number) {
+        #[expect(clippy::cast_possible_truncation, reason = "checked above")]
+        return Ok(number as i32);
+    }
+    let shown = value.to_rust_string_lossy(scope);
     let wanted = if number.is_infinite() || number.fract() == 0.0 {
         ">= 0 && <= 2147483647"
     } else {
@@ -125,15 +123,16 @@ fn received<'s>(scope: &mut v8::PinScope<'s, '_>, value: v8::Local<'s, v8::Value
 }
 
 /// The mode of `access` and `copyFile`: absent, or three bits.
-pub fn bits(scope: &mut v8::PinScope<'_, '_>, value: v8::Local<v8::Value>) -> Result<i32, Throw> {
+pub fn bits(value: v8::Local<v8::Value>) -> Result<i32, Throw> {
     if value.is_null_or_undefined() {
         return Ok(0);
     }
     let number = v8::Local::<v8::Number>::try_from(value)
         .map_err(|_| Throw::type_error("ERR_INVALID_ARG_TYPE", "mode must be int32 or null/undefined"))?;
-    let mode = number.int32_value(scope).unwrap_or(0);
-    if (0..=7).contains(&mode) {
-        return Ok(mode);
+    let mode = number.value();
+    if (0.0..8.0).contains(&mode) {
+        #[expect(clippy::cast_possible_truncation, reason = "checked above")]
+        return Ok(mode as i32);
     }
     Err(Throw::range_error("ERR_OUT_OF_RANGE", "mode is out of range: >= 0 && <= 7"))
 }

@@ -119,7 +119,7 @@ fn copy_times(kernel: &Kernel, process: &Process, from: &[u8], to: &[u8]) -> Res
 pub fn override_file<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let src = argument::path(scope, args.get(0))?;
     let dest = argument::path(scope, args.get(1))?;
-    let mode = argument::bits(scope, args.get(2))?;
+    let mode = argument::bits(args.get(2))?;
     let preserve = args.get(3).is_true();
     machine!(scope => _env, kernel, process);
     if let Err(errno) = kernel.unlink(&process, &dest) {

@@ -112,9 +112,37 @@ fn store<'s>(
             "Cannot convert a Symbol value to a string".to_owned(),
         ));
     };
+    warn_of_other_types(scope, value)?;
     let value = value.to_string(scope).ok_or(Throw::Pending)?.to_rust_string_lossy(scope);
+    Env::of(scope).variables.set(name, value)
+}
+
+/// Whether DEP0104 was emitted.
+#[derive(Default)]
+struct Warned(std::cell::Cell<bool>);
+
+/// DEP0104, once, with `--pending-deprecation`.
+fn warn_of_other_types<'s>(scope: &mut v8::PinScope<'s, '_>, value: v8::Local<'s, v8::Value>) -> Result<(), Throw> {
+    const TEXT: &str = "Assigning any value other than a string, number, or boolean to a process.env property is \
+        deprecated. Please make sure to convert the value to a string before setting process.env with it.";
     let env = Env::of(scope);
-    env.variables.set(name.clone(), value.clone())?;
+    if value.is_string()
+        || value.is_number()
+        || value.is_boolean()
+        || !crate::bindings::options::flag(&env, "--pending-deprecation")
+        || env.extension::<Warned>().0.replace(true)
+    {
+        return Ok(());
+    }
+    let process = env.process_object(scope).ok_or(Throw::Pending)?;
+    let key = v8::String::new(scope, "emitWarning").ok_or(Throw::Pending)?;
+    let emit = process.get(scope, key.into()).ok_or(Throw::Pending)?;
+    let Ok(emit) = v8::Local::<v8::Function>::try_from(emit) else { return Ok(()) };
+    let mut args = Vec::with_capacity(3);
+    for text in [TEXT, "DeprecationWarning", "DEP0104"] {
+        args.push(v8::String::new(scope, text).ok_or(Throw::Pending)?.into());
+    }
+    emit.call(scope, process.into(), &args).ok_or(Throw::Pending)?;
     Ok(())
 }
 

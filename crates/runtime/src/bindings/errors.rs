@@ -82,7 +82,7 @@ fn init(scope: &mut v8::PinScope<'_, '_>, env: &Env, _target: v8::Local<v8::Obje
 
 fn restore(scope: &mut v8::PinScope<'_, '_>, env: &Env) {
     scope.set_prepare_stack_trace_callback(prepare_stack_trace);
-    scope.add_message_listener_with_error_level(on_warning, v8::MessageErrorLevel::WARNING);
+    scope.add_message_listener_with_error_level(on_message, v8::MessageErrorLevel::WARNING | v8::MessageErrorLevel::ERROR);
     if options::flag(env, "--trace-uncaught") {
         scope.set_capture_stack_trace_for_uncaught_exceptions(true, UNCAUGHT_FRAMES);
     }
@@ -110,11 +110,18 @@ fn prepare_stack_trace<'s>(
     callback.call(scope, undefined, &args).unwrap_or(undefined)
 }
 
-/// V8's warnings (of `asm.js`, for example) become `process.emitWarning(text, 'V8')`.
-unsafe extern "C" fn on_warning(message: v8::Local<v8::Message>, _error: v8::Local<v8::Value>) {
+/// V8's warnings (of `asm.js`, for example) become `process.emitWarning(text, 'V8')`; exceptions that V8 itself catches
+/// (in promise hooks) are uncaught ones.
+unsafe extern "C" fn on_message(message: v8::Local<v8::Message>, error: v8::Local<v8::Value>) {
     v8::callback_scope!(unsafe scope, message);
+    v8::scope!(let scope, scope);
     let env = Env::of(scope);
     if env.is_ending() {
+        return;
+    }
+    if message.error_level() == v8::MessageErrorLevel::ERROR.bits() {
+        let (error, message) = (v8::Local::new(scope, error), v8::Local::new(scope, message));
+        env.trigger_uncaught_exception(scope, error, Some(message), false);
         return;
     }
     v8::tc_scope!(let scope, scope);

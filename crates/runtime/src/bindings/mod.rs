@@ -42,6 +42,7 @@ pub mod symbols;
 pub mod task_queue;
 pub mod timers;
 pub mod trace_events;
+pub mod tty_wrap;
 pub mod types;
 pub mod typescript;
 pub mod url;
@@ -94,6 +95,7 @@ pub static BINDINGS: &[&Binding] = &[
     &task_queue::BINDING,
     &timers::BINDING,
     &trace_events::BINDING,
+    &tty_wrap::BINDING,
     &types::BINDING,
     &typescript::BINDING,
     &url::BINDING,

@@ -60,7 +60,7 @@ pub static BINDING: Binding = Binding {
 const PROCESS_CONSTRUCTOR: crate::binding::Callback = function!(process_constructor);
 
 /// Versions that `process.versions` reports, as Node 22.23.3 does.
-const VERSIONS: &[(&str, &str)] = &[
+pub const VERSIONS: &[(&str, &str)] = &[
     ("node", NODE_VERSION),
     ("acorn", "8.16.0"),
     ("ada", "2.9.2"),

@@ -1,6 +1,351 @@
-//! `internalBinding('report')`.
+//! `internalBinding('report')`: diagnostic reports of the virtual machine. Source: `src/node_report_module.cc`,
+//! `src/node_report.cc`.
+//!
+//! A report holds declared values and what the guest knows already; it is given to the guest, never written to a file.
 
-use crate::binding::Binding;
+use std::cell::{Cell, RefCell};
 
-/// See the module's text.
-pub static BINDING: Binding = Binding { name: "report", ..Binding::DEFAULT };
+use serde_json::{Value as Json, json};
+
+use crate::binding::{Args, Binding, Ret, function};
+use crate::bindings::os::{HARDWARE_ADDRESS, INTERFACES, machine};
+use crate::bindings::process_methods::VERSIONS;
+use crate::env::Env;
+use crate::realm::NODE_VERSION;
+use crate::throw::Throw;
+use crate::usage::Memory;
+
+/// Settings of `process.report`.
+struct Settings {
+    compact: Cell<bool>,
+    exclude_env: Cell<bool>,
+    exclude_network: Cell<bool>,
+    on_fatal_error: Cell<bool>,
+    on_signal: Cell<bool>,
+    on_uncaught_exception: Cell<bool>,
+    directory: RefCell<String>,
+    filename: RefCell<String>,
+    signal: RefCell<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            compact: Cell::default(),
+            exclude_env: Cell::default(),
+            exclude_network: Cell::default(),
+            on_fatal_error: Cell::default(),
+            on_signal: Cell::default(),
+            on_uncaught_exception: Cell::default(),
+            directory: RefCell::default(),
+            filename: RefCell::default(),
+            signal: RefCell::new("SIGUSR2".to_owned()),
+        }
+    }
+}
+
+/// Version of the report's format.
+const REPORT_VERSION: u32 = 5;
+/// Frames of a stack in a report.
+const MAX_FRAMES: usize = 200;
+/// Bytes of a setting's text.
+const MAX_TEXT: usize = 4096;
+
+macro_rules! settings {
+    (flags: $(($get:literal, $getter:ident, $set:literal, $setter:ident, $flag:ident),)+
+     texts: $(($get_text:literal, $text_getter:ident, $set_text:literal, $text_setter:ident, $text:ident),)+) => {
+        $(
+            fn $getter<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
+                let value = Env::of(scope).extension::<Settings>().$flag.get();
+                Ok(v8::Boolean::new(scope, value).into())
+            }
+            fn $setter<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+                Env::of(scope).extension::<Settings>().$flag.set(args.get(0).is_true());
+                Ok(v8::undefined(scope).into())
+            }
+        )+
+        $(
+            fn $text_getter<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
+                let value = Env::of(scope).extension::<Settings>().$text.borrow().clone();
+                Ok(v8::String::new(scope, &value).ok_or(Throw::Pending)?.into())
+            }
+            fn $text_setter<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+                let text = args.get(0).to_string(scope).ok_or(Throw::Pending)?.to_rust_string_lossy(scope);
+                if text.len() <= MAX_TEXT {
+                    Env::of(scope).extension::<Settings>().$text.replace(text);
+                }
+                Ok(v8::undefined(scope).into())
+            }
+        )+
+        /// See the module's text.
+        pub static BINDING: Binding = Binding {
+            name: "report",
+            functions: &[
+                $(($get, function!($getter)), ($set, function!($setter)),)+
+                $(($get_text, function!($text_getter)), ($set_text, function!($text_setter)),)+
+                ("getReport", function!(get_report)),
+                ("writeReport", function!(write_report)),
+            ],
+            ..Binding::DEFAULT
+        };
+    };
+}
+
+settings! {
+    flags:
+    ("getCompact", get_compact, "setCompact", set_compact, compact),
+    ("getExcludeEnv", get_exclude_env, "setExcludeEnv", set_exclude_env, exclude_env),
+    ("getExcludeNetwork", get_exclude_network, "setExcludeNetwork", set_exclude_network, exclude_network),
+    ("shouldReportOnFatalError", on_fatal_error, "setReportOnFatalError", set_on_fatal_error, on_fatal_error),
+    ("shouldReportOnSignal", on_signal, "setReportOnSignal", set_on_signal, on_signal),
+    ("shouldReportOnUncaughtException", on_uncaught_exception, "setReportOnUncaughtException",
+        set_on_uncaught_exception, on_uncaught_exception),
+    texts:
+    ("getDirectory", get_directory, "setDirectory", set_directory, directory),
+    ("getFilename", get_filename, "setFilename", set_filename, filename),
+    ("getSignal", get_signal, "setSignal", set_signal, signal),
+}
+
+/// Files of the host are out of reach, and a report's place in the guest's is the guest's own to choose.
+fn write_report<'s>(_scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
+    Err(Throw::unavailable("process.report.writeReport"))
+}
+
+/// `getReport(error)`: the report as JSON.
+fn get_report<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let env = Env::of(scope);
+    let settings = env.extension::<Settings>();
+    let memory = env.memory(scope);
+    let stack = javascript_stack(scope, args.get(0))?;
+    let report = json!({
+        "header": header(&env, &settings),
+        "javascriptStack": stack,
+        "javascriptHeap": javascript_heap(&memory),
+        "nativeStack": [],
+        "resourceUsage": resource_usage(&env, &memory),
+        "uvthreadResourceUsage": { "userCpuSeconds": 0, "kernelCpuSeconds": 0, "cpuConsumptionPercent": 0,
+            "fsActivity": { "reads": 0, "writes": 0 } },
+        "libuv": [],
+        "workers": [],
+        "environmentVariables": environment(&env, &settings),
+        "userLimits": {},
+        "sharedObjects": [],
+    });
+    let text = if settings.compact.get() {
+        serde_json::to_string(&report)
+    } else {
+        serde_json::to_string_pretty(&report)
+    };
+    let text = text.map_err(|error| Throw::error("ERR_INTERNAL_ASSERTION", error.to_string()))?;
+    Ok(v8::String::new(scope, &text).ok_or(Throw::Pending)?.into())
+}
+
+fn header(env: &Env, settings: &Settings) -> Json {
+    let os = machine(env).os.clone();
+    let process = env.process().ok();
+    let cwd = env
+        .kernel()
+        .ok()
+        .zip(process.clone())
+        .and_then(|(kernel, process)| kernel.getcwd(&process).ok());
+    let wall = env.clock().wall();
+    let versions: serde_json::Map<_, _> = VERSIONS
+        .iter()
+        .map(|(name, version)| ((*name).to_owned(), Json::from(*version)))
+        .collect();
+    let cpus: Vec<_> = (0..os.cpu_count)
+        .map(|_| json!({ "model": os.cpu_model, "speed": 0, "user": 0, "nice": 0, "sys": 0, "idle": 0, "irq": 0 }))
+        .collect();
+    let mut header = json!({
+        "reportVersion": REPORT_VERSION,
+        "event": "JavaScript API",
+        "trigger": "GetReport",
+        "filename": null,
+        "dumpEventTime": iso_seconds(wall.as_secs()),
+        "dumpEventTimeStamp": wall.as_millis().to_string(),
+        "processId": env.options().pid,
+        "threadId": 0,
+        "cwd": cwd.map(|cwd| String::from_utf8_lossy(&cwd).into_owned()),
+        "commandLine": process.map(|process| process.argv().to_vec()).unwrap_or_default(),
+        "nodejsVersion": format!("v{NODE_VERSION}"),
+        "wordSize": 64,
+        "arch": "x64",
+        "platform": os.platform,
+        "componentVersions": versions,
+        "release": { "name": "node", "lts": "Jod" },
+        "osName": os.kind,
+        "osRelease": os.release,
+        "osVersion": os.version,
+        "osMachine": os.machine,
+        "cpus": cpus,
+    });
+    if let Some(header) = header.as_object_mut() {
+        if !settings.exclude_network.get() {
+            let interfaces: Vec<_> = INTERFACES
+                .iter()
+                .map(|(name, address, netmask, family, _)| {
+                    json!({ "name": name, "internal": true, "mac": HARDWARE_ADDRESS, "address": address,
+                        "netmask": netmask, "family": family })
+                })
+                .collect();
+            header.insert("networkInterfaces".to_owned(), interfaces.into());
+        }
+        header.insert("host".to_owned(), os.hostname.into());
+    }
+    header
+}
+
+/// The error's first line, its frames and its own string properties.
+fn javascript_stack<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    error: v8::Local<'s, v8::Value>,
+) -> Result<Json, Throw> {
+    let Ok(error) = v8::Local::<v8::Object>::try_from(error) else {
+        return Ok(json!({ "message": "No stack.", "stack": ["Unavailable."] }));
+    };
+    let key = v8::String::new(scope, "stack").ok_or(Throw::Pending)?;
+    let stack = error.get(scope, key.into()).ok_or(Throw::Pending)?;
+    let stack = if stack.is_string() {
+        stack.to_rust_string_lossy(scope)
+    } else {
+        String::new()
+    };
+    let mut lines = stack.lines();
+    let message = lines.next().unwrap_or("No stack.").to_owned();
+    let frames: Vec<_> = lines
+        .take(MAX_FRAMES)
+        .map(|line| line.trim().to_owned())
+        .collect();
+    let mut properties = serde_json::Map::new();
+    let names = error
+        .get_own_property_names(scope, v8::GetPropertyNamesArgs::default())
+        .ok_or(Throw::Pending)?;
+    for index in 0..names.length() {
+        let name = names.get_index(scope, index).ok_or(Throw::Pending)?;
+        let value = error.get(scope, name).ok_or(Throw::Pending)?;
+        let name = name.to_rust_string_lossy(scope);
+        if name == "stack"
+            || name == "message"
+            || !(value.is_string() || value.is_number() || value.is_boolean())
+        {
+            continue;
+        }
+        properties.insert(name, value.to_rust_string_lossy(scope).into());
+    }
+    Ok(json!({ "message": message, "stack": frames, "errorProperties": properties }))
+}
+
+fn javascript_heap(memory: &Memory) -> Json {
+    let spaces: serde_json::Map<_, _> = memory
+        .spaces
+        .iter()
+        .map(|space| {
+            let [size, used, available, physical] = space.sizes;
+            let sizes = json!({ "memorySize": size, "committedMemory": physical, "capacity": used + available,
+                "used": used, "available": available });
+            (space.name.clone(), sizes)
+        })
+        .collect();
+    let [
+        total,
+        executable,
+        physical,
+        available,
+        used,
+        limit,
+        malloced,
+        peak,
+        zap,
+        contexts,
+        detached,
+        global,
+        used_global,
+        external,
+    ] = memory.heap;
+    json!({
+        "totalMemory": total,
+        "executableMemory": executable,
+        "totalCommittedMemory": physical,
+        "availableMemory": available,
+        "totalGlobalHandlesMemory": global,
+        "usedGlobalHandlesMemory": used_global,
+        "usedMemory": used,
+        "memoryLimit": limit,
+        "mallocedMemory": malloced,
+        "externalMemory": external,
+        "peakMallocedMemory": peak,
+        "nativeContextCount": contexts,
+        "detachedContextCount": detached,
+        "doesZapGarbage": zap,
+        "heapSpaces": spaces,
+    })
+}
+
+fn resource_usage(env: &Env, memory: &Memory) -> Json {
+    let os = machine(env).os.clone();
+    let (user, system) = env.cpu_micros();
+    json!({
+        "free_memory": os.free_memory.to_string(),
+        "total_memory": os.total_memory.to_string(),
+        "rss": memory.rss().to_string(),
+        "constrained_memory": os.total_memory.to_string(),
+        "available_memory": os.free_memory.to_string(),
+        "userCpuSeconds": user / 1e6,
+        "kernelCpuSeconds": system / 1e6,
+        "cpuConsumptionPercent": 0,
+        "userCpuConsumptionPercent": 0,
+        "kernelCpuConsumptionPercent": 0,
+        "maxRss": memory.rss().to_string(),
+        "pageFaults": { "IORequired": "0", "IONotRequired": "0" },
+        "fsActivity": { "reads": "0", "writes": "0" },
+    })
+}
+
+fn environment(env: &Env, settings: &Settings) -> Json {
+    if settings.exclude_env.get() {
+        return json!({});
+    }
+    let variables = env
+        .variables
+        .all()
+        .into_iter()
+        .map(|(name, value)| (name, Json::from(value)));
+    Json::Object(variables.collect())
+}
+
+/// `YYYY-MM-DDTHH:MM:SSZ` of seconds since the epoch.
+fn iso_seconds(seconds: u64) -> String {
+    const DAY: u64 = 86_400;
+    let (days, rest) = (seconds / DAY, seconds % DAY);
+    // Civil date from days: years of 365.2425 days that begin in March.
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hours, minutes) = (rest / 3600, rest / 60 % 60);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{:02}Z",
+        rest % 60
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::iso_seconds;
+
+    #[test]
+    fn writes_dates() {
+        assert_eq!(iso_seconds(0), "1970-01-01T00:00:00Z");
+        assert_eq!(iso_seconds(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(iso_seconds(1_795_180_058), "2026-11-20T13:07:38Z");
+    }
+}

@@ -177,7 +177,7 @@ impl Builder<'_> {
             let getter = v8::FunctionTemplate::builder_raw(*getter).signature(signature).build(scope);
             let setter = setter.map(|setter| v8::FunctionTemplate::builder_raw(setter).signature(signature).build(scope));
             let name = Self::string(scope, name)?;
-            prototype.set_accessor_property(name.into(), Some(getter), setter, v8::PropertyAttribute::DONT_DELETE);
+            prototype.set_accessor_property(name.into(), Some(getter), setter, v8::PropertyAttribute::DONT_DELETE | v8::PropertyAttribute::DONT_ENUM);
         }
         let key = format!("{}.{}", self.binding, class.name);
         let function = template.get_function(scope).ok_or(Throw::Pending)?;

@@ -596,12 +596,6 @@ fn instantiate_wrapped(
     scope: &mut v8::PinScope<'_, '_>,
     wrapped: &Wrapped<'_>,
 ) -> Result<(), Throw> {
-    if !wrapped.state.linked.get() {
-        return Err(Throw::error(
-            "ERR_VM_MODULE_LINK_FAILURE",
-            "module is not linked",
-        ));
-    }
     let context = v8::Local::new(scope, wrapped.context);
     let scope = &mut v8::ContextScope::new(scope, context);
     with_exception_line(scope, |scope| {
@@ -612,10 +606,17 @@ fn instantiate_wrapped(
 
 fn instantiate<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let wrapped = unwrap(scope, args.this())?;
+    if !wrapped.state.linked.get() {
+        return Err(Throw::error(
+            "ERR_VM_MODULE_LINK_FAILURE",
+            "module is not linked",
+        ));
+    }
     instantiate_wrapped(scope, &wrapped)?;
     Ok(v8::undefined(scope).into())
 }
 
+/// As [`instantiate`]; a module that requests nothing need not be linked, as when `require()` meets it half imported.
 fn instantiate_sync<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let wrapped = unwrap(scope, args.this())?;
     instantiate_wrapped(scope, &wrapped)?;
@@ -636,16 +637,25 @@ fn graph_is_async(module: v8::Local<v8::Module>) -> bool {
     is_instantiated(module) && module.is_graph_async()
 }
 
+/// V8 dies of being asked to evaluate a module that is not ready, or is in the middle of it.
+fn check_can_evaluate(module: v8::Local<v8::Module>) -> Result<(), Throw> {
+    match module.get_status() {
+        v8::ModuleStatus::Uninstantiated | v8::ModuleStatus::Instantiating => Err(plain_error(
+            "cannot evaluate, module has not been instantiated",
+        )),
+        v8::ModuleStatus::Evaluating => {
+            Err(plain_error("cannot evaluate, module is being evaluated"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// `module.evaluate(timeout, breakOnSigint)`
 fn evaluate<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let env = Env::of(scope);
     let wrapped = unwrap(scope, args.this())?;
     let timeout = args.get(0).integer_value(scope).unwrap_or(-1);
-    if !is_instantiated(wrapped.module) {
-        return Err(plain_error(
-            "cannot evaluate, module has not been instantiated",
-        ));
-    }
+    check_can_evaluate(wrapped.module)?;
     let scope = &mut v8::ContextScope::new(scope, wrapped.context);
     let outcome = timed(scope, &env, timeout, |scope| {
         let result = wrapped.module.evaluate(scope)?;
@@ -679,11 +689,7 @@ fn async_module_error<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> 
 /// `module.evaluateSync(filename, parentFilename)`: evaluates a graph without top-level await.
 fn evaluate_sync<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let wrapped = unwrap(scope, args.this())?;
-    if !is_instantiated(wrapped.module) {
-        return Err(plain_error(
-            "cannot evaluate, module has not been instantiated",
-        ));
-    }
+    check_can_evaluate(wrapped.module)?;
     let result = {
         let scope = &mut v8::ContextScope::new(scope, wrapped.context);
         wrapped.module.evaluate(scope).ok_or(Throw::Pending)?

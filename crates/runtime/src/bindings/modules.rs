@@ -129,7 +129,9 @@ struct Identity {
 
 /// Configurations by path.
 #[derive(Default)]
-struct Cache(RefCell<HashMap<Vec<u8>, (Identity, Rc<Package>)>>);
+struct Cache(RefCell<HashMap<Vec<u8>, Kept>>);
+
+type Kept = (Identity, Rc<Package>);
 
 /// Who asked, for the error's text.
 #[derive(Default)]

@@ -22,11 +22,11 @@ fn transform<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
         )
     })?;
     let source = source.to_rust_string_lossy(scope);
-    let filename = args
-        .get(1)
-        .is_string()
-        .then(|| args.get(1).to_rust_string_lossy(scope))
-        .unwrap_or_default();
+    let filename = if args.get(1).is_string() {
+        args.get(1).to_rust_string_lossy(scope)
+    } else {
+        String::new()
+    };
     let mut options = TranspileOptions::for_path(&filename);
     if !options.kind.needs_transpile() {
         options.kind = SourceKind::TypeScript;

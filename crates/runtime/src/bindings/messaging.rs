@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::binding::{Args, Binding, Callback, Class, Ret, accessor_reference, function};
+use crate::binding::{Args, Binding, Callback, Class, Function, Ret, accessor_reference, function};
 use crate::bindings::symbols::symbol;
 use crate::callback_scope::AsyncContext;
 use crate::env::Env;
@@ -43,10 +43,10 @@ pub static BINDING: Binding = Binding {
             name: "HandleWrap",
             parent: Some("messaging.AsyncWrap"),
             methods: &[
-                ("close", function!(close)),
-                ("hasRef", function!(has_ref)),
-                ("ref", function!(reference)),
-                ("unref", function!(unreference)),
+                ("close", CLOSE),
+                ("hasRef", HAS_REF),
+                ("ref", REF),
+                ("unref", UNREF),
             ],
             hidden: true,
             ..Class::DEFAULT
@@ -56,7 +56,7 @@ pub static BINDING: Binding = Binding {
             name: "MessagePort",
             parent: Some("messaging.HandleWrap"),
             constructor: Some(MESSAGE_PORT),
-            methods: &[("postMessage", function!(post_message)), ("start", function!(start))],
+            methods: &[("postMessage", POST_MESSAGE), ("start", START)],
             ..Class::DEFAULT
         },
     ],
@@ -66,6 +66,12 @@ pub static BINDING: Binding = Binding {
 };
 
 const MESSAGE_PORT: Callback = function!(message_port);
+const POST_MESSAGE: Callback = function!(post_message);
+const START: Callback = function!(start);
+const CLOSE: Callback = function!(close);
+const HAS_REF: Callback = function!(has_ref);
+const REF: Callback = function!(reference);
+const UNREF: Callback = function!(unreference);
 /// Bytes of a `BroadcastChannel`'s name.
 const MAX_NAME: usize = 1 << 20;
 /// Messages that one visit of a port delivers at most, unless more waited when it began.
@@ -80,11 +86,18 @@ struct Messaging {
     ports: RefCell<HashMap<u64, Rc<MessagePort>>>,
     channels: RefCell<Channels>,
     memory: RefCell<Option<MemoryBudget>>,
+    /// `MessagePort` and the class above it, for contexts of `node:vm`.
+    foreign: RefCell<Option<[v8::Global<v8::FunctionTemplate>; 2]>>,
 }
 
 impl Default for Messaging {
     fn default() -> Self {
-        Self { ports: RefCell::default(), channels: RefCell::default(), memory: RefCell::default() }
+        Self {
+            ports: RefCell::default(),
+            channels: RefCell::default(),
+            memory: RefCell::default(),
+            foreign: RefCell::default(),
+        }
     }
 }
 
@@ -92,7 +105,8 @@ static NEXT_PORT: AtomicU64 = AtomicU64::new(1);
 
 /// Classes of other bindings whose objects can be cloned.
 pub fn host_types() -> impl Iterator<Item = &'static HostType> {
-    [&crate::bindings::blob::HOST_TYPE, &crate::bindings::performance::HOST_TYPE].into_iter()
+    use crate::bindings::{blob, block_list, performance};
+    [&blob::HOST_TYPE, &block_list::HOST_TYPE, &performance::HOST_TYPE].into_iter()
 }
 
 /// What serialized values of this process may hold.
@@ -120,6 +134,8 @@ pub struct MessagePort {
     object: RefCell<Option<v8::Global<v8::Object>>>,
     context: Cell<AsyncContext>,
     frame: RefCell<Option<v8::Global<v8::Value>>>,
+    /// `emitMessage` of the context of `node:vm` that the port was moved to.
+    emit: Option<v8::Global<v8::Function>>,
 }
 
 /// A channel end on its way.
@@ -153,6 +169,17 @@ impl MessagePort {
         data: Arc<PortData>,
     ) -> Result<(v8::Local<'s, v8::Object>, Rc<Self>), Throw> {
         let object = env.new_instance(scope, "messaging.MessagePort")?;
+        Self::bind(scope, env, object, data, None)
+    }
+
+    /// Makes `object` a port for `data`.
+    fn bind<'s>(
+        scope: &mut v8::PinScope<'s, '_>,
+        env: &Rc<Env>,
+        object: v8::Local<'s, v8::Object>,
+        data: Arc<PortData>,
+        emit: Option<v8::Global<v8::Function>>,
+    ) -> Result<(v8::Local<'s, v8::Object>, Rc<Self>), Throw> {
         let context = env.new_async_context(scope);
         let frame = scope.get_continuation_preserved_embedder_data();
         let port = Rc::new(Self {
@@ -167,6 +194,7 @@ impl MessagePort {
             object: RefCell::new(Some(v8::Global::new(scope, object))),
             context: Cell::new(context),
             frame: RefCell::new(Some(v8::Global::new(scope, frame))),
+            emit,
         });
         env.objects.wrap(scope, object, port.clone());
         env.extension::<Messaging>().ports.borrow_mut().insert(port.key, port.clone());
@@ -303,15 +331,24 @@ fn receive<'s>(
     }
 }
 
+/// `emitMessage` of the main context.
+fn main_emit<'s>(scope: &mut v8::PinScope<'s, '_>, env: &Env) -> Option<v8::Local<'s, v8::Function>> {
+    let exports = v8::Local::<v8::Object>::try_from(env.registered(scope, "perContextExports")?).ok()?;
+    let name = v8::String::new(scope, "emitMessage")?;
+    v8::Local::try_from(exports.get(scope, name.into())?).ok()
+}
+
 /// Delivers what waits at port `key`. With `force`, also when it was not started.
 pub fn on_message(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>, key: u64, force: bool) {
     let known = env.extension::<Messaging>().ports.borrow().get(&key).cloned();
     let Some(port) = known else { return };
-    let emit = env.registered(scope, "perContextExports").and_then(|exports| {
-        let name = v8::String::new(scope, "emitMessage")?;
-        let exports = v8::Local::<v8::Object>::try_from(exports).ok()?;
-        v8::Local::<v8::Function>::try_from(exports.get(scope, name.into())?).ok()
-    });
+    let object = port.object.borrow().as_ref().map(|object| v8::Local::new(scope, object));
+    let Some(context) = object.and_then(|object| object.get_creation_context(scope)) else { return };
+    let scope = &mut v8::ContextScope::new(scope, context);
+    let emit = match &port.emit {
+        Some(emit) => Some(v8::Local::new(scope, emit)),
+        None => main_emit(scope, env),
+    };
     let Some(emit) = emit else { return };
     let waiting = port.data().map_or(0, |data| data.waiting());
     let mut left = if force { usize::MAX } else { waiting.max(LEAST_BATCH) };
@@ -322,41 +359,50 @@ pub fn on_message(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>, key: u64, for
         }
         left -= 1;
         v8::scope!(let scope, scope);
-        let mut ports = Vec::new();
-        let mut failure = None;
-        let received = {
-            v8::tc_scope!(catch, scope);
-            let received = receive(catch, env, &port, force, Some(&mut ports));
-            if let Received::Failed = received {
-                failure = catch.exception().filter(|_| !catch.has_terminated()).map(|error| v8::Global::new(catch, error));
-            }
-            match received {
-                Received::Value(value) => Received::Value(v8::Local::new(catch, value)),
-                other => other,
-            }
-        };
-        let object = port.object.borrow().as_ref().map(|object| v8::Local::new(scope, object));
-        let Some(object) = object else { return };
-        let undefined = v8::undefined(scope).into();
-        match received {
-            Received::Nothing | Received::Closed => return,
-            Received::Value(value) => {
-                let list = if ports.is_empty() { undefined } else { v8::Array::new_with_elements(scope, &ports).into() };
-                let Some(kind) = v8::String::new(scope, "message") else { return };
-                if call_port(scope, env, &port, object, emit, &[value, list, kind.into()]) {
-                    continue;
-                }
-            }
-            Received::Failed => {
-                if let (Some(error), Some(kind)) = (failure, v8::String::new(scope, "messageerror")) {
-                    let error = v8::Local::new(scope, error);
-                    call_port(scope, env, &port, object, emit, &[error, undefined, kind.into()]);
-                }
+        if !deliver(scope, env, &port, emit, force) {
+            return;
+        }
+    }
+}
+
+/// Delivers one message; answers whether to go on with the next.
+fn deliver<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    env: &Rc<Env>,
+    port: &MessagePort,
+    emit: v8::Local<'s, v8::Function>,
+    force: bool,
+) -> bool {
+    let mut ports = Vec::new();
+    let mut failure = None;
+    let received = {
+        v8::tc_scope!(catch, scope);
+        let received = receive(catch, env, port, force, Some(&mut ports));
+        if let Received::Failed = received {
+            failure = catch.exception().filter(|_| !catch.has_terminated());
+        }
+        received
+    };
+    let object = port.object.borrow().as_ref().map(|object| v8::Local::new(scope, object));
+    let Some(object) = object else { return false };
+    let undefined = v8::undefined(scope).into();
+    match received {
+        Received::Nothing | Received::Closed => return false,
+        Received::Value(value) => {
+            let list = if ports.is_empty() { undefined } else { v8::Array::new_with_elements(scope, &ports).into() };
+            let Some(kind) = v8::String::new(scope, "message") else { return false };
+            if call_port(scope, env, port, object, emit, &[value, list, kind.into()]) {
+                return true;
             }
         }
-        port.trigger();
-        return;
+        Received::Failed => {
+            if let (Some(error), Some(kind)) = (failure, v8::String::new(scope, "messageerror")) {
+                call_port(scope, env, port, object, emit, &[error, undefined, kind.into()]);
+            }
+        }
     }
+    port.trigger();
+    false
 }
 
 fn undefined<'s>(scope: &mut v8::PinScope<'s, '_>) -> Ret<'s> {
@@ -557,9 +603,89 @@ fn receive_message_on_port<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>
     }
 }
 
+/// `moveMessagePortToContext(port, contextifiedObject)`: a new port of that context, which shares nothing else with ours.
 fn move_message_port_to_context<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    port_argument(scope, args.get(0))?;
-    Err(invalid_argument("Invalid context argument"))
+    let port = port_argument(scope, args.get(0))?;
+    let context = crate::bindings::contextify::context_of_holder(scope, args.get(1))
+        .ok_or_else(|| invalid_argument("Invalid context argument"))?;
+    let env = Env::of(scope);
+    let data = match port.is_detached() {
+        true => Arc::new(PortData::default()),
+        false => {
+            let data = port.data.take().unwrap_or_default();
+            data.set_owner(None);
+            port.alive.take();
+            data
+        }
+    };
+    let scope = &mut v8::ContextScope::new(scope, context);
+    let emit = foreign_emit(scope)?;
+    let [_, template] = foreign_templates(scope, &env);
+    let object = template.instance_template(scope).new_instance(scope).ok_or(Throw::Pending)?;
+    let (object, _) = MessagePort::bind(scope, &env, object, data, Some(emit))?;
+    Ok(object.into())
+}
+
+/// `HandleWrap` and `MessagePort` for other contexts: their methods are theirs alone.
+fn foreign_templates<'s>(scope: &mut v8::PinScope<'s, '_>, env: &Env) -> [v8::Local<'s, v8::FunctionTemplate>; 2] {
+    let state = env.extension::<Messaging>();
+    if let Some(known) = &*state.foreign.borrow() {
+        return known.each_ref().map(|template| v8::Local::new(scope, template));
+    }
+    let base = foreign_template(scope, "HandleWrap", &[("close", CLOSE), ("hasRef", HAS_REF), ("ref", REF), ("unref", UNREF)]);
+    let port = foreign_template(scope, "MessagePort", &[("postMessage", POST_MESSAGE), ("start", START)]);
+    port.inherit(base);
+    port.instance_template(scope).set_internal_field_count(1);
+    state.foreign.replace(Some([base, port].map(|template| v8::Global::new(scope, template))));
+    [base, port]
+}
+
+fn foreign_template<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    name: &str,
+    methods: &[Function],
+) -> v8::Local<'s, v8::FunctionTemplate> {
+    let template = v8::FunctionTemplate::new_raw(scope, MESSAGE_PORT);
+    if let Some(name) = v8::String::new(scope, name) {
+        template.set_class_name(name);
+    }
+    let signature = v8::Signature::new(scope, template);
+    let prototype = template.prototype_template(scope);
+    for (name, callback) in methods {
+        let method = v8::FunctionTemplate::builder_raw(*callback)
+            .signature(signature)
+            .constructor_behavior(v8::ConstructorBehavior::Throw)
+            .build(scope);
+        if let Some(name) = v8::String::new(scope, name) {
+            method.set_class_name(name);
+            prototype.set(name.into(), method.into());
+        }
+    }
+    template
+}
+
+/// Runs the library's message port script in the entered context; answers its `emitMessage`.
+fn foreign_emit(scope: &mut v8::PinScope<'_, '_>) -> Result<v8::Global<v8::Function>, Throw> {
+    let script = crate::realm::compile_builtin(scope, "internal/per_context/messageport")?;
+    let exports = v8::Object::new(scope);
+    let primordials = v8::Object::new(scope);
+    let read = |scope: &mut v8::PinScope<'_, '_>, name: &str, key: &str| {
+        let name = v8::String::new(scope, name)?;
+        let key = v8::String::new(scope, key)?;
+        let global = scope.get_current_context().global(scope);
+        let holder = v8::Local::<v8::Object>::try_from(global.get(scope, name.into())?).ok()?;
+        let value = holder.get(scope, key.into())?;
+        Some(v8::Global::new(scope, value))
+    };
+    let symbol_for = read(scope, "Symbol", "for").ok_or(Throw::Pending)?;
+    let symbol_for = v8::Local::new(scope, symbol_for);
+    crate::realm::set(scope, primordials, "SymbolFor", symbol_for);
+    let undefined = v8::undefined(scope).into();
+    script.call(scope, undefined, &[exports.into(), primordials.into()]).ok_or(Throw::Pending)?;
+    let key = v8::String::new(scope, "emitMessage").ok_or(Throw::Pending)?;
+    let emit = exports.get(scope, key.into()).ok_or(Throw::Pending)?;
+    let emit = v8::Local::<v8::Function>::try_from(emit).map_err(|_| Throw::Pending)?;
+    Ok(v8::Global::new(scope, emit))
 }
 
 fn broadcast_channel<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {

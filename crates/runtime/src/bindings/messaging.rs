@@ -189,8 +189,8 @@ impl MessagePort {
             receiving: Cell::new(false),
             closing: Cell::new(false),
             closed: Cell::new(false),
-            refed: Cell::new(true),
-            alive: RefCell::new(Some(env.keep_alive())),
+            refed: Cell::new(false),
+            alive: RefCell::default(),
             object: RefCell::new(Some(v8::Global::new(scope, object))),
             context: Cell::new(context),
             frame: RefCell::new(Some(v8::Global::new(scope, frame))),
@@ -199,6 +199,7 @@ impl MessagePort {
         env.objects.wrap(scope, object, port.clone());
         env.extension::<Messaging>().ports.borrow_mut().insert(port.key, port.clone());
         env.emit_async_init(scope, PROVIDER, context, object);
+        port.set_ref(env, true);
         let name = symbol(scope, env, "oninit");
         let initialized = match object.get(scope, name) {
             Some(init) => match v8::Local::<v8::Function>::try_from(init) {
@@ -246,10 +247,10 @@ impl MessagePort {
     }
 
     fn set_ref(&self, env: &Rc<Env>, refed: bool) {
+        self.refed.set(refed);
         if self.closing.get() {
             return;
         }
-        self.refed.set(refed);
         let mut alive = self.alive.borrow_mut();
         if !refed {
             *alive = None;
@@ -449,7 +450,7 @@ fn close<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
 
 fn has_ref<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     match open_port(scope, args.this().into()) {
-        Some(port) => Ok(v8::Boolean::new(scope, !port.closing.get() && port.refed.get()).into()),
+        Some(port) => Ok(v8::Boolean::new(scope, port.refed.get()).into()),
         None => undefined(scope),
     }
 }

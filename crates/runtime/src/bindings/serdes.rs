@@ -357,6 +357,8 @@ impl v8::ValueDeserializerImpl for DeserializerDelegate {
         scope: &mut v8::PinScope<'s, '_>,
         _deserializer: &dyn ValueDeserializerHelper,
     ) -> Option<v8::Local<'s, v8::Object>> {
+        // V8 ends the process when JavaScript runs while it reads, unless told that it may.
+        v8::allow_javascript_execution_scope!(let scope, scope);
         match self.0.call(scope, "_readHostObject", &[]) {
             Ok(Some(value)) => match v8::Local::<v8::Object>::try_from(value) {
                 Ok(object) => Some(object),

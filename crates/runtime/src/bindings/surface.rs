@@ -200,6 +200,8 @@ impl Builder<'_> {
         let data = Self::string(scope, &format!("{}.{name}", self.binding))?.into();
         let template = v8::FunctionTemplate::builder_raw(CONSTRUCT).data(data).build(scope);
         template.set_class_name(Self::string(scope, name)?);
+        // Marks its instances as host objects, which cannot be cloned.
+        template.instance_template(scope).set_internal_field_count(1);
         let prototype = template.prototype_template(scope);
         for method in &entry.methods {
             let data = Self::string(scope, &format!("{}.{name}.{method}", self.binding))?.into();

@@ -15,7 +15,9 @@ const MAX_LENGTH: usize = 1 << 35;
 
 /// Keeps the realm's `ArrayBuffer`, before guest code can replace it.
 pub fn capture(scope: &mut v8::PinScope<'_, '_>, env: &Env, global: v8::Local<v8::Object>) {
-    let Some(name) = v8::String::new(scope, CONSTRUCTOR) else { return };
+    let Some(name) = v8::String::new(scope, CONSTRUCTOR) else {
+        return;
+    };
     if let Some(constructor) = global.get(scope, name.into()) {
         env.register(scope, CONSTRUCTOR, constructor);
     }
@@ -35,10 +37,14 @@ pub fn new_array_buffer<'s>(
     if length > MAX_LENGTH {
         return Err(allocation_failed());
     }
-    let constructor = Env::of(scope).function(scope, CONSTRUCTOR).ok_or_else(allocation_failed)?;
+    let constructor = Env::of(scope)
+        .function(scope, CONSTRUCTOR)
+        .ok_or_else(allocation_failed)?;
     #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
     let length = v8::Number::new(scope, length as f64).into();
-    let buffer = constructor.new_instance(scope, &[length]).ok_or(Throw::Pending)?;
+    let buffer = constructor
+        .new_instance(scope, &[length])
+        .ok_or(Throw::Pending)?;
     v8::Local::try_from(buffer).map_err(|_| allocation_failed())
 }
 
@@ -69,7 +75,10 @@ pub fn new_buffer<'s>(
 }
 
 /// A new `Buffer` that holds a copy of `bytes`.
-pub fn buffer_of<'s>(scope: &mut v8::PinScope<'s, '_>, bytes: &[u8]) -> Result<v8::Local<'s, v8::Uint8Array>, Throw> {
+pub fn buffer_of<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    bytes: &[u8],
+) -> Result<v8::Local<'s, v8::Uint8Array>, Throw> {
     let buffer = array_buffer_of(scope, bytes)?;
     new_buffer(scope, buffer)
 }
@@ -83,17 +92,26 @@ pub struct Contents {
 
 impl Default for Contents {
     fn default() -> Self {
-        Self { inline: [0; v8::TYPED_ARRAY_MAX_SIZE_IN_HEAP], copy: Vec::new() }
+        Self {
+            inline: [0; v8::TYPED_ARRAY_MAX_SIZE_IN_HEAP],
+            copy: Vec::new(),
+        }
     }
 }
 
 impl Contents {
     /// The bytes of `view` as of now; see the module's text.
-    pub fn of<'a>(&'a mut self, scope: &v8::PinScope<'_, '_>, view: v8::Local<'_, v8::ArrayBufferView>) -> &'a [u8] {
+    pub fn of<'a>(
+        &'a mut self,
+        scope: &v8::PinScope<'_, '_>,
+        view: v8::Local<'_, v8::ArrayBufferView>,
+    ) -> &'a [u8] {
         // SAFETY: the storage has V8's greatest size of an array inside its heap.
         let (data, length) = unsafe { view.get_contents_raw_parts(&mut self.inline) };
         let shared = view.has_buffer()
-            && view.buffer(scope).is_some_and(|buffer| v8::Local::<v8::Value>::from(buffer).is_shared_array_buffer());
+            && view.buffer(scope).is_some_and(|buffer| {
+                v8::Local::<v8::Value>::from(buffer).is_shared_array_buffer()
+            });
         // SAFETY: V8 answered the view's current range; the caller's handle keeps its memory.
         unsafe { self.range(data, length, shared) }
     }
@@ -108,13 +126,17 @@ impl Contents {
             return Some(self.of(scope, view));
         }
         if let Ok(buffer) = v8::Local::<v8::ArrayBuffer>::try_from(value) {
-            let data = buffer.data().map_or(std::ptr::null(), |data| data.as_ptr().cast_const().cast());
+            let data = buffer
+                .data()
+                .map_or(std::ptr::null(), |data| data.as_ptr().cast_const().cast());
             // SAFETY: V8's own data and length; the caller's handle keeps the memory.
             return Some(unsafe { self.range(data, buffer.byte_length(), false) });
         }
         let buffer = v8::Local::<v8::SharedArrayBuffer>::try_from(value).ok()?;
         let store = buffer.get_backing_store();
-        let data = store.data().map_or(std::ptr::null(), |data| data.as_ptr().cast_const().cast());
+        let data = store
+            .data()
+            .map_or(std::ptr::null(), |data| data.as_ptr().cast_const().cast());
         // SAFETY: shared memory never shrinks, and the store is held until it was copied.
         Some(unsafe { self.range(data, store.byte_length().min(buffer.byte_length()), true) })
     }
@@ -141,7 +163,10 @@ impl Contents {
 
 /// The memory of `view` for writing, as of now; see the module's text. Two views may share memory: a caller that holds
 /// one such slice must not make another.
-pub fn writable<'s>(scope: &v8::PinScope<'s, '_>, view: v8::Local<'s, v8::ArrayBufferView>) -> &'s mut [u8] {
+pub fn writable<'s>(
+    scope: &v8::PinScope<'s, '_>,
+    view: v8::Local<'s, v8::ArrayBufferView>,
+) -> &'s mut [u8] {
     // Moves an array inside V8's heap out of it, so that the memory stays where it is.
     if view.buffer(scope).is_none() {
         return &mut [];
@@ -158,11 +183,15 @@ pub fn writable<'s>(scope: &v8::PinScope<'s, '_>, view: v8::Local<'s, v8::ArrayB
 /// The memory of a whole `ArrayBuffer` or `SharedArrayBuffer` as pointer and length; `None` for any other value.
 pub fn raw_parts(value: v8::Local<'_, v8::Value>) -> Option<(*mut u8, usize)> {
     if let Ok(buffer) = v8::Local::<v8::ArrayBuffer>::try_from(value) {
-        let data = buffer.data().map_or(std::ptr::null_mut(), |data| data.as_ptr().cast());
+        let data = buffer
+            .data()
+            .map_or(std::ptr::null_mut(), |data| data.as_ptr().cast());
         return Some((data, buffer.byte_length()));
     }
     let buffer = v8::Local::<v8::SharedArrayBuffer>::try_from(value).ok()?;
     let store = buffer.get_backing_store();
-    let data = store.data().map_or(std::ptr::null_mut(), |data| data.as_ptr().cast());
+    let data = store
+        .data()
+        .map_or(std::ptr::null_mut(), |data| data.as_ptr().cast());
     Some((data, store.byte_length().min(buffer.byte_length())))
 }

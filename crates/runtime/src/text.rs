@@ -58,12 +58,20 @@ impl Encoding {
     }
 
     /// What an argument names, by name or number; `default` when it names nothing.
-    pub fn from_value(scope: &mut v8::PinScope<'_, '_>, value: v8::Local<v8::Value>, default: Self) -> Self {
+    pub fn from_value(
+        scope: &mut v8::PinScope<'_, '_>,
+        value: v8::Local<v8::Value>,
+        default: Self,
+    ) -> Self {
         let known = match v8::Local::<v8::String>::try_from(value) {
             // No name is longer; a long string is not copied for nothing.
             Ok(name) if name.length() <= 16 => Self::from_name(&name.to_rust_string_lossy(scope)),
             Ok(_) => None,
-            Err(_) => value.is_uint32().then(|| value.uint32_value(scope)).flatten().and_then(Self::from_number),
+            Err(_) => value
+                .is_uint32()
+                .then(|| value.uint32_value(scope))
+                .flatten()
+                .and_then(Self::from_number),
         };
         known.unwrap_or(default)
     }
@@ -71,7 +79,13 @@ impl Encoding {
 
 /// What Node throws for a result that no V8 string can hold.
 pub fn too_long() -> Throw {
-    Throw::error("ERR_STRING_TOO_LONG", format!("Cannot create a string longer than {:#x} characters", v8::String::MAX_LENGTH))
+    Throw::error(
+        "ERR_STRING_TOO_LONG",
+        format!(
+            "Cannot create a string longer than {:#x} characters",
+            v8::String::MAX_LENGTH
+        ),
+    )
 }
 
 /// A string of Latin-1 `bytes`.
@@ -132,7 +146,11 @@ pub fn decode<'s>(scope: &mut v8::PinScope<'s, '_>, bytes: &[u8], encoding: Enco
             const DIGITS: &[u8; 16] = b"0123456789abcdef";
             let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0');
             let mut text = Vec::with_capacity(bytes.len() * 2);
-            text.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
+            text.extend(
+                bytes
+                    .iter()
+                    .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]),
+            );
             one_byte(scope, &text)
         }
         Encoding::Base64 => base64(scope, bytes, Base64Options::Default),
@@ -193,17 +211,27 @@ pub fn encode_into(
             match (encoding, view.data()) {
                 (Encoding::Ucs2, v8::ValueViewData::OneByte(bytes)) => {
                     let (pairs, _) = target.as_chunks_mut::<2>();
-                    pairs.iter_mut().zip(bytes).for_each(|(pair, byte)| *pair = [*byte, 0]);
+                    pairs
+                        .iter_mut()
+                        .zip(bytes)
+                        .for_each(|(pair, byte)| *pair = [*byte, 0]);
                     pairs.len().min(bytes.len()) * 2
                 }
                 (Encoding::Ucs2, v8::ValueViewData::TwoByte(units)) => {
                     let (pairs, _) = target.as_chunks_mut::<2>();
-                    pairs.iter_mut().zip(units).for_each(|(pair, unit)| *pair = unit.to_le_bytes());
+                    pairs
+                        .iter_mut()
+                        .zip(units)
+                        .for_each(|(pair, unit)| *pair = unit.to_le_bytes());
                     pairs.len().min(units.len()) * 2
                 }
                 (Encoding::Hex, v8::ValueViewData::OneByte(bytes)) => hex_into(bytes, target),
-                (Encoding::Hex, v8::ValueViewData::TwoByte(units)) => hex_into(&low_bytes(units), target),
-                (_, v8::ValueViewData::OneByte(bytes)) => base64_into(bytes, encoding == Encoding::Base64Url, target),
+                (Encoding::Hex, v8::ValueViewData::TwoByte(units)) => {
+                    hex_into(&low_bytes(units), target)
+                }
+                (_, v8::ValueViewData::OneByte(bytes)) => {
+                    base64_into(bytes, encoding == Encoding::Base64Url, target)
+                }
                 (_, v8::ValueViewData::TwoByte(units)) => {
                     // Fails like an unknown character would in the strict decoder, then only low bytes count.
                     base64_leniently_into(&low_bytes(units), target)
@@ -214,7 +242,11 @@ pub fn encode_into(
 }
 
 /// `string` in `encoding`, whole.
-pub fn encode(scope: &mut v8::PinScope<'_, '_>, string: v8::Local<v8::String>, encoding: Encoding) -> Vec<u8> {
+pub fn encode(
+    scope: &mut v8::PinScope<'_, '_>,
+    string: v8::Local<v8::String>,
+    encoding: Encoding,
+) -> Vec<u8> {
     let length = match encoding {
         Encoding::Utf8 | Encoding::Buffer => utf8_length(scope, string),
         Encoding::Ucs2 => string.length() * 2,
@@ -268,10 +300,15 @@ fn hex_into(text: &[u8], target: &mut [u8]) -> usize {
 
 /// Base64: the strict decoder, and when it finds fault or too little room, Node's lenient one.
 fn base64_into(text: &[u8], url: bool, target: &mut [u8]) -> usize {
-    let options = if url { Base64Options::Url } else { Base64Options::Default };
+    let options = if url {
+        Base64Options::Url
+    } else {
+        Base64Options::Default
+    };
     if simdutf::maximal_binary_length_from_base64(text) <= target.len() {
         // SAFETY: the target is as long as simdutf asks for.
-        let result = unsafe { simdutf::base64_to_binary(text, target, options, LastChunkHandling::Loose) };
+        let result =
+            unsafe { simdutf::base64_to_binary(text, target, options, LastChunkHandling::Loose) };
         if result.is_ok() {
             return result.count;
         }

@@ -23,7 +23,10 @@ pub static BINDING: Binding = Binding {
     functions: &[
         ("concat", function!(concat)),
         ("createBlob", function!(create_blob)),
-        ("createBlobFromFilePath", function!(create_blob_from_file_path)),
+        (
+            "createBlobFromFilePath",
+            function!(create_blob_from_file_path),
+        ),
         ("getDataObject", function!(get_data_object)),
         ("revokeObjectURL", function!(revoke_object_url)),
         ("storeDataObject", function!(store_data_object)),
@@ -32,10 +35,18 @@ pub static BINDING: Binding = Binding {
         Class {
             name: "Blob",
             hidden: true,
-            methods: &[("getReader", function!(get_reader)), ("slice", function!(slice))],
+            methods: &[
+                ("getReader", function!(get_reader)),
+                ("slice", function!(slice)),
+            ],
             ..Class::DEFAULT
         },
-        Class { name: "BlobReader", hidden: true, methods: &[("pull", function!(pull))], ..Class::DEFAULT },
+        Class {
+            name: "BlobReader",
+            hidden: true,
+            methods: &[("pull", function!(pull))],
+            ..Class::DEFAULT
+        },
     ],
     init: Some(init),
     ..Binding::DEFAULT
@@ -80,7 +91,11 @@ struct File {
 
 impl Part {
     fn memory(store: v8::SharedRef<v8::BackingStore>, start: usize, length: usize) -> Self {
-        Self { source: Source::Memory(Memory(store)), start, length }
+        Self {
+            source: Source::Memory(Memory(store)),
+            start,
+            length,
+        }
     }
 }
 
@@ -92,7 +107,9 @@ impl Memory {
         length: usize,
     ) -> Result<v8::Local<'s, v8::ArrayBuffer>, Throw> {
         let buffer = new_array_buffer(scope, length)?;
-        let fits = start.checked_add(length).is_some_and(|end| end <= self.0.byte_length());
+        let fits = start
+            .checked_add(length)
+            .is_some_and(|end| end <= self.0.byte_length());
         if let (Some(source), Some(target), true) = (self.0.data(), buffer.data(), fits) {
             // SAFETY: the range lies in the held store, the new buffer is as long and known to nobody else.
             unsafe {
@@ -109,7 +126,9 @@ impl File {
 
     /// The bytes at `start`; an error when the file is not what it was.
     fn read(&self, env: &Env, start: usize, length: usize) -> Result<Vec<u8>, Errno> {
-        let (Ok(kernel), Ok(process)) = (env.kernel(), env.process()) else { return Err(Errno::EBADF) };
+        let (Ok(kernel), Ok(process)) = (env.kernel(), env.process()) else {
+            return Err(Errno::EBADF);
+        };
         let fd = kernel.open(&process, &self.path, Self::READ_ONLY, 0)?;
         let read = kernel.fstat(&process, fd).and_then(|stat| {
             if stat.size != self.size || stat.mtime != self.modified {
@@ -141,7 +160,11 @@ impl Blob {
             let (from, to) = (start.max(at), end.min(next));
             if from < to {
                 let start = part.start.saturating_add(from - at);
-                parts.push(Part { source: part.source.clone(), start, length: to - from });
+                parts.push(Part {
+                    source: part.source.clone(),
+                    start,
+                    length: to - from,
+                });
             }
             at = next;
         }
@@ -149,7 +172,10 @@ impl Blob {
     }
 
     /// The blob behind a handle.
-    pub fn of<'s>(scope: &mut v8::PinScope<'s, '_>, handle: v8::Local<'s, v8::Value>) -> Option<Rc<Self>> {
+    pub fn of<'s>(
+        scope: &mut v8::PinScope<'s, '_>,
+        handle: v8::Local<'s, v8::Value>,
+    ) -> Option<Rc<Self>> {
         let handle = v8::Local::<v8::Object>::try_from(handle).ok()?;
         Env::of(scope).objects.unwrap(scope, handle)
     }
@@ -167,7 +193,10 @@ impl Blob {
 pub static HOST_TYPE: HostType = HostType {
     clone_object: |host: &Rc<dyn Any>| {
         let blob = host.downcast_ref::<Blob>()?;
-        let stays = blob.parts.iter().any(|part| matches!(part.source, Source::File(_)));
+        let stays = blob
+            .parts
+            .iter()
+            .any(|part| matches!(part.source, Source::File(_)));
         (!stays).then(|| Box::new(blob.clone()) as Box<dyn TransferData>)
     },
 };
@@ -203,12 +232,17 @@ fn init(scope: &mut v8::PinScope<'_, '_>, env: &Env, _target: v8::Local<v8::Obje
 }
 
 fn store<'s>(scope: &mut v8::PinScope<'s, '_>) -> Result<v8::Local<'s, v8::Map>, Throw> {
-    let store = Env::of(scope).registered(scope, STORE).ok_or(Throw::Pending)?;
+    let store = Env::of(scope)
+        .registered(scope, STORE)
+        .ok_or(Throw::Pending)?;
     v8::Local::try_from(store).map_err(|_| Throw::Pending)
 }
 
 fn invalid(name: &str) -> Throw {
-    Throw::type_error("ERR_INVALID_ARG_TYPE", format!("The \"{name}\" argument is not valid"))
+    Throw::type_error(
+        "ERR_INVALID_ARG_TYPE",
+        format!("The \"{name}\" argument is not valid"),
+    )
 }
 
 /// The values of an array, read once.
@@ -278,7 +312,12 @@ fn get_reader<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> 
     let blob = Blob::of(scope, args.this().into()).ok_or_else(|| invalid("this"))?;
     let env = Env::of(scope);
     let handle = env.new_instance(scope, "blob.BlobReader")?;
-    let reader = Reader { blob, next: Cell::new(0), offset: Cell::new(0), ended: Cell::new(false) };
+    let reader = Reader {
+        blob,
+        next: Cell::new(0),
+        offset: Cell::new(0),
+        ended: Cell::new(false),
+    };
     env.objects.wrap(scope, handle, Rc::new(reader));
     Ok(handle.into())
 }
@@ -290,9 +329,14 @@ impl Reader {
         scope: &mut v8::PinScope<'s, '_>,
     ) -> Result<Option<Result<v8::Local<'s, v8::ArrayBuffer>, Errno>>, Throw> {
         const CHUNK: usize = 1 << 16;
-        let Some(part) = self.blob.parts.get(self.next.get()) else { return Ok(None) };
+        let Some(part) = self.blob.parts.get(self.next.get()) else {
+            return Ok(None);
+        };
         let offset = self.offset.get();
-        let (start, rest) = (part.start.saturating_add(offset), part.length.saturating_sub(offset));
+        let (start, rest) = (
+            part.start.saturating_add(offset),
+            part.length.saturating_sub(offset),
+        );
         let (read, length) = match &part.source {
             Source::Memory(memory) => (Ok(memory.copy(scope, start, rest)?), rest),
             Source::File(file) => {
@@ -318,7 +362,8 @@ impl Reader {
 fn pull<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     const END: i32 = 0;
     const CONTINUE: i32 = 1;
-    let callback = v8::Local::<v8::Function>::try_from(args.get(0)).map_err(|_| invalid("callback"))?;
+    let callback =
+        v8::Local::<v8::Function>::try_from(args.get(0)).map_err(|_| invalid("callback"))?;
     let reader = Env::of(scope)
         .objects
         .unwrap::<Reader>(scope, args.this())
@@ -332,7 +377,9 @@ fn pull<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     };
     let status = v8::Integer::new(scope, status).into();
     let arguments: Vec<_> = std::iter::once(status).chain(rest).collect();
-    callback.call(scope, args.this().into(), &arguments).ok_or(Throw::Pending)?;
+    callback
+        .call(scope, args.this().into(), &arguments)
+        .ok_or(Throw::Pending)?;
     Ok(status)
 }
 
@@ -342,8 +389,13 @@ fn concat<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let mut total = 0_usize;
     for source in &sources {
         let mut contents = Contents::default();
-        let length = contents.of_value(scope, *source).ok_or_else(|| invalid("list"))?.len();
-        total = total.checked_add(length).ok_or_else(crate::array_buffer::allocation_failed)?;
+        let length = contents
+            .of_value(scope, *source)
+            .ok_or_else(|| invalid("list"))?
+            .len();
+        total = total
+            .checked_add(length)
+            .ok_or_else(crate::array_buffer::allocation_failed)?;
     }
     let buffer = new_array_buffer(scope, total)?;
     let array = v8::Uint8Array::new(scope, buffer, 0, total).ok_or(Throw::Pending)?;
@@ -361,18 +413,27 @@ fn concat<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
 
 /// `storeDataObject(id, handle, length, type)`
 fn store_data_object<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    if !args.get(0).is_string() || Blob::of(scope, args.get(1)).is_none() || !args.get(3).is_string() {
+    if !args.get(0).is_string()
+        || Blob::of(scope, args.get(1)).is_none()
+        || !args.get(3).is_string()
+    {
         return Err(invalid("handle"));
     }
     let entry = v8::Array::new_with_elements(scope, &[args.get(1), args.get(2), args.get(3)]);
-    store(scope)?.set(scope, args.get(0), entry.into()).ok_or(Throw::Pending)?;
+    store(scope)?
+        .set(scope, args.get(0), entry.into())
+        .ok_or(Throw::Pending)?;
     Ok(v8::undefined(scope).into())
 }
 
 /// `getDataObject(id)`: handle, length and type, or `undefined`.
 fn get_data_object<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let entry = store(scope)?.get(scope, args.get(0)).ok_or(Throw::Pending)?;
-    let Ok(entry) = v8::Local::<v8::Array>::try_from(entry) else { return Ok(v8::undefined(scope).into()) };
+    let entry = store(scope)?
+        .get(scope, args.get(0))
+        .ok_or(Throw::Pending)?;
+    let Ok(entry) = v8::Local::<v8::Array>::try_from(entry) else {
+        return Ok(v8::undefined(scope).into());
+    };
     let mut values = Vec::with_capacity(3);
     for index in 0..entry.length() {
         values.push(entry.get_index(scope, index).ok_or(Throw::Pending)?);
@@ -388,7 +449,9 @@ fn revoke_object_url<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> R
     if input.length() > LONGEST {
         return Ok(undefined);
     }
-    let Ok(url) = ada_url::Url::parse(input.to_rust_string_lossy(scope), None) else { return Ok(undefined) };
+    let Ok(url) = ada_url::Url::parse(input.to_rust_string_lossy(scope), None) else {
+        return Ok(undefined);
+    };
     if let Some((_, id)) = url.pathname().split_once(':')
         && !id.contains(':')
     {
@@ -408,13 +471,24 @@ fn create_blob_from_file_path<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<
         .stat(&process, &path)
         .map_err(|_| Throw::type_error("ERR_INVALID_ARG_VALUE", "Unable to open file as blob"))?;
     let length = usize::try_from(stat.size).unwrap_or(usize::MAX);
-    let file = File { path, size: stat.size, modified: stat.mtime };
+    let file = File {
+        path,
+        size: stat.size,
+        modified: stat.mtime,
+    };
     let mut blob = Blob::default();
     if length > 0 {
-        blob.parts.push(Part { source: Source::File(Arc::new(file)), start: 0, length });
+        blob.parts.push(Part {
+            source: Source::File(Arc::new(file)),
+            start: 0,
+            length,
+        });
     }
     let handle = blob.into_handle(scope)?;
-    #[expect(clippy::cast_precision_loss, reason = "the kernel's files are smaller than 2^53 bytes")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "the kernel's files are smaller than 2^53 bytes"
+    )]
     let length = v8::Number::new(scope, stat.size as f64).into();
     Ok(v8::Array::new_with_elements(scope, &[handle, length]).into())
 }

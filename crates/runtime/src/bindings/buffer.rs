@@ -33,7 +33,10 @@ pub static BINDING: Binding = Binding {
         ("compareOffset", function!(compare_offset)),
         ("copy", function!(copy)),
         ("copyArrayBuffer", function!(copy_array_buffer)),
-        ("createUnsafeArrayBuffer", function!(create_unsafe_array_buffer)),
+        (
+            "createUnsafeArrayBuffer",
+            function!(create_unsafe_array_buffer),
+        ),
         ("fill", function!(fill)),
         ("indexOfBuffer", function!(index_of_buffer)),
         ("indexOfNumber", function!(index_of_number)),
@@ -62,16 +65,23 @@ fn bad_argument() -> Throw {
     Throw::type_error("ERR_INVALID_ARG_TYPE", "Invalid argument")
 }
 
-fn view_of<'s>(value: v8::Local<'s, v8::Value>) -> Result<v8::Local<'s, v8::ArrayBufferView>, Throw> {
+fn view_of<'s>(
+    value: v8::Local<'s, v8::Value>,
+) -> Result<v8::Local<'s, v8::ArrayBufferView>, Throw> {
     v8::Local::try_from(value).map_err(|_| not_a_buffer())
 }
 
 fn string_of<'s>(value: v8::Local<'s, v8::Value>) -> Result<v8::Local<'s, v8::String>, Throw> {
-    v8::Local::try_from(value).map_err(|_| Throw::type_error("ERR_INVALID_ARG_TYPE", "argument must be a string"))
+    v8::Local::try_from(value)
+        .map_err(|_| Throw::type_error("ERR_INVALID_ARG_TYPE", "argument must be a string"))
 }
 
 /// An index; `default` for `undefined`. May run the guest's `valueOf`.
-fn index(scope: &mut v8::PinScope<'_, '_>, value: v8::Local<v8::Value>, default: usize) -> Result<usize, Throw> {
+fn index(
+    scope: &mut v8::PinScope<'_, '_>,
+    value: v8::Local<v8::Value>,
+    default: usize,
+) -> Result<usize, Throw> {
     if value.is_undefined() {
         return Ok(default);
     }
@@ -79,7 +89,10 @@ fn index(scope: &mut v8::PinScope<'_, '_>, value: v8::Local<v8::Value>, default:
     usize::try_from(index).map_err(|_| out_of_range())
 }
 
-#[expect(clippy::cast_precision_loss, reason = "lengths and offsets are below 2^53")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "lengths and offsets are below 2^53"
+)]
 fn number<'s>(scope: &mut v8::PinScope<'s, '_>, value: usize) -> v8::Local<'s, v8::Value> {
     match u32::try_from(value) {
         Ok(value) => v8::Integer::new_from_unsigned(scope, value).into(),
@@ -96,7 +109,10 @@ fn slice<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>, encoding: Encodi
     let start = index(scope, args.get(0), 0)?;
     let end = index(scope, args.get(1), length)?;
     let mut contents = Contents::default();
-    let bytes = contents.of(scope, view).get(start..end.max(start)).ok_or_else(out_of_range)?;
+    let bytes = contents
+        .of(scope, view)
+        .get(start..end.max(start))
+        .ok_or_else(out_of_range)?;
     text::decode(scope, bytes, encoding)
 }
 
@@ -140,23 +156,46 @@ fn write<'s>(
     let size = view.byte_length();
     let offset = index(scope, offset, 0)?;
     let rest = size.checked_sub(offset).ok_or_else(|| {
-        Throw::range_error("ERR_BUFFER_OUT_OF_BOUNDS", "\"offset\" is outside of buffer bounds")
+        Throw::range_error(
+            "ERR_BUFFER_OUT_OF_BOUNDS",
+            "\"offset\" is outside of buffer bounds",
+        )
     })?;
     let length = index(scope, length, rest)?.min(rest);
     if length == 0 {
         return Ok(v8::Integer::new(scope, 0).into());
     }
-    let target = writable(scope, view).get_mut(offset..offset + length).ok_or_else(out_of_range)?;
+    let target = writable(scope, view)
+        .get_mut(offset..offset + length)
+        .ok_or_else(out_of_range)?;
     let written = text::encode_into(scope, string, encoding, target);
     Ok(number(scope, written))
 }
 
-fn write_method<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>, encoding: Encoding) -> Ret<'s> {
-    write(scope, args.this().into(), [args.get(0), args.get(1), args.get(2)], encoding)
+fn write_method<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &Args<'s>,
+    encoding: Encoding,
+) -> Ret<'s> {
+    write(
+        scope,
+        args.this().into(),
+        [args.get(0), args.get(1), args.get(2)],
+        encoding,
+    )
 }
 
-fn write_static<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>, encoding: Encoding) -> Ret<'s> {
-    write(scope, args.get(0), [args.get(1), args.get(2), args.get(3)], encoding)
+fn write_static<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &Args<'s>,
+    encoding: Encoding,
+) -> Ret<'s> {
+    write(
+        scope,
+        args.get(0),
+        [args.get(1), args.get(2), args.get(3)],
+        encoding,
+    )
 }
 
 fn base64_write<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
@@ -200,7 +239,9 @@ fn ordering<'s>(scope: &mut v8::PinScope<'s, '_>, ordering: Ordering) -> v8::Loc
 fn compare<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let (left, right) = (view_of(args.get(0))?, view_of(args.get(1))?);
     let (mut left_contents, mut right_contents) = (Contents::default(), Contents::default());
-    let order = left_contents.of(scope, left).cmp(right_contents.of(scope, right));
+    let order = left_contents
+        .of(scope, left)
+        .cmp(right_contents.of(scope, right));
     Ok(ordering(scope, order))
 }
 
@@ -212,14 +253,36 @@ fn compare_offset<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<
     let target_end = index(scope, args.get(4), target.byte_length())?;
     let source_end = index(scope, args.get(5), source.byte_length())?;
     let (mut source_contents, mut target_contents) = (Contents::default(), Contents::default());
-    let (source, target) = (source_contents.of(scope, source), target_contents.of(scope, target));
-    let out_of = |name| Throw::range_error("ERR_OUT_OF_RANGE", format!("The value of \"{name}\" is out of range."));
-    let source = source.get(source_start..).ok_or_else(|| out_of("sourceStart"))?;
-    let target = target.get(target_start..).ok_or_else(|| out_of("targetStart"))?;
-    let source_length = source_end.checked_sub(source_start).ok_or_else(|| out_of("sourceStart"))?;
-    let target_length = target_end.checked_sub(target_start).ok_or_else(|| out_of("targetStart"))?;
-    let length = source_length.min(target_length).min(source.len()).min(target.len());
-    let order = source.get(..length).cmp(&target.get(..length)).then(source_length.cmp(&target_length));
+    let (source, target) = (
+        source_contents.of(scope, source),
+        target_contents.of(scope, target),
+    );
+    let out_of = |name| {
+        Throw::range_error(
+            "ERR_OUT_OF_RANGE",
+            format!("The value of \"{name}\" is out of range."),
+        )
+    };
+    let source = source
+        .get(source_start..)
+        .ok_or_else(|| out_of("sourceStart"))?;
+    let target = target
+        .get(target_start..)
+        .ok_or_else(|| out_of("targetStart"))?;
+    let source_length = source_end
+        .checked_sub(source_start)
+        .ok_or_else(|| out_of("sourceStart"))?;
+    let target_length = target_end
+        .checked_sub(target_start)
+        .ok_or_else(|| out_of("targetStart"))?;
+    let length = source_length
+        .min(target_length)
+        .min(source.len())
+        .min(target.len());
+    let order = source
+        .get(..length)
+        .cmp(&target.get(..length))
+        .then(source_length.cmp(&target_length));
     Ok(ordering(scope, order))
 }
 
@@ -230,12 +293,17 @@ fn copy<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let source_start = index(scope, args.get(3), 0)?;
     let count = index(scope, args.get(4), 0)?;
     let target = writable(scope, target);
-    let target = target.get_mut(target_start..).and_then(|target| target.get_mut(..count));
+    let target = target
+        .get_mut(target_start..)
+        .and_then(|target| target.get_mut(..count));
     let target = target.ok_or_else(out_of_range)?.as_mut_ptr();
     let mut inline = [0; v8::TYPED_ARRAY_MAX_SIZE_IN_HEAP];
     // SAFETY: the storage has V8's greatest size of an array inside its heap.
     let (data, length) = unsafe { source.get_contents_raw_parts(&mut inline) };
-    if source_start.checked_add(count).is_none_or(|end| end > length) {
+    if source_start
+        .checked_add(count)
+        .is_none_or(|end| end > length)
+    {
         return Err(out_of_range());
     }
     if count != 0 {
@@ -282,7 +350,10 @@ fn fill<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
         let mut contents = Contents::default();
         let bytes = contents.of(scope, pattern);
         // Copied: the pattern may lie in the buffer that is filled.
-        bytes.get(..bytes.len().min(end - start)).unwrap_or_default().to_vec()
+        bytes
+            .get(..bytes.len().min(end - start))
+            .unwrap_or_default()
+            .to_vec()
     } else if let Ok(string) = v8::Local::<v8::String>::try_from(value) {
         match Encoding::from_value(scope, args.get(4), Encoding::Utf8) {
             // Cut anywhere, even inside a character.
@@ -296,11 +367,15 @@ fn fill<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
         }
     } else {
         let byte = value.uint32_value(scope).ok_or(Throw::Pending)? & 0xff;
-        let Some(target) = writable(scope, view).get_mut(start..end) else { return Ok(bad_range) };
+        let Some(target) = writable(scope, view).get_mut(start..end) else {
+            return Ok(bad_range);
+        };
         target.fill(u8::try_from(byte).unwrap_or_default());
         return Ok(v8::undefined(scope).into());
     };
-    let Some(target) = writable(scope, view).get_mut(start..end) else { return Ok(bad_range) };
+    let Some(target) = writable(scope, view).get_mut(start..end) else {
+        return Ok(bad_range);
+    };
     if target.is_empty() {
         return Ok(v8::undefined(scope).into());
     }
@@ -377,7 +452,10 @@ fn find_in_order<'a>(
         matched + usize::from(needle.get(matched) == Some(unit))
     };
     for (position, unit) in needle.iter().enumerate() {
-        let border = match position.checked_sub(1).and_then(|before| borders.get(before)) {
+        let border = match position
+            .checked_sub(1)
+            .and_then(|before| borders.get(before))
+        {
             Some(border) => advance(&borders, *border, unit),
             None => 0,
         };
@@ -418,7 +496,10 @@ fn search<'s>(
     }
     let found = if !units {
         find_bytes(haystack, needle, start, forward)
-    } else if haystack.len() < 2 || needle.len() < 2 || (forward && start + needle.len() > haystack.len()) {
+    } else if haystack.len() < 2
+        || needle.len() < 2
+        || (forward && start + needle.len() > haystack.len())
+    {
         None
     } else {
         let found = find_units(haystack, needle, start / 2, forward).map(|at| at * 2);
@@ -442,8 +523,18 @@ fn index_of_string<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret
     let mut contents = Contents::default();
     let haystack = contents.of(scope, haystack);
     let units = encoding == Encoding::Ucs2;
-    let even = if units { haystack.len() & !1 } else { haystack.len() };
-    Ok(search(scope, haystack.get(..even).unwrap_or_default(), &needle, position, units))
+    let even = if units {
+        haystack.len() & !1
+    } else {
+        haystack.len()
+    };
+    Ok(search(
+        scope,
+        haystack.get(..even).unwrap_or_default(),
+        &needle,
+        position,
+        units,
+    ))
 }
 
 /// `indexOfBuffer(buffer, needle, offset, encoding, forward)`
@@ -454,7 +545,13 @@ fn index_of_buffer<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret
     let (mut haystack_contents, mut needle_contents) = (Contents::default(), Contents::default());
     let haystack = haystack_contents.of(scope, haystack);
     let needle = needle_contents.of(scope, needle);
-    Ok(search(scope, haystack, needle, position, encoding == Encoding::Ucs2))
+    Ok(search(
+        scope,
+        haystack,
+        needle,
+        position,
+        encoding == Encoding::Ucs2,
+    ))
 }
 
 /// `indexOfNumber(buffer, byte, offset, forward)`
@@ -485,7 +582,10 @@ fn validated<'a>(
     value: v8::Local<'_, v8::Value>,
 ) -> Result<&'a [u8], Throw> {
     if v8::Local::<v8::ArrayBuffer>::try_from(value).is_ok_and(|buffer| buffer.was_detached()) {
-        return Err(Throw::error("ERR_INVALID_STATE", "Cannot validate on a detached buffer"));
+        return Err(Throw::error(
+            "ERR_INVALID_STATE",
+            "Cannot validate on a detached buffer",
+        ));
     }
     contents.of_value(scope, value).ok_or_else(not_a_buffer)
 }
@@ -503,11 +603,16 @@ fn is_utf8<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
 }
 
 /// The Latin-1 bytes of `string`; `None` when it has others.
-fn latin1_bytes(scope: &mut v8::PinScope<'_, '_>, string: v8::Local<v8::String>) -> Option<Vec<u8>> {
+fn latin1_bytes(
+    scope: &mut v8::PinScope<'_, '_>,
+    string: v8::Local<v8::String>,
+) -> Option<Vec<u8>> {
     let view = v8::ValueView::new(scope, string);
     match view.data() {
         v8::ValueViewData::OneByte(bytes) => Some(bytes.to_vec()),
-        v8::ValueViewData::TwoByte(units) => units.iter().map(|unit| u8::try_from(*unit).ok()).collect(),
+        v8::ValueViewData::TwoByte(units) => {
+            units.iter().map(|unit| u8::try_from(*unit).ok()).collect()
+        }
     }
 }
 
@@ -526,13 +631,23 @@ fn atob<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     const INVALID: i32 = -2;
     const OTHER: i32 = -3;
     let string = string_of(args.get(0))?;
-    let Some(input) = latin1_bytes(scope, string) else { return Ok(v8::Integer::new(scope, INVALID).into()) };
+    let Some(input) = latin1_bytes(scope, string) else {
+        return Ok(v8::Integer::new(scope, INVALID).into());
+    };
     let mut bytes = vec![0; simdutf::maximal_binary_length_from_base64(&input)];
     // SAFETY: `bytes` is as long as simdutf asks for.
-    let result =
-        unsafe { simdutf::base64_to_binary(&input, &mut bytes, Base64Options::Default, LastChunkHandling::Loose) };
+    let result = unsafe {
+        simdutf::base64_to_binary(
+            &input,
+            &mut bytes,
+            Base64Options::Default,
+            LastChunkHandling::Loose,
+        )
+    };
     let fault = match result.error {
-        ErrorCode::Success => return text::one_byte(scope, bytes.get(..result.count).unwrap_or_default()),
+        ErrorCode::Success => {
+            return text::one_byte(scope, bytes.get(..result.count).unwrap_or_default());
+        }
         ErrorCode::InvalidBase64Character => INVALID,
         ErrorCode::Base64InputRemainder => LONE,
         _ => OTHER,
@@ -548,7 +663,10 @@ fn set_buffer_prototype<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -
 fn swap<'s, const N: usize>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let (words, rest) = writable(scope, view_of(args.get(0))?).as_chunks_mut::<N>();
     if !rest.is_empty() {
-        return Err(Throw::range_error("ERR_INVALID_BUFFER_SIZE", format!("Buffer size must be a multiple of {}-bits", N * 8)));
+        return Err(Throw::range_error(
+            "ERR_INVALID_BUFFER_SIZE",
+            format!("Buffer size must be a multiple of {}-bits", N * 8),
+        ));
     }
     words.iter_mut().for_each(|word| word.reverse());
     Ok(args.get(0))

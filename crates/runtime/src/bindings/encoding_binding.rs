@@ -27,12 +27,16 @@ const READ: usize = 0;
 const WRITTEN: usize = 1;
 
 fn string_of<'s>(value: v8::Local<'s, v8::Value>) -> Result<v8::Local<'s, v8::String>, Throw> {
-    v8::Local::try_from(value).map_err(|_| Throw::type_error("ERR_INVALID_ARG_TYPE", "argument must be a string"))
+    v8::Local::try_from(value)
+        .map_err(|_| Throw::type_error("ERR_INVALID_ARG_TYPE", "argument must be a string"))
 }
 
 /// What a decoder throws for data that its encoding does not allow.
 pub fn invalid_data(encoding: &str) -> Throw {
-    Throw::type_error("ERR_ENCODING_INVALID_ENCODED_DATA", format!("The encoded data was not valid for encoding {encoding}"))
+    Throw::type_error(
+        "ERR_ENCODING_INVALID_ENCODED_DATA",
+        format!("The encoded data was not valid for encoding {encoding}"),
+    )
 }
 
 /// `encodeInto(string, array)`: the counts of units read and bytes written go into `encodeIntoResults`.
@@ -42,7 +46,12 @@ fn encode_into<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s>
         .map_err(|_| Throw::type_error("ERR_INVALID_ARG_TYPE", "argument must be a Uint8Array"))?;
     let mut read = 0;
     let target = writable(scope, array.into());
-    let written = string.write_utf8_v2(scope, target, v8::WriteFlags::kReplaceInvalidUtf8, Some(&mut read));
+    let written = string.write_utf8_v2(
+        scope,
+        target,
+        v8::WriteFlags::kReplaceInvalidUtf8,
+        Some(&mut read),
+    );
     if let Some(results) = Env::of(scope).buffer(scope, "encoding_binding.encodeIntoResults") {
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         results.set(READ, count(read));
@@ -75,7 +84,11 @@ fn decode_utf8<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s>
     if fatal && !simdutf::validate_utf8(bytes) {
         return Err(invalid_data("utf-8"));
     }
-    let rest = if ignore_mark { None } else { bytes.strip_prefix(BYTE_ORDER_MARK) };
+    let rest = if ignore_mark {
+        None
+    } else {
+        bytes.strip_prefix(BYTE_ORDER_MARK)
+    };
     text::utf8(scope, rest.unwrap_or(bytes))
 }
 

@@ -25,7 +25,11 @@ pub static BINDING: Binding = Binding {
         ("icuErrName", function!(icu_err_name)),
         ("transcode", function!(transcode)),
     ],
-    classes: &[Class { name: "Converter", hidden: true, ..Class::DEFAULT }],
+    classes: &[Class {
+        name: "Converter",
+        hidden: true,
+        ..Class::DEFAULT
+    }],
     ..Binding::DEFAULT
 };
 
@@ -58,7 +62,9 @@ impl Converter {
         let mut stream = self.stream.borrow_mut();
         let mut units = vec![0; stream.decoder.max_utf16_buffer_length(input.len())?];
         let (valid, written) = if self.fatal {
-            let (result, _, written) = stream.decoder.decode_to_utf16_without_replacement(input, &mut units, flush);
+            let (result, _, written) = stream
+                .decoder
+                .decode_to_utf16_without_replacement(input, &mut units, flush);
             (result == DecoderResult::InputEmpty, written)
         } else {
             let (result, _, written, _) = stream.decoder.decode_to_utf16(input, &mut units, flush);
@@ -79,7 +85,10 @@ impl Converter {
     }
 }
 
-fn string_argument<'s>(scope: &mut v8::PinScope<'s, '_>, value: v8::Local<'s, v8::Value>) -> Result<String, Throw> {
+fn string_argument<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    value: v8::Local<'s, v8::Value>,
+) -> Result<String, Throw> {
     let string = v8::Local::<v8::String>::try_from(value)
         .map_err(|_| Throw::type_error("ERR_INVALID_ARG_TYPE", "argument must be a string"))?;
     Ok(string.to_rust_string_lossy(scope))
@@ -88,7 +97,11 @@ fn string_argument<'s>(scope: &mut v8::PinScope<'s, '_>, value: v8::Local<'s, v8
 /// The encodings of the Encoding Standard that Node's ICU has too.
 fn encoding_of(label: &str) -> Option<&'static encoding_rs::Encoding> {
     let encoding = encoding_rs::Encoding::for_label(label.as_bytes())?;
-    let absent = [encoding_rs::ISO_8859_16, encoding_rs::REPLACEMENT, encoding_rs::X_USER_DEFINED];
+    let absent = [
+        encoding_rs::ISO_8859_16,
+        encoding_rs::REPLACEMENT,
+        encoding_rs::X_USER_DEFINED,
+    ];
     (!absent.contains(&encoding)).then_some(encoding)
 }
 
@@ -101,13 +114,23 @@ fn has_converter<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'
 fn get_converter<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let label = string_argument(scope, args.get(0))?;
     let flags = args.get(1).uint32_value(scope).ok_or(Throw::Pending)?;
-    let Some(encoding) = encoding_of(&label) else { return Ok(v8::undefined(scope).into()) };
-    let unicode = [encoding_rs::UTF_8, encoding_rs::UTF_16LE, encoding_rs::UTF_16BE].contains(&encoding);
+    let Some(encoding) = encoding_of(&label) else {
+        return Ok(v8::undefined(scope).into());
+    };
+    let unicode = [
+        encoding_rs::UTF_8,
+        encoding_rs::UTF_16LE,
+        encoding_rs::UTF_16BE,
+    ]
+    .contains(&encoding);
     let converter = Converter {
         encoding,
         fatal: flags & FATAL != 0,
         drops_mark: unicode && flags & IGNORE_MARK == 0,
-        stream: RefCell::new(Stream { decoder: encoding.new_decoder_without_bom_handling(), started: false }),
+        stream: RefCell::new(Stream {
+            decoder: encoding.new_decoder_without_bom_handling(),
+            started: false,
+        }),
     };
     let env = Env::of(scope);
     let handle = env.new_instance(scope, "icu.Converter")?;
@@ -147,7 +170,10 @@ struct Width {
 
 fn width_of(point: u32) -> Width {
     let after = RANGES.partition_point(|range| range >> 3 <= point);
-    let class = after.checked_sub(1).and_then(|index| RANGES.get(index)).map_or(1, |range| range & 7);
+    let class = after
+        .checked_sub(1)
+        .and_then(|index| RANGES.get(index))
+        .map_or(1, |range| range & 7);
     let (narrow, wide) = match class {
         0 => (0, 0),
         2 => (1, 2),
@@ -155,7 +181,11 @@ fn width_of(point: u32) -> Width {
         4 | 5 => (2, 2),
         _ => (1, 1),
     };
-    Width { narrow, wide, joins: class == 5 }
+    Width {
+        narrow,
+        wide,
+        joins: class == 5,
+    }
 }
 
 /// `getStringWidth(string, ambiguousAsFullWidth, expandEmojiSequence)`
@@ -166,7 +196,11 @@ fn get_string_width<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Re
     let mut width = 0_u32;
     let mut previous = 0;
     let mut count = |point: u32| {
-        let Width { narrow, wide, joins } = width_of(point);
+        let Width {
+            narrow,
+            wide,
+            joins,
+        } = width_of(point);
         let joined = !expand && previous == ZERO_WIDTH_JOINER && joins;
         previous = point;
         if !joined {
@@ -176,10 +210,15 @@ fn get_string_width<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Re
     {
         let view = v8::ValueView::new(scope, string);
         match view.data() {
-            v8::ValueViewData::OneByte(bytes) => bytes.iter().for_each(|byte| count(u32::from(*byte))),
-            v8::ValueViewData::TwoByte(units) => char::decode_utf16(units.iter().copied()).for_each(|point| {
-                count(point.map_or_else(|lone| u32::from(lone.unpaired_surrogate()), u32::from));
-            }),
+            v8::ValueViewData::OneByte(bytes) => {
+                bytes.iter().for_each(|byte| count(u32::from(*byte)))
+            }
+            v8::ValueViewData::TwoByte(units) => char::decode_utf16(units.iter().copied())
+                .for_each(|point| {
+                    count(
+                        point.map_or_else(|lone| u32::from(lone.unpaired_surrogate()), u32::from),
+                    );
+                }),
         }
     }
     Ok(v8::Integer::new_from_unsigned(scope, width).into())
@@ -187,7 +226,10 @@ fn get_string_width<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Re
 
 /// `transcode(source, from, to)`: a `Buffer`, or the number of ICU's error.
 fn transcode<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let names = (string_argument(scope, args.get(1))?, string_argument(scope, args.get(2))?);
+    let names = (
+        string_argument(scope, args.get(1))?,
+        string_argument(scope, args.get(2))?,
+    );
     let mut contents = Contents::default();
     let source = contents
         .of_value(scope, args.get(0))
@@ -205,15 +247,26 @@ fn transcode<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
 fn transcoded(source: &[u8], from: Encoding, to: Encoding) -> Result<Vec<u8>, i32> {
     const REPLACEMENT: u16 = 0xfffd;
     let mut units: Vec<u16> = match from {
-        Encoding::Utf8 if to == Encoding::Ucs2 && !simdutf::validate_utf8(source) => return Err(INVALID_CHARACTER),
+        Encoding::Utf8 if to == Encoding::Ucs2 && !simdutf::validate_utf8(source) => {
+            return Err(INVALID_CHARACTER);
+        }
         Encoding::Utf8 => String::from_utf8_lossy(source).encode_utf16().collect(),
         Encoding::Ucs2 => text::units_of(source),
         Encoding::Latin1 => source.iter().map(|byte| u16::from(*byte)).collect(),
         // Node takes ASCII for Latin-1 on this way.
-        Encoding::Ascii if to == Encoding::Ucs2 => source.iter().map(|byte| u16::from(*byte)).collect(),
-        Encoding::Ascii => {
-            source.iter().map(|byte| if byte.is_ascii() { u16::from(*byte) } else { REPLACEMENT }).collect()
+        Encoding::Ascii if to == Encoding::Ucs2 => {
+            source.iter().map(|byte| u16::from(*byte)).collect()
         }
+        Encoding::Ascii => source
+            .iter()
+            .map(|byte| {
+                if byte.is_ascii() {
+                    u16::from(*byte)
+                } else {
+                    REPLACEMENT
+                }
+            })
+            .collect(),
         _ => return Err(ILLEGAL_ARGUMENT),
     };
     if from == Encoding::Ucs2 && to == Encoding::Ucs2 && source.len() % 2 == 1 {
@@ -236,7 +289,8 @@ fn transcoded(source: &[u8], from: Encoding, to: Encoding) -> Result<Vec<u8>, i3
         }
         Encoding::Utf8
             if from == Encoding::Ucs2
-                && (!simdutf::validate_utf16le(&units) || units.is_empty() != source.is_empty()) =>
+                && (!simdutf::validate_utf16le(&units)
+                    || units.is_empty() != source.is_empty()) =>
         {
             Err(INVALID_CHARACTER)
         }

@@ -38,7 +38,12 @@ impl State {
             return None;
         }
         let encoding = Encoding::from_number(u32::from(encoding))?;
-        Some(Self { bytes: [first, second, third, fourth], held, missing, encoding })
+        Some(Self {
+            bytes: [first, second, third, fourth],
+            held,
+            missing,
+            encoding,
+        })
     }
 
     fn store(&self, scope: &v8::PinScope<'_, '_>, view: v8::Local<v8::ArrayBufferView>) {
@@ -66,7 +71,11 @@ impl State {
     /// Finishes the held character with the start of `data`; answers the rest and, when it is complete, its bytes.
     fn finish<'a>(&mut self, mut data: &'a [u8]) -> (&'a [u8], Option<Vec<u8>>) {
         if self.encoding == Encoding::Utf8 {
-            let continuations = data.iter().take(self.missing).take_while(|byte| **byte & 0xc0 == 0x80).count();
+            let continuations = data
+                .iter()
+                .take(self.missing)
+                .take_while(|byte| **byte & 0xc0 == 0x80)
+                .count();
             if continuations < self.missing.min(data.len()) {
                 // The next byte starts another character: this one stays broken.
                 self.missing = continuations;
@@ -115,7 +124,11 @@ fn unfinished_utf8(data: &[u8]) -> (usize, usize) {
             0xf0..=0xf7 => 4,
             _ => return (0, 0),
         };
-        return if held >= length { (0, 0) } else { (held, length - held) };
+        return if held >= length {
+            (0, 0)
+        } else {
+            (held, length - held)
+        };
     }
     (0, 0)
 }
@@ -124,7 +137,8 @@ fn state_of<'s>(
     scope: &v8::PinScope<'s, '_>,
     args: &Args<'s>,
 ) -> Result<(v8::Local<'s, v8::ArrayBufferView>, State), Throw> {
-    let invalid = || Throw::type_error("ERR_INVALID_ARG_TYPE", "argument must be a decoder's state");
+    let invalid =
+        || Throw::type_error("ERR_INVALID_ARG_TYPE", "argument must be a decoder's state");
     let view = v8::Local::<v8::ArrayBufferView>::try_from(args.get(0)).map_err(|_| invalid())?;
     let state = State::read(scope, view).ok_or_else(invalid)?;
     Ok((view, state))
@@ -140,18 +154,31 @@ fn decode<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     })?;
     let mut contents = Contents::default();
     let data = contents.of(scope, view);
-    if !matches!(state.encoding, Encoding::Utf8 | Encoding::Ucs2 | Encoding::Base64 | Encoding::Base64Url) {
+    if !matches!(
+        state.encoding,
+        Encoding::Utf8 | Encoding::Ucs2 | Encoding::Base64 | Encoding::Base64Url
+    ) {
         return text::decode(scope, data, state.encoding);
     }
-    let (data, finished) = if state.missing > 0 { state.finish(data) } else { (data, None) };
+    let (data, finished) = if state.missing > 0 {
+        state.finish(data)
+    } else {
+        (data, None)
+    };
     // The lead half of a surrogate pair waits for its other half, and so does what it was finished into.
-    let whole = if data.is_empty() { data } else { state.cut(data) };
+    let whole = if data.is_empty() {
+        data
+    } else {
+        state.cut(data)
+    };
     let body = text::decode(scope, whole, state.encoding);
     let result = match finished {
         None => body,
         Some(bytes) => text::decode(scope, &bytes, state.encoding).and_then(|first| {
             let (first, body) = (first.cast::<v8::String>(), body?.cast::<v8::String>());
-            v8::String::concat(scope, first, body).map(Into::into).ok_or_else(text::too_long)
+            v8::String::concat(scope, first, body)
+                .map(Into::into)
+                .ok_or_else(text::too_long)
         }),
     };
     state.store(scope, state_view);

@@ -30,7 +30,10 @@ pub static BINDING: Binding = Binding {
 const MAX_INPUT: usize = 1 << 28;
 
 /// The text of an argument, which must be a string. Lone surrogates become U+FFFD.
-fn argument<'s>(scope: &mut v8::PinScope<'s, '_>, value: v8::Local<'s, v8::Value>) -> Result<String, Throw> {
+fn argument<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    value: v8::Local<'s, v8::Value>,
+) -> Result<String, Throw> {
     let string = v8::Local::<v8::String>::try_from(value)
         .map_err(|_| Throw::type_error("ERR_INVALID_ARG_TYPE", "argument must be a string"))?;
     if string.length() > MAX_INPUT {
@@ -40,8 +43,15 @@ fn argument<'s>(scope: &mut v8::PinScope<'s, '_>, value: v8::Local<'s, v8::Value
 }
 
 /// As [`argument`]; `None` when the value is no string.
-fn optional<'s>(scope: &mut v8::PinScope<'s, '_>, value: v8::Local<'s, v8::Value>) -> Result<Option<String>, Throw> {
-    if value.is_string() { argument(scope, value).map(Some) } else { Ok(None) }
+fn optional<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    value: v8::Local<'s, v8::Value>,
+) -> Result<Option<String>, Throw> {
+    if value.is_string() {
+        argument(scope, value).map(Some)
+    } else {
+        Ok(None)
+    }
 }
 
 fn parsed(input: &str, base: Option<&str>) -> Option<Url> {
@@ -110,7 +120,8 @@ fn can_parse<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
 
 fn get_origin<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let input = argument(scope, args.get(0))?;
-    let url = parsed(&input, None).ok_or_else(|| Throw::type_error("ERR_INVALID_URL", "Invalid URL"))?;
+    let url =
+        parsed(&input, None).ok_or_else(|| Throw::type_error("ERR_INVALID_URL", "Invalid URL"))?;
     text::utf8(scope, url.origin().as_bytes())
 }
 
@@ -126,21 +137,36 @@ fn host_of(domain: &str) -> Option<String> {
 
 fn domain_to_ascii<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let domain = argument(scope, args.get(0))?;
-    let host = if domain.is_empty() { String::new() } else { host_of(&domain).unwrap_or_default() };
+    let host = if domain.is_empty() {
+        String::new()
+    } else {
+        host_of(&domain).unwrap_or_default()
+    };
     text::utf8(scope, host.as_bytes())
 }
 
 fn domain_to_unicode<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let domain = argument(scope, args.get(0))?;
-    let host = if domain.is_empty() { None } else { host_of(&domain) };
-    text::utf8(scope, host.map(|host| Idna::unicode(&host)).unwrap_or_default().as_bytes())
+    let host = if domain.is_empty() {
+        None
+    } else {
+        host_of(&domain)
+    };
+    text::utf8(
+        scope,
+        host.map(|host| Idna::unicode(&host))
+            .unwrap_or_default()
+            .as_bytes(),
+    )
 }
 
 /// `format(href, hash, unicode, search, auth)`
 fn format_url<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let href = argument(scope, args.get(0))?;
     let [hash, unicode, search, auth] = [1, 2, 3, 4].map(|index| args.get(index).is_true());
-    let Some(url) = parsed(&href, None) else { return Err(invalid(scope, &href, None)) };
+    let Some(url) = parsed(&href, None) else {
+        return Err(invalid(scope, &href, None));
+    };
     let mut result = url.protocol().to_owned();
     if has_authority(&url) {
         result.push_str("//");
@@ -153,7 +179,11 @@ fn format_url<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> 
             result.push('@');
         }
         let host = url.hostname();
-        result.push_str(&if unicode { Cow::Owned(Idna::unicode(host)) } else { Cow::Borrowed(host) });
+        result.push_str(&if unicode {
+            Cow::Owned(Idna::unicode(host))
+        } else {
+            Cow::Borrowed(host)
+        });
         if url.has_port() {
             result.push(':');
             result.push_str(url.port());
@@ -167,7 +197,10 @@ fn format_url<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> 
     let start = |at: Option<u32>| at.and_then(|at| usize::try_from(at).ok());
     let (search_at, hash_at) = (start(parts.search_start), start(parts.hash_start));
     if let (true, Some(from)) = (search, search_at) {
-        result.push_str(href.get(from..hash_at.unwrap_or(href.len())).unwrap_or_default());
+        result.push_str(
+            href.get(from..hash_at.unwrap_or(href.len()))
+                .unwrap_or_default(),
+        );
     }
     if let (true, Some(from)) = (hash, hash_at) {
         result.push_str(href.get(from..).unwrap_or_default());
@@ -177,26 +210,37 @@ fn format_url<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> 
 
 fn has_authority(url: &Url) -> bool {
     let protocol = usize::try_from(url.components().protocol_end).unwrap_or_default();
-    url.has_hostname() && url.href().get(protocol..).is_some_and(|rest| rest.starts_with("//"))
+    url.has_hostname()
+        && url
+            .href()
+            .get(protocol..)
+            .is_some_and(|rest| rest.starts_with("//"))
 }
 
 /// `pathToFileURL(path, windows, hostname)`
 fn path_to_file_url<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let path = argument(scope, args.get(0))?;
     let windows = args.get(1).is_true();
-    let hostname = if windows { optional(scope, args.get(2))? } else { None };
+    let hostname = if windows {
+        optional(scope, args.get(2))?
+    } else {
+        None
+    };
     let mut input = String::with_capacity(path.len() + 16);
     input.push_str("file://");
     for character in path.chars() {
         match character {
             '\\' if windows => input.push('/'),
-            '\0' | '\t' | '\n' | '\r' | ' ' | '"' | '#' | '%' | '?' | '[' | '\\' | ']' | '^' | '|' | '~' => {
+            '\0' | '\t' | '\n' | '\r' | ' ' | '"' | '#' | '%' | '?' | '[' | '\\' | ']' | '^'
+            | '|' | '~' => {
                 input.push_str(&format!("%{:02X}", u32::from(character)));
             }
             _ => input.push(character),
         }
     }
-    let Some(mut url) = parsed(&input, None) else { return Err(invalid(scope, &path, None)) };
+    let Some(mut url) = parsed(&input, None) else {
+        return Err(invalid(scope, &path, None));
+    };
     if let Some(hostname) = hostname
         && url.set_hostname(Some(&hostname)).is_err()
     {
@@ -210,7 +254,9 @@ fn update<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let action = args.get(1).uint32_value(scope).ok_or(Throw::Pending)?;
     let href = argument(scope, args.get(0))?;
     let value = argument(scope, args.get(2))?;
-    let Some(mut url) = parsed(&href, None) else { return Err(invalid(scope, &href, None)) };
+    let Some(mut url) = parsed(&href, None) else {
+        return Err(invalid(scope, &href, None));
+    };
     let fits = href.len() + value.len() <= MAX_INPUT;
     let done = fits && {
         let value = Some(value.as_str());
@@ -234,5 +280,9 @@ fn update<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
             _ => false,
         }
     };
-    if done { publish(scope, &url) } else { Ok(v8::Boolean::new(scope, false).into()) }
+    if done {
+        publish(scope, &url)
+    } else {
+        Ok(v8::Boolean::new(scope, false).into())
+    }
 }

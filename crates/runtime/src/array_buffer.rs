@@ -4,6 +4,8 @@
 //! thread. What [`Contents`] and [`writable`] answer is valid until JavaScript runs again, so every conversion of an
 //! argument (which may call `valueOf`) comes first.
 
+use std::ops::Range;
+
 use crate::env::Env;
 use crate::throw::{ErrorClass, Throw};
 
@@ -106,14 +108,31 @@ impl Contents {
         scope: &v8::PinScope<'_, '_>,
         view: v8::Local<'_, v8::ArrayBufferView>,
     ) -> &'a [u8] {
+        let length = view.byte_length();
+        self.of_range(scope, view, 0..length).unwrap_or_default()
+    }
+
+    /// A range of the bytes of `view` as of now; `None` when it is not inside.
+    pub fn of_range<'a>(
+        &'a mut self,
+        scope: &v8::PinScope<'_, '_>,
+        view: v8::Local<'_, v8::ArrayBufferView>,
+        range: Range<usize>,
+    ) -> Option<&'a [u8]> {
         // SAFETY: the storage has V8's greatest size of an array inside its heap.
         let (data, length) = unsafe { view.get_contents_raw_parts(&mut self.inline) };
+        if range.start > range.end || range.end > length {
+            return None;
+        }
+        if data.is_null() {
+            return Some(&[]);
+        }
         let shared = view.has_buffer()
             && view.buffer(scope).is_some_and(|buffer| {
                 v8::Local::<v8::Value>::from(buffer).is_shared_array_buffer()
             });
-        // SAFETY: V8 answered the view's current range; the caller's handle keeps its memory.
-        unsafe { self.range(data, length, shared) }
+        // SAFETY: the range was checked against the one that V8 answered; the caller's handle keeps its memory.
+        Some(unsafe { Self::range(&mut self.copy, data.add(range.start), range.len(), shared) })
     }
 
     /// The bytes of a view, an `ArrayBuffer` or a `SharedArrayBuffer`; `None` for any other value.
@@ -130,7 +149,7 @@ impl Contents {
                 .data()
                 .map_or(std::ptr::null(), |data| data.as_ptr().cast_const().cast());
             // SAFETY: V8's own data and length; the caller's handle keeps the memory.
-            return Some(unsafe { self.range(data, buffer.byte_length(), false) });
+            return Some(unsafe { Self::range(&mut self.copy, data, buffer.byte_length(), false) });
         }
         let buffer = v8::Local::<v8::SharedArrayBuffer>::try_from(value).ok()?;
         let store = buffer.get_backing_store();
@@ -138,23 +157,35 @@ impl Contents {
             .data()
             .map_or(std::ptr::null(), |data| data.as_ptr().cast_const().cast());
         // SAFETY: shared memory never shrinks, and the store is held until it was copied.
-        Some(unsafe { self.range(data, store.byte_length().min(buffer.byte_length()), true) })
+        Some(unsafe {
+            Self::range(
+                &mut self.copy,
+                data,
+                store.byte_length().min(buffer.byte_length()),
+                true,
+            )
+        })
     }
 
     /// # Safety
     /// `data` must be readable for `length` bytes as long as the answer is used, or until it returns when `shared`.
-    unsafe fn range<'a>(&'a mut self, data: *const u8, length: usize, shared: bool) -> &'a [u8] {
+    unsafe fn range<'a>(
+        copy: &'a mut Vec<u8>,
+        data: *const u8,
+        length: usize,
+        shared: bool,
+    ) -> &'a [u8] {
         if data.is_null() || length == 0 {
             return &[];
         }
         if shared {
-            self.copy = Vec::with_capacity(length);
+            *copy = Vec::with_capacity(length);
             // SAFETY: the caller's range; the vector has room. Another thread's writes may tear the copy, not more.
             unsafe {
-                std::ptr::copy_nonoverlapping(data, self.copy.as_mut_ptr(), length);
-                self.copy.set_len(length);
+                std::ptr::copy_nonoverlapping(data, copy.as_mut_ptr(), length);
+                copy.set_len(length);
             }
-            return &self.copy;
+            return copy;
         }
         // SAFETY: the caller's range.
         unsafe { std::slice::from_raw_parts(data, length) }

@@ -12,8 +12,9 @@ use secure_exec_kernel::{Errno, TimeSpec};
 
 use crate::array_buffer::{Contents, array_buffer_of, new_array_buffer};
 use crate::binding::{Args, Binding, Class, Ret, function};
+use crate::bindings::messaging::memory_budget;
 use crate::env::Env;
-use crate::message::{HostType, TransferData};
+use crate::message::{Charge, HostType, TransferData};
 use crate::text;
 use crate::throw::Throw;
 
@@ -56,9 +57,15 @@ pub static BINDING: Binding = Binding {
 const STORE: &str = "blob.store";
 
 /// The data of a blob. Cheap to clone; its memory may be read from any thread.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Blob {
-    parts: Vec<Part>,
+    parts: Arc<Parts>,
+}
+
+struct Parts {
+    list: Vec<Part>,
+    /// What a long list takes of the guest's memory.
+    _charge: Option<Charge>,
 }
 
 /// A range of a blob's source.
@@ -81,6 +88,8 @@ struct Memory(v8::SharedRef<v8::BackingStore>);
 
 // SAFETY: the C++ shared pointer counts atomically, and the memory is only read: no JavaScript can reach it.
 unsafe impl Send for Memory {}
+// SAFETY: as above.
+unsafe impl Sync for Memory {}
 
 /// A file as it was when its blob was made.
 struct File {
@@ -151,24 +160,56 @@ impl File {
 }
 
 impl Blob {
+    /// Lists up to this length are not accounted for.
+    const SHORT: usize = 64;
+
+    /// A blob of `list`; an error when the list is more than the guest may hold.
+    fn new(scope: &mut v8::PinScope<'_, '_>, list: Vec<Part>) -> Result<Self, Throw> {
+        let bytes = list.capacity().saturating_mul(size_of::<Part>());
+        let charge = if list.len() > Self::SHORT {
+            Some(Self::charge(scope, bytes)?)
+        } else {
+            None
+        };
+        Ok(Self {
+            parts: Arc::new(Parts {
+                list,
+                _charge: charge,
+            }),
+        })
+    }
+
+    fn charge(scope: &mut v8::PinScope<'_, '_>, bytes: usize) -> Result<Charge, Throw> {
+        let memory = memory_budget(scope, &Env::of(scope));
+        if let Some(charge) = memory.charge(bytes) {
+            return Ok(charge);
+        }
+        // Blobs that nobody refers to any more may hold it.
+        scope.low_memory_notification();
+        memory
+            .charge(bytes)
+            .ok_or_else(crate::array_buffer::allocation_failed)
+    }
+
     /// The bytes between `start` and `end`, without a copy.
-    fn slice(&self, start: usize, end: usize) -> Self {
-        let mut parts = Vec::new();
+    fn slice(&self, start: usize, end: usize) -> Vec<Part> {
+        let mut list = Vec::new();
         let mut at = 0_usize;
-        for part in &self.parts {
+        for part in &self.parts.list {
             let next = at.saturating_add(part.length);
             let (from, to) = (start.max(at), end.min(next));
             if from < to {
                 let start = part.start.saturating_add(from - at);
-                parts.push(Part {
-                    source: part.source.clone(),
+                let source = part.source.clone();
+                list.push(Part {
+                    source,
                     start,
                     length: to - from,
                 });
             }
             at = next;
         }
-        Self { parts }
+        list
     }
 
     /// The blob behind a handle.
@@ -195,6 +236,7 @@ pub static HOST_TYPE: HostType = HostType {
         let blob = host.downcast_ref::<Blob>()?;
         let stays = blob
             .parts
+            .list
             .iter()
             .any(|part| matches!(part.source, Source::File(_)));
         (!stays).then(|| Box::new(blob.clone()) as Box<dyn TransferData>)
@@ -262,16 +304,26 @@ fn elements<'s>(
 
 /// `createBlob(sources, length)`
 fn create_blob<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let mut blob = Blob::default();
+    let mut list = Vec::new();
+    let mut room = Blob::SHORT;
+    let mut charge = None;
     for source in elements(scope, args.get(0))? {
         if let Ok(view) = v8::Local::<v8::ArrayBufferView>::try_from(source) {
-            blob.parts.extend(take(scope, view)?);
-        } else {
-            let part = Blob::of(scope, source).ok_or_else(|| invalid("sources"))?;
-            blob.parts.extend(part.parts.iter().cloned());
+            list.extend(take(scope, view)?);
+            continue;
         }
+        let blob = Blob::of(scope, source).ok_or_else(|| invalid("sources"))?;
+        let length = list.len().saturating_add(blob.parts.list.len());
+        if length > room {
+            // Blobs of blobs multiply: the list must not outgrow the guest's memory while it is made.
+            room = length.saturating_mul(2);
+            drop(charge.take());
+            charge = Some(Blob::charge(scope, room.saturating_mul(size_of::<Part>()))?);
+        }
+        list.extend(blob.parts.list.iter().cloned());
     }
-    blob.into_handle(scope)
+    drop(charge);
+    Blob::new(scope, list)?.into_handle(scope)
 }
 
 /// Takes a view's memory away from JavaScript.
@@ -305,7 +357,8 @@ fn slice<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     };
     let (start, end) = (bound(scope, 0)?, bound(scope, 1)?);
     let blob = Blob::of(scope, args.this().into()).ok_or_else(|| invalid("this"))?;
-    blob.slice(start, end).into_handle(scope)
+    let list = blob.slice(start, end);
+    Blob::new(scope, list)?.into_handle(scope)
 }
 
 fn get_reader<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
@@ -329,7 +382,7 @@ impl Reader {
         scope: &mut v8::PinScope<'s, '_>,
     ) -> Result<Option<Result<v8::Local<'s, v8::ArrayBuffer>, Errno>>, Throw> {
         const CHUNK: usize = 1 << 16;
-        let Some(part) = self.blob.parts.get(self.next.get()) else {
+        let Some(part) = self.blob.parts.list.get(self.next.get()) else {
             return Ok(None);
         };
         let offset = self.offset.get();
@@ -476,15 +529,14 @@ fn create_blob_from_file_path<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<
         size: stat.size,
         modified: stat.mtime,
     };
-    let mut blob = Blob::default();
-    if length > 0 {
-        blob.parts.push(Part {
-            source: Source::File(Arc::new(file)),
-            start: 0,
-            length,
-        });
-    }
-    let handle = blob.into_handle(scope)?;
+    let source = Source::File(Arc::new(file));
+    let part = Part {
+        source,
+        start: 0,
+        length,
+    };
+    let list = if length > 0 { vec![part] } else { Vec::new() };
+    let handle = Blob::new(scope, list)?.into_handle(scope)?;
     #[expect(
         clippy::cast_precision_loss,
         reason = "the kernel's files are smaller than 2^53 bytes"

@@ -110,8 +110,7 @@ fn slice<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>, encoding: Encodi
     let end = index(scope, args.get(1), length)?;
     let mut contents = Contents::default();
     let bytes = contents
-        .of(scope, view)
-        .get(start..end.max(start))
+        .of_range(scope, view, start..end.max(start))
         .ok_or_else(out_of_range)?;
     text::decode(scope, bytes, encoding)
 }
@@ -444,22 +443,25 @@ fn find_in_order<'a>(
 ) -> Option<usize> {
     let needle: Vec<[u8; 2]> = needle.copied().collect();
     // borders[n]: length of the longest proper border of the needle's first n + 1 units.
-    let mut borders: Vec<usize> = Vec::with_capacity(needle.len());
-    let advance = |borders: &[usize], mut matched: usize, unit: &[u8; 2]| {
+    let mut borders: Vec<u32> = Vec::with_capacity(needle.len());
+    let border = |borders: &[u32], at: usize| {
+        borders
+            .get(at)
+            .and_then(|border| usize::try_from(*border).ok())
+            .unwrap_or(0)
+    };
+    let advance = |borders: &[u32], mut matched: usize, unit: &[u8; 2]| {
         while matched > 0 && needle.get(matched) != Some(unit) {
-            matched = borders.get(matched - 1).copied().unwrap_or(0);
+            matched = border(borders, matched - 1);
         }
         matched + usize::from(needle.get(matched) == Some(unit))
     };
     for (position, unit) in needle.iter().enumerate() {
-        let border = match position
-            .checked_sub(1)
-            .and_then(|before| borders.get(before))
-        {
-            Some(border) => advance(&borders, *border, unit),
+        let length = match position.checked_sub(1) {
+            Some(before) => advance(&borders, border(&borders, before), unit),
             None => 0,
         };
-        borders.push(border);
+        borders.push(u32::try_from(length).ok()?);
     }
     let mut matched = 0;
     for (position, unit) in haystack.enumerate() {

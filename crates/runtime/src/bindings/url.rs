@@ -26,8 +26,9 @@ pub static BINDING: Binding = Binding {
     ..Binding::DEFAULT
 };
 
-/// The longest input, in bytes. ada counts in 32 bits, and percent-encoding makes three bytes of one.
-const MAX_INPUT: usize = 1 << 28;
+/// The longest input, in bytes. ada counts in 32 bits, percent-encoding makes three bytes of one, and none of it is
+/// the guest's own memory.
+const MAX_INPUT: usize = 1 << 26;
 
 /// The text of an argument, which must be a string. Lone surrogates become U+FFFD.
 fn argument<'s>(

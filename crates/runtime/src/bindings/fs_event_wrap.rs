@@ -34,20 +34,19 @@ pub static BINDING: Binding = Binding {
 };
 
 const PROVIDER: Provider = Provider { name: "FSEVENTWRAP", number: 7 };
-/// Events of one watch that wait, as inotify's `max_queued_events`; later ones are lost.
+/// Events of a process that wait, as inotify's `max_queued_events`; later ones are lost.
 const MAX_EVENTS: usize = 16_384;
+/// Among how many waiting events the one before a new one is sought.
+const LOOK_BACK: usize = 16;
 
-/// Events between the thread that causes them and the loop that tells them.
+/// Events between the threads that cause them and the loop that tells them, each with its watch.
 #[derive(Default)]
-struct Queue {
-    events: Mutex<VecDeque<WatchEvent>>,
-}
+struct Queue(Mutex<VecDeque<(u64, WatchEvent)>>);
 
 /// The state of an `FSEvent`.
 struct FsEvent {
     id: u64,
     watch: RefCell<Option<Watch>>,
-    queue: Arc<Queue>,
     encoding: Cell<Encoding>,
 }
 
@@ -56,26 +55,29 @@ struct FsEvent {
 struct Watches {
     next: Cell<u64>,
     active: RefCell<HashMap<u64, Rc<Resource>>>,
+    queue: Arc<Queue>,
 }
 
 impl Queue {
-    /// Adds an event and makes the loop look, once for all that wait. As with inotify, an event like the one before it
-    /// is one with it.
-    fn push(self: &Arc<Self>, inbox: &Inbox, id: u64, event: WatchEvent) {
-        let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
-        if events.len() >= MAX_EVENTS || events.back() == Some(&event) {
+    /// Adds an event and makes the loop look, once for all that wait. As with inotify, a change like the one before it is
+    /// one with it.
+    fn push(&self, inbox: &Inbox, id: u64, event: WatchEvent) {
+        let mut events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let again = event.kind == WatchKind::Change
+            && events.iter().rev().take(LOOK_BACK).find(|(other, _)| *other == id).is_some_and(|(_, last)| *last == event);
+        if events.len() >= MAX_EVENTS || again {
             return;
         }
         let first = events.is_empty();
-        events.push_back(event);
+        events.push_back((id, event));
         drop(events);
         if first {
-            inbox.send_unref(Box::new(move |scope, env| report(scope, env, id)));
+            inbox.send_unref(Box::new(report));
         }
     }
 
-    fn take(&self) -> VecDeque<WatchEvent> {
-        std::mem::take(&mut *self.events.lock().unwrap_or_else(PoisonError::into_inner))
+    fn take(&self) -> VecDeque<(u64, WatchEvent)> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -87,8 +89,7 @@ fn construct<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let watches = env.extension::<Watches>();
     let id = watches.next.get();
     watches.next.set(id + 1);
-    let event =
-        FsEvent { id, watch: RefCell::default(), queue: Arc::default(), encoding: Cell::new(Encoding::Utf8) };
+    let event = FsEvent { id, watch: RefCell::default(), encoding: Cell::new(Encoding::Utf8) };
     Resource::wrap_handle(scope, &env, args.this(), PROVIDER, stop, Rc::new(event));
     Ok(v8::undefined(scope).into())
 }
@@ -118,7 +119,7 @@ fn start<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
         return Ok(v8::Integer::new(scope, 0).into());
     }
     event.encoding.set(encoding);
-    let (queue, inbox, id) = (event.queue.clone(), env.shared().inbox.clone(), event.id);
+    let (queue, inbox, id) = (env.extension::<Watches>().queue.clone(), env.shared().inbox.clone(), event.id);
     let sink = Arc::new(move |event| queue.push(&inbox, id, event));
     let status = match kernel.watch(&process, &path, sink) {
         Ok(watch) => {
@@ -133,16 +134,17 @@ fn start<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     Ok(v8::Integer::new(scope, status).into())
 }
 
-/// Tells a watch's events.
-fn report(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>, id: u64) {
-    let Some(resource) = env.extension::<Watches>().active.borrow().get(&id).cloned() else { return };
-    let Some(event) = resource.inner::<FsEvent>() else { return };
-    for WatchEvent { kind, name } in event.queue.take() {
-        if !resource.is_active() || env.is_ending() {
+/// Tells the events that wait.
+fn report(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>) {
+    let watches = env.extension::<Watches>();
+    for (id, WatchEvent { kind, name }) in watches.queue.take() {
+        if env.is_ending() {
             return;
         }
+        let Some(resource) = watches.active.borrow().get(&id).cloned() else { continue };
+        let Some(event) = resource.inner::<FsEvent>().filter(|_| resource.is_active()) else { continue };
         v8::scope!(let scope, scope);
-        let Some(object) = resource.object(scope) else { return };
+        let Some(object) = resource.object(scope) else { continue };
         let kind = match kind {
             WatchKind::Rename => "rename",
             WatchKind::Change => "change",

@@ -16,8 +16,8 @@ pub mod argument;
 mod copy;
 pub mod file_handle;
 mod io;
-pub mod resource;
 mod resolve;
+pub mod resource;
 mod stat_watcher;
 
 use std::rc::Rc;
@@ -60,7 +60,10 @@ pub static BINDING: Binding = Binding {
         ("mkdtemp", function!(mkdtemp)),
         ("readdir", function!(readdir)),
         ("internalModuleStat", function!(internal_module_stat)),
-        ("getFormatOfExtensionlessFile", function!(format_of_extensionless_file)),
+        (
+            "getFormatOfExtensionlessFile",
+            function!(format_of_extensionless_file),
+        ),
         ("legacyMainResolve", function!(resolve::legacy_main)),
         ("stat", function!(stat)),
         ("lstat", function!(lstat)),
@@ -115,8 +118,16 @@ pub static BINDING: Binding = Binding {
             constructor: Some(function!(answer::new_request)),
             ..Class::DEFAULT
         },
-        Class { name: "FSReqPromise", hidden: true, ..Class::DEFAULT },
-        Class { name: "FileHandleCloseReq", hidden: true, ..Class::DEFAULT },
+        Class {
+            name: "FSReqPromise",
+            hidden: true,
+            ..Class::DEFAULT
+        },
+        Class {
+            name: "FileHandleCloseReq",
+            hidden: true,
+            ..Class::DEFAULT
+        },
         Class {
             name: "FileHandle",
             parent: Some("fs.AsyncWrap"),
@@ -185,26 +196,51 @@ path_call!(access, "access", 2, |kernel, process, path, scope, args| {
     let mode = argument::bits(args.get(1))?;
     kernel.access(&process, &path, mode)
 });
-path_call!(rmdir, "rmdir", 1, |kernel, process, path, scope, args| kernel.rmdir(&process, &path));
-path_call!(unlink, "unlink", 1, |kernel, process, path, scope, args| kernel.unlink(&process, &path));
+path_call!(rmdir, "rmdir", 1, |kernel, process, path, scope, args| {
+    kernel.rmdir(&process, &path)
+});
+path_call!(unlink, "unlink", 1, |kernel, process, path, scope, args| {
+    kernel.unlink(&process, &path)
+});
 path_call!(chmod, "chmod", 2, |kernel, process, path, scope, args| {
     let mode = argument::uint(scope, args.get(1), "mode")?;
     kernel.chmod(&process, &path, mode)
 });
 path_call!(chown, "chown", 3, |kernel, process, path, scope, args| {
-    let (uid, gid) = (argument::owner(scope, args.get(1))?, argument::owner(scope, args.get(2))?);
+    let (uid, gid) = (
+        argument::owner(scope, args.get(1))?,
+        argument::owner(scope, args.get(2))?,
+    );
     kernel.chown(&process, &path, uid, gid)
 });
 path_call!(lchown, "lchown", 3, |kernel, process, path, scope, args| {
-    let (uid, gid) = (argument::owner(scope, args.get(1))?, argument::owner(scope, args.get(2))?);
+    let (uid, gid) = (
+        argument::owner(scope, args.get(1))?,
+        argument::owner(scope, args.get(2))?,
+    );
     kernel.lchown(&process, &path, uid, gid)
 });
 path_call!(utimes, "utime", 3, |kernel, process, path, scope, args| {
-    kernel.utimes(&process, &path, argument::time(args.get(1))?, argument::time(args.get(2))?)
+    kernel.utimes(
+        &process,
+        &path,
+        argument::time(args.get(1))?,
+        argument::time(args.get(2))?,
+    )
 });
-path_call!(lutimes, "lutime", 3, |kernel, process, path, scope, args| {
-    kernel.lutimes(&process, &path, argument::time(args.get(1))?, argument::time(args.get(2))?)
-});
+path_call!(
+    lutimes,
+    "lutime",
+    3,
+    |kernel, process, path, scope, args| {
+        kernel.lutimes(
+            &process,
+            &path,
+            argument::time(args.get(1))?,
+            argument::time(args.get(2))?,
+        )
+    }
+);
 
 /// A call on two paths that answers nothing.
 macro_rules! two_path_call {
@@ -223,13 +259,30 @@ macro_rules! two_path_call {
     };
 }
 
-two_path_call!(rename, "rename", 2, |kernel, process, from, to, scope, args| kernel.rename(&process, &from, &to));
-two_path_call!(link, "link", 2, |kernel, process, from, to, scope, args| kernel.link(&process, &from, &to));
-two_path_call!(symlink, "symlink", 3, |kernel, process, from, to, scope, args| kernel.symlink(&process, &from, &to));
-two_path_call!(copy_file, "copyfile", 3, |kernel, process, from, to, scope, args| {
-    let flags = argument::bits(args.get(2))?;
-    kernel.copy_file(&process, &from, &to, flags)
+two_path_call!(
+    rename,
+    "rename",
+    2,
+    |kernel, process, from, to, scope, args| kernel.rename(&process, &from, &to)
+);
+two_path_call!(link, "link", 2, |kernel, process, from, to, scope, args| {
+    kernel.link(&process, &from, &to)
 });
+two_path_call!(
+    symlink,
+    "symlink",
+    3,
+    |kernel, process, from, to, scope, args| kernel.symlink(&process, &from, &to)
+);
+two_path_call!(
+    copy_file,
+    "copyfile",
+    3,
+    |kernel, process, from, to, scope, args| {
+        let flags = argument::bits(args.get(2))?;
+        kernel.copy_file(&process, &from, &to, flags)
+    }
+);
 
 fn open<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let (shape, outcome) = open_with(scope, args)?;
@@ -251,7 +304,12 @@ fn open_with<'s>(
     let mode = argument::uint(scope, args.get(2), "mode")?;
     let shape = Shape::of(scope, args, 3)?;
     machine!(scope => _env, kernel, process);
-    Ok((shape, kernel.open(&process, &path, flags, mode).map_err(failed_at("open", &path))))
+    Ok((
+        shape,
+        kernel
+            .open(&process, &path, flags, mode)
+            .map_err(failed_at("open", &path)),
+    ))
 }
 
 fn exists_sync<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
@@ -268,9 +326,13 @@ fn mkdir<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let shape = Shape::of(scope, args, 3)?;
     machine!(scope => _env, kernel, process);
     let outcome = if recursive {
-        kernel.mkdir_recursive(&process, &path, mode).map(Answer::MaybeText)
+        kernel
+            .mkdir_recursive(&process, &path, mode)
+            .map(Answer::MaybeText)
     } else {
-        kernel.mkdir(&process, &path, mode).map(|()| Answer::Undefined)
+        kernel
+            .mkdir(&process, &path, mode)
+            .map(|()| Answer::Undefined)
     };
     deliver(scope, shape, outcome.map_err(failed_at("mkdir", &path)))
 }
@@ -281,7 +343,9 @@ fn mkdtemp<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let encoding = Encoding::from_value(scope, args.get(1), Encoding::Utf8);
     let shape = Shape::of(scope, args, 2)?;
     machine!(scope => _env, kernel, process);
-    let outcome = kernel.mkdtemp(&process, &prefix).map(|path| Answer::Text(path, encoding));
+    let outcome = kernel
+        .mkdtemp(&process, &prefix)
+        .map(|path| Answer::Text(path, encoding));
     let outcome = outcome.map_err(|errno| {
         let shown = [&*prefix, b"XXXXXX"].concat();
         failed_at("mkdtemp", &shown)(errno)
@@ -296,7 +360,9 @@ fn readdir<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let with_types = args.get(2).is_true();
     let shape = Shape::of(scope, args, 3)?;
     machine!(scope => _env, kernel, process);
-    let outcome = kernel.readdir(&process, &path).map(|entries| Answer::Entries(entries, encoding, with_types));
+    let outcome = kernel
+        .readdir(&process, &path)
+        .map(|entries| Answer::Entries(entries, encoding, with_types));
     deliver(scope, shape, outcome.map_err(failed_at("scandir", &path)))
 }
 
@@ -306,7 +372,9 @@ fn readlink<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let encoding = Encoding::from_value(scope, args.get(1), Encoding::Utf8);
     let shape = Shape::of(scope, args, 2)?;
     machine!(scope => _env, kernel, process);
-    let outcome = kernel.readlink(&process, &path).map(|target| Answer::Text(target, encoding));
+    let outcome = kernel
+        .readlink(&process, &path)
+        .map(|target| Answer::Text(target, encoding));
     deliver(scope, shape, outcome.map_err(failed_at("readlink", &path)))
 }
 
@@ -316,7 +384,9 @@ fn realpath<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let encoding = Encoding::from_value(scope, args.get(1), Encoding::Utf8);
     let shape = Shape::of(scope, args, 2)?;
     machine!(scope => _env, kernel, process);
-    let outcome = kernel.realpath(&process, &path).map(|real| Answer::Text(real, encoding));
+    let outcome = kernel
+        .realpath(&process, &path)
+        .map(|real| Answer::Text(real, encoding));
     deliver(scope, shape, outcome.map_err(failed_at("realpath", &path)))
 }
 
@@ -338,16 +408,24 @@ fn format_of_extensionless_file<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Arg
     let read = kernel
         .open_file(&process, &path, oflag::O_RDONLY, 0)
         .and_then(|file| kernel.read_from(&file, &mut magic, None));
-    let format = if read.is_ok() && &magic == b"\0asm" { WASM } else { JAVASCRIPT };
+    let format = if read.is_ok() && &magic == b"\0asm" {
+        WASM
+    } else {
+        JAVASCRIPT
+    };
     Ok(v8::Integer::new(scope, format).into())
 }
 
 fn stat<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    stat_with(scope, args, "stat", Kernel::stat, |errno| matches!(errno, Errno::ENOENT | Errno::ENOTDIR))
+    stat_with(scope, args, "stat", Kernel::stat, |errno| {
+        matches!(errno, Errno::ENOENT | Errno::ENOTDIR)
+    })
 }
 
 fn lstat<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    stat_with(scope, args, "lstat", Kernel::lstat, |errno| errno == Errno::ENOENT)
+    stat_with(scope, args, "lstat", Kernel::lstat, |errno| {
+        errno == Errno::ENOENT
+    })
 }
 
 /// `stat(path, bigint, request, throwIfNoEntry)`
@@ -376,7 +454,9 @@ fn statfs<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let shape = Shape::of(scope, args, 2)?;
     let bigint = shape.bigint(args.get(1).is_true());
     machine!(scope => _env, kernel, process);
-    let outcome = kernel.statfs(&process, &path).map(|stat| Answer::StatFs(stat, bigint));
+    let outcome = kernel
+        .statfs(&process, &path)
+        .map(|stat| Answer::StatFs(stat, bigint));
     deliver(scope, shape, outcome.map_err(failed_at("statfs", &path)))
 }
 
@@ -398,23 +478,43 @@ macro_rules! fd_call {
     };
 }
 
-fd_call!(close, "close", 1, |kernel, process, fd, scope, args| kernel.close(&process, fd));
-fd_call!(fsync, "fsync", 1, |kernel, process, fd, scope, args| kernel.fsync(&process, fd));
-fd_call!(fdatasync, "fdatasync", 1, |kernel, process, fd, scope, args| kernel.fsync(&process, fd));
+fd_call!(close, "close", 1, |kernel, process, fd, scope, args| kernel
+    .close(&process, fd));
+fd_call!(fsync, "fsync", 1, |kernel, process, fd, scope, args| kernel
+    .fsync(&process, fd));
+fd_call!(
+    fdatasync,
+    "fdatasync",
+    1,
+    |kernel, process, fd, scope, args| kernel.fsync(&process, fd)
+);
 fd_call!(fchmod, "fchmod", 2, |kernel, process, fd, scope, args| {
     let mode = argument::uint(scope, args.get(1), "mode")?;
     kernel.fchmod(&process, fd, mode)
 });
 fd_call!(fchown, "fchown", 3, |kernel, process, fd, scope, args| {
-    let (uid, gid) = (argument::owner(scope, args.get(1))?, argument::owner(scope, args.get(2))?);
+    let (uid, gid) = (
+        argument::owner(scope, args.get(1))?,
+        argument::owner(scope, args.get(2))?,
+    );
     kernel.fchown(&process, fd, uid, gid)
 });
 fd_call!(futimes, "futime", 3, |kernel, process, fd, scope, args| {
-    kernel.futimes(&process, fd, argument::time(args.get(1))?, argument::time(args.get(2))?)
+    kernel.futimes(
+        &process,
+        fd,
+        argument::time(args.get(1))?,
+        argument::time(args.get(2))?,
+    )
 });
-fd_call!(ftruncate, "ftruncate", 2, |kernel, process, fd, scope, args| {
-    kernel.ftruncate(&process, fd, argument::size(args.get(1), "len")? as u64)
-});
+fd_call!(
+    ftruncate,
+    "ftruncate",
+    2,
+    |kernel, process, fd, scope, args| {
+        kernel.ftruncate(&process, fd, argument::size(args.get(1), "len")? as u64)
+    }
+);
 
 /// `fstat(fd, bigint, request)`
 fn fstat<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
@@ -422,7 +522,9 @@ fn fstat<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let shape = Shape::of(scope, args, 2)?;
     let bigint = shape.bigint(args.get(1).is_true());
     machine!(scope => _env, kernel, process);
-    let outcome = kernel.fstat(&process, fd).map(|stat| Answer::Stat(stat, bigint));
+    let outcome = kernel
+        .fstat(&process, fd)
+        .map(|stat| Answer::Stat(stat, bigint));
     deliver(scope, shape, outcome.map_err(failed("fstat")))
 }
 
@@ -437,17 +539,29 @@ fn read<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let range = argument::range(view, args)?;
     machine!(scope => env, kernel, process);
     if matches!(shape, Shape::Sync) {
-        let bytes = array_buffer::writable(scope, view).get_mut(range.clone()).unwrap_or_default();
+        let bytes = array_buffer::writable(scope, view)
+            .get_mut(range.clone())
+            .unwrap_or_default();
         match kernel.read(&process, fd, bytes, position) {
             Ok(count) => {
-                #[expect(clippy::cast_precision_loss, reason = "a count of bytes in memory fits a double")]
+                #[expect(
+                    clippy::cast_precision_loss,
+                    reason = "a count of bytes in memory fits a double"
+                )]
                 return Ok(v8::Number::new(scope, count as f64).into());
             }
             Err(Errno::EAGAIN) => {}
             Err(errno) => return Err(failed("read")(errno).throw()),
         }
     }
-    io::run(scope, &env, shape, fd, position, Io::Read(vec![(view, range)]))
+    io::run(
+        scope,
+        &env,
+        shape,
+        fd,
+        position,
+        Io::Read(vec![(view, range)]),
+    )
 }
 
 /// `readBuffers(fd, buffers, position, request)`
@@ -457,7 +571,10 @@ fn read_buffers<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s
     let position = argument::position(args.get(2));
     let shape = Shape::of(scope, args, 3)?;
     let env = Env::of(scope);
-    let views = views.into_iter().map(|view| (view, 0..view.byte_length())).collect();
+    let views = views
+        .into_iter()
+        .map(|view| (view, 0..view.byte_length()))
+        .collect();
     io::run(scope, &env, shape, fd, position, Io::Read(views))
 }
 
@@ -469,7 +586,14 @@ fn write_buffer<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s
     let shape = Shape::of(scope, args, 5)?;
     let range = argument::range(view, args)?;
     let env = Env::of(scope);
-    io::run(scope, &env, shape, fd, position, Io::Write(vec![(view, range)]))
+    io::run(
+        scope,
+        &env,
+        shape,
+        fd,
+        position,
+        Io::Write(vec![(view, range)]),
+    )
 }
 
 /// `writeBuffers(fd, buffers, position, request)`
@@ -479,14 +603,18 @@ fn write_buffers<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'
     let position = argument::position(args.get(2));
     let shape = Shape::of(scope, args, 3)?;
     let env = Env::of(scope);
-    let views = views.into_iter().map(|view| (view, 0..view.byte_length())).collect();
+    let views = views
+        .into_iter()
+        .map(|view| (view, 0..view.byte_length()))
+        .collect();
     io::run(scope, &env, shape, fd, position, Io::Write(views))
 }
 
 /// `writeString(fd, string, position, encoding, request, context)`
 fn write_string<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let fd = argument::fd(scope, args.get(0))?;
-    let string = v8::Local::<v8::String>::try_from(args.get(1)).map_err(|_| argument::invalid("string"))?;
+    let string =
+        v8::Local::<v8::String>::try_from(args.get(1)).map_err(|_| argument::invalid("string"))?;
     let position = argument::position(args.get(2));
     let encoding = Encoding::from_value(scope, args.get(3), Encoding::Utf8);
     let shape = Shape::of(scope, args, 4)?;
@@ -541,7 +669,9 @@ fn read_opened(
     flags: i32,
     longest: u64,
 ) -> Result<Result<Vec<u8>, Errno>, Throw> {
-    let fd = kernel.open(process, path, flags, 0o666).map_err(|errno| failed_at("open", path)(errno).throw())?;
+    let fd = kernel
+        .open(process, path, flags, 0o666)
+        .map_err(|errno| failed_at("open", path)(errno).throw())?;
     let bytes = match kernel.read_file_fd(process, fd, longest) {
         Err(Errno::EAGAIN) => drain(env, kernel, process, fd, longest),
         bytes => Ok(bytes.map(secure_exec_kernel::FileBytes::into_vec)),
@@ -576,7 +706,8 @@ fn drain(
 
 /// `writeFileUtf8(path or fd, data, flags, mode)`
 fn write_file_utf8<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let string = v8::Local::<v8::String>::try_from(args.get(1)).map_err(|_| argument::invalid("data"))?;
+    let string =
+        v8::Local::<v8::String>::try_from(args.get(1)).map_err(|_| argument::invalid("data"))?;
     let bytes = text::encode(scope, string, Encoding::Utf8);
     machine!(scope => env, kernel, process);
     let outcome = if args.get(0).is_number() {
@@ -620,10 +751,14 @@ fn write_all(
 /// `process.emitWarning(...texts)`
 pub fn emit_warning(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>, texts: &[&str]) {
     v8::scope!(let scope, scope);
-    let Some(process) = env.process_object(scope) else { return };
+    let Some(process) = env.process_object(scope) else {
+        return;
+    };
     let mut values: Vec<v8::Local<v8::Value>> = Vec::new();
     for text in texts {
-        let Some(text) = v8::String::new(scope, text) else { return };
+        let Some(text) = v8::String::new(scope, text) else {
+            return;
+        };
         values.push(text.into());
     }
     let context = crate::callback_scope::AsyncContext::default();

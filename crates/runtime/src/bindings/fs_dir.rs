@@ -16,7 +16,10 @@ use crate::throw::Throw;
 /// See the module's text.
 pub static BINDING: Binding = Binding {
     name: "fs_dir",
-    functions: &[("opendir", function!(opendir)), ("opendirSync", function!(opendir_sync))],
+    functions: &[
+        ("opendir", function!(opendir)),
+        ("opendirSync", function!(opendir_sync)),
+    ],
     classes: &[Class {
         name: "DirHandle",
         parent: Some("fs.AsyncWrap"),
@@ -26,7 +29,10 @@ pub static BINDING: Binding = Binding {
     ..Binding::DEFAULT
 };
 
-const PROVIDER: Provider = Provider { name: "DIRHANDLE", number: 1 };
+const PROVIDER: Provider = Provider {
+    name: "DIRHANDLE",
+    number: 1,
+};
 /// Entries that one read answers at most.
 const MAX_ENTRIES: usize = 1 << 16;
 
@@ -43,7 +49,10 @@ pub fn create<'s>(
     fd: i32,
 ) -> Result<v8::Local<'s, v8::Object>, Throw> {
     let object = env.new_instance(scope, "fs_dir.DirHandle")?;
-    let handle = DirHandle { fd: Cell::new(Some(fd)), env: Rc::downgrade(env) };
+    let handle = DirHandle {
+        fd: Cell::new(Some(fd)),
+        env: Rc::downgrade(env),
+    };
     Resource::wrap(scope, env, object, PROVIDER, Rc::new(handle));
     Ok(object)
 }
@@ -73,7 +82,9 @@ fn read<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let (_, handle) = Resource::this::<DirHandle>(scope, args)?;
     machine!(scope => _env, kernel, process);
     let outcome = match handle.fd.get() {
-        Some(fd) => kernel.readdir_fd(&process, fd, count).map(|entries| Answer::Listed(entries, encoding)),
+        Some(fd) => kernel
+            .readdir_fd(&process, fd, count)
+            .map(|entries| Answer::Listed(entries, encoding)),
         None => Err(Errno::EBADF),
     };
     deliver(scope, shape, outcome.map_err(failed("scandir")))
@@ -88,19 +99,33 @@ fn close<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
         Some(fd) => kernel.close(&process, fd),
         None => Err(Errno::EBADF),
     };
-    deliver(scope, shape, outcome.map(|()| Answer::Undefined).map_err(failed("closedir")))
+    deliver(
+        scope,
+        shape,
+        outcome
+            .map(|()| Answer::Undefined)
+            .map_err(failed("closedir")),
+    )
 }
 
 impl Drop for DirHandle {
     /// The object was collected while open: the descriptor is closed, with a warning.
     fn drop(&mut self) {
-        let (Some(fd), Some(env)) = (self.fd.take(), self.env.upgrade()) else { return };
-        let (Ok(kernel), Ok(process)) = (env.kernel(), env.process()) else { return };
+        let (Some(fd), Some(env)) = (self.fd.take(), self.env.upgrade()) else {
+            return;
+        };
+        let (Ok(kernel), Ok(process)) = (env.kernel(), env.process()) else {
+            return;
+        };
         // A descriptor that the guest has closed by its number is closed already.
         let _ = kernel.close(&process, fd);
         if !env.is_ending() {
             env.event_loop.complete_unref(Box::new(|scope, env| {
-                emit_warning(scope, env, &["Closing directory handle on garbage collection"]);
+                emit_warning(
+                    scope,
+                    env,
+                    &["Closing directory handle on garbage collection"],
+                );
             }));
         }
     }

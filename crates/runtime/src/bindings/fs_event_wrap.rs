@@ -33,7 +33,10 @@ pub static BINDING: Binding = Binding {
     ..Binding::DEFAULT
 };
 
-const PROVIDER: Provider = Provider { name: "FSEVENTWRAP", number: 7 };
+const PROVIDER: Provider = Provider {
+    name: "FSEVENTWRAP",
+    number: 7,
+};
 /// Events of a process that wait, as inotify's `max_queued_events`; later ones are lost.
 const MAX_EVENTS: usize = 16_384;
 /// Among how many waiting events the one before a new one is sought.
@@ -64,7 +67,12 @@ impl Queue {
     fn push(&self, inbox: &Inbox, id: u64, event: WatchEvent) {
         let mut events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let again = event.kind == WatchKind::Change
-            && events.iter().rev().take(LOOK_BACK).find(|(other, _)| *other == id).is_some_and(|(_, last)| *last == event);
+            && events
+                .iter()
+                .rev()
+                .take(LOOK_BACK)
+                .find(|(other, _)| *other == id)
+                .is_some_and(|(_, last)| *last == event);
         if events.len() >= MAX_EVENTS || again {
             return;
         }
@@ -89,7 +97,11 @@ fn construct<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let watches = env.extension::<Watches>();
     let id = watches.next.get();
     watches.next.set(id + 1);
-    let event = FsEvent { id, watch: RefCell::default(), encoding: Cell::new(Encoding::Utf8) };
+    let event = FsEvent {
+        id,
+        watch: RefCell::default(),
+        encoding: Cell::new(Encoding::Utf8),
+    };
     Resource::wrap_handle(scope, &env, args.this(), PROVIDER, stop, Rc::new(event));
     Ok(v8::undefined(scope).into())
 }
@@ -98,7 +110,11 @@ fn stop(env: &Env, resource: &Resource) {
     if let Some(event) = resource.inner::<FsEvent>() {
         let watch = event.watch.take();
         drop(watch);
-        let active = env.extension::<Watches>().active.borrow_mut().remove(&event.id);
+        let active = env
+            .extension::<Watches>()
+            .active
+            .borrow_mut()
+            .remove(&event.id);
         drop(active);
     }
 }
@@ -119,14 +135,21 @@ fn start<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
         return Ok(v8::Integer::new(scope, 0).into());
     }
     event.encoding.set(encoding);
-    let (queue, inbox, id) = (env.extension::<Watches>().queue.clone(), env.shared().inbox.clone(), event.id);
+    let (queue, inbox, id) = (
+        env.extension::<Watches>().queue.clone(),
+        env.shared().inbox.clone(),
+        event.id,
+    );
     let sink = Arc::new(move |event| queue.push(&inbox, id, event));
     let status = match kernel.watch(&process, &path, sink) {
         Ok(watch) => {
             event.watch.replace(Some(watch));
             resource.set_ref(&env, persistent);
             resource.activate(scope, &env, args.this());
-            env.extension::<Watches>().active.borrow_mut().insert(id, resource);
+            env.extension::<Watches>()
+                .active
+                .borrow_mut()
+                .insert(id, resource);
             0
         }
         Err(errno) => -errno.number(),
@@ -141,17 +164,32 @@ fn report(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>) {
         if env.is_ending() {
             return;
         }
-        let Some(resource) = watches.active.borrow().get(&id).cloned() else { continue };
-        let Some(event) = resource.inner::<FsEvent>().filter(|_| resource.is_active()) else { continue };
+        let Some(resource) = watches.active.borrow().get(&id).cloned() else {
+            continue;
+        };
+        let Some(event) = resource.inner::<FsEvent>().filter(|_| resource.is_active()) else {
+            continue;
+        };
         v8::scope!(let scope, scope);
-        let Some(object) = resource.object(scope) else { continue };
+        let Some(object) = resource.object(scope) else {
+            continue;
+        };
         let kind = match kind {
             WatchKind::Rename => "rename",
             WatchKind::Change => "change",
         };
-        let Some(kind) = v8::String::new(scope, kind) else { return };
-        let name = encode(scope, &name, event.encoding.get()).unwrap_or_else(|_| v8::null(scope).into());
+        let Some(kind) = v8::String::new(scope, kind) else {
+            return;
+        };
+        let name =
+            encode(scope, &name, event.encoding.get()).unwrap_or_else(|_| v8::null(scope).into());
         let status = v8::Integer::new(scope, 0).into();
-        env.make_callback_named(scope, object, "onchange", &[status, kind.into(), name], resource.context());
+        env.make_callback_named(
+            scope,
+            object,
+            "onchange",
+            &[status, kind.into(), name],
+            resource.context(),
+        );
     }
 }

@@ -23,8 +23,14 @@ const ANSWER_BYTES: usize = 512;
 /// Fields of a `stat` in the library's arrays.
 pub const STAT_FIELDS: usize = 18;
 
-const REQUEST: Provider = Provider { name: "FSREQCALLBACK", number: 8 };
-const PROMISE: Provider = Provider { name: "FSREQPROMISE", number: 9 };
+const REQUEST: Provider = Provider {
+    name: "FSREQCALLBACK",
+    number: 8,
+};
+const PROMISE: Provider = Provider {
+    name: "FSREQPROMISE",
+    number: 9,
+};
 
 /// State of these bindings in one process.
 #[derive(Default)]
@@ -45,7 +51,12 @@ struct Shared {
 }
 
 impl FsState {
-    fn shared(&self, scope: &mut v8::PinScope<'_, '_>, env: &Env, which: Fields) -> Option<&Shared> {
+    fn shared(
+        &self,
+        scope: &mut v8::PinScope<'_, '_>,
+        env: &Env,
+        which: Fields,
+    ) -> Option<&Shared> {
         let (cell, key) = match which {
             Fields::Stat(false) => (&self.stats, "fs.statValues"),
             Fields::Stat(true) => (&self.bigint_stats, "fs.bigintStatValues"),
@@ -65,7 +76,8 @@ impl FsState {
     pub fn longest_text(&self, scope: &mut v8::PinScope<'_, '_>) -> u64 {
         if self.longest_text.get() == 0 {
             let limit = scope.get_heap_statistics().heap_size_limit();
-            self.longest_text.set(limit.clamp(1, v8::String::MAX_LENGTH) as u64);
+            self.longest_text
+                .set(limit.clamp(1, v8::String::MAX_LENGTH) as u64);
         }
         self.longest_text.get()
     }
@@ -151,17 +163,36 @@ impl Failure {
 
 /// Names a failed call that has no path.
 pub fn failed(syscall: &'static str) -> impl FnOnce(Errno) -> Failure {
-    move |errno| Failure { errno, syscall, path: None, dest: None }
+    move |errno| Failure {
+        errno,
+        syscall,
+        path: None,
+        dest: None,
+    }
 }
 
 /// Names a failed call on a path.
 pub fn failed_at(syscall: &'static str, path: &[u8]) -> impl FnOnce(Errno) -> Failure {
-    move |errno| Failure { errno, syscall, path: Some(path.to_vec()), dest: None }
+    move |errno| Failure {
+        errno,
+        syscall,
+        path: Some(path.to_vec()),
+        dest: None,
+    }
 }
 
 /// Names a failed call on two paths.
-pub fn failed_between(syscall: &'static str, path: &[u8], dest: &[u8]) -> impl FnOnce(Errno) -> Failure {
-    move |errno| Failure { errno, syscall, path: Some(path.to_vec()), dest: Some(dest.to_vec()) }
+pub fn failed_between(
+    syscall: &'static str,
+    path: &[u8],
+    dest: &[u8],
+) -> impl FnOnce(Errno) -> Failure {
+    move |errno| Failure {
+        errno,
+        syscall,
+        path: Some(path.to_vec()),
+        dest: Some(dest.to_vec()),
+    }
 }
 
 /// A name or path in `encoding`.
@@ -175,22 +206,33 @@ pub fn encode<'s>(scope: &mut v8::PinScope<'s, '_>, bytes: &[u8], encoding: Enco
 impl Answer {
     fn cost(&self) -> usize {
         match self {
-            Self::Entries(entries, ..) | Self::Listed(entries, _) => entries.iter().map(|entry| 64 + entry.name.len()).sum(),
+            Self::Entries(entries, ..) | Self::Listed(entries, _) => {
+                entries.iter().map(|entry| 64 + entry.name.len()).sum()
+            }
             Self::Text(text, _) | Self::MaybeText(Some(text)) => text.len(),
             _ => 0,
         }
     }
 
     /// The value for the guest. `shared` says whether a `stat` goes into the array that the library shares with us.
-    fn into_value<'s>(self, scope: &mut v8::PinScope<'s, '_>, env: &Rc<Env>, shared: bool) -> Ret<'s> {
+    fn into_value<'s>(
+        self,
+        scope: &mut v8::PinScope<'s, '_>,
+        env: &Rc<Env>,
+        shared: bool,
+    ) -> Ret<'s> {
         Ok(match self {
             Self::Undefined | Self::MaybeText(None) => v8::undefined(scope).into(),
             Self::Number(number) => v8::Number::new(scope, number).into(),
             Self::Text(bytes, encoding) => encode(scope, &bytes, encoding)?,
             Self::MaybeText(Some(bytes)) => encode(scope, &bytes, Encoding::Utf8)?,
-            Self::Stat(stat, bigint) if shared => fill(scope, env, Fields::Stat(bigint), &stat_fields(&stat), 0)?,
+            Self::Stat(stat, bigint) if shared => {
+                fill(scope, env, Fields::Stat(bigint), &stat_fields(&stat), 0)?
+            }
             Self::Stat(stat, bigint) => new_fields(scope, &stat_fields(&stat), bigint)?,
-            Self::StatFs(stat, bigint) if shared => fill(scope, env, Fields::StatFs(bigint), &statfs_fields(&stat), 0)?,
+            Self::StatFs(stat, bigint) if shared => {
+                fill(scope, env, Fields::StatFs(bigint), &statfs_fields(&stat), 0)?
+            }
             Self::StatFs(stat, bigint) => new_fields(scope, &statfs_fields(&stat), bigint)?,
             Self::Entries(entries, encoding, with_types) => {
                 let mut names = Vec::with_capacity(entries.len());
@@ -252,7 +294,16 @@ pub fn stat_fields(stat: &Stat) -> [i64; STAT_FIELDS] {
 }
 
 fn statfs_fields(stat: &StatFs) -> [i64; 7] {
-    [stat.fs_type, stat.bsize, stat.blocks, stat.bfree, stat.bavail, stat.files, stat.ffree].map(field)
+    [
+        stat.fs_type,
+        stat.bsize,
+        stat.blocks,
+        stat.bfree,
+        stat.bavail,
+        stat.files,
+        stat.ffree,
+    ]
+    .map(field)
 }
 
 fn put(numbers: &AliasedBuffer, offset: usize, values: &[i64], bigint: bool) {
@@ -266,7 +317,13 @@ fn put(numbers: &AliasedBuffer, offset: usize, values: &[i64], bigint: bool) {
     }
 }
 
-fn fill<'s>(scope: &mut v8::PinScope<'s, '_>, env: &Env, which: Fields, values: &[i64], offset: usize) -> Ret<'s> {
+fn fill<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    env: &Env,
+    which: Fields,
+    values: &[i64],
+    offset: usize,
+) -> Ret<'s> {
     let state = env.extension::<FsState>();
     let shared = state.shared(scope, env, which).ok_or(Throw::Pending)?;
     let bigint = matches!(which, Fields::Stat(true) | Fields::StatFs(true));
@@ -289,9 +346,13 @@ pub fn fill_two<'s>(
 fn new_fields<'s>(scope: &mut v8::PinScope<'s, '_>, values: &[i64], bigint: bool) -> Ret<'s> {
     let buffer = array_buffer::new_array_buffer(scope, values.len() * 8)?;
     let array: v8::Local<v8::TypedArray> = if bigint {
-        v8::BigInt64Array::new(scope, buffer, 0, values.len()).ok_or(Throw::Pending)?.into()
+        v8::BigInt64Array::new(scope, buffer, 0, values.len())
+            .ok_or(Throw::Pending)?
+            .into()
     } else {
-        v8::Float64Array::new(scope, buffer, 0, values.len()).ok_or(Throw::Pending)?.into()
+        v8::Float64Array::new(scope, buffer, 0, values.len())
+            .ok_or(Throw::Pending)?
+            .into()
     };
     let numbers = AliasedBuffer::new(scope, array).ok_or(Throw::Pending)?;
     put(&numbers, 0, values, bigint);
@@ -312,10 +373,15 @@ pub enum Shape<'s> {
 
 impl<'s> Shape<'s> {
     /// Told by the argument at `index`, and for synchronous calls by the one after it.
-    pub fn of(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>, index: i32) -> Result<Self, Throw> {
+    pub fn of(
+        scope: &mut v8::PinScope<'s, '_>,
+        args: &Args<'s>,
+        index: i32,
+    ) -> Result<Self, Throw> {
         let request = args.get(index);
         if request.is_undefined() {
-            return Ok(v8::Local::<v8::Object>::try_from(args.get(index + 1)).map_or(Self::Sync, Self::Context));
+            return Ok(v8::Local::<v8::Object>::try_from(args.get(index + 1))
+                .map_or(Self::Sync, Self::Context));
         }
         let env = Env::of(scope);
         if request.is_symbol() {
@@ -326,13 +392,21 @@ impl<'s> Shape<'s> {
                 // A value that is there already is the same.
                 let _ = state.use_promises.set(v8::Global::new(scope, symbol));
             }
-            if state.use_promises.get().is_some_and(|symbol| v8::Local::new(scope, symbol).strict_equals(request)) {
+            if state
+                .use_promises
+                .get()
+                .is_some_and(|symbol| v8::Local::new(scope, symbol).strict_equals(request))
+            {
                 return Ok(Self::Promise);
             }
         }
-        let request = v8::Local::<v8::Object>::try_from(request).map_err(|_| super::argument::invalid("req"))?;
-        let resource = Resource::of(scope, request).filter(|resource| resource.inner::<Request>().is_some());
-        resource.map(|resource| Self::Callback(request, resource)).ok_or_else(|| super::argument::invalid("req"))
+        let request = v8::Local::<v8::Object>::try_from(request)
+            .map_err(|_| super::argument::invalid("req"))?;
+        let resource =
+            Resource::of(scope, request).filter(|resource| resource.inner::<Request>().is_some());
+        resource
+            .map(|resource| Self::Callback(request, resource))
+            .ok_or_else(|| super::argument::invalid("req"))
     }
 
     /// Whether the call answers before it returns.
@@ -343,7 +417,9 @@ impl<'s> Shape<'s> {
     /// Whether the answer's numbers are BigInts, given what the call's own argument says.
     pub fn bigint(&self, argument: bool) -> bool {
         match self {
-            Self::Callback(_, resource) => resource.inner::<Request>().map_or(argument, |request| request.bigint),
+            Self::Callback(_, resource) => resource
+                .inner::<Request>()
+                .map_or(argument, |request| request.bigint),
             _ => argument,
         }
     }
@@ -360,7 +436,9 @@ pub fn new_request<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret
         return Err(constructor_call("FSReqCallback"));
     }
     let env = Env::of(scope);
-    let request = Request { bigint: args.get(0).is_true() };
+    let request = Request {
+        bigint: args.get(0).is_true(),
+    };
     Resource::wrap(scope, &env, args.this(), REQUEST, Rc::new(request));
     Ok(v8::undefined(scope).into())
 }
@@ -378,7 +456,11 @@ pub enum Target {
     /// An `FSReqCallback`.
     Callback(v8::Global<v8::Object>, Rc<Resource>),
     /// A promise, and the resource for its hooks.
-    Promise(v8::Global<v8::PromiseResolver>, v8::Global<v8::Object>, AsyncContext),
+    Promise(
+        v8::Global<v8::PromiseResolver>,
+        v8::Global<v8::Object>,
+        AsyncContext,
+    ),
 }
 
 impl Target {
@@ -390,9 +472,10 @@ impl Target {
     ) -> Result<Option<(Self, v8::Local<'s, v8::Value>)>, Throw> {
         Ok(Some(match shape {
             Shape::Sync | Shape::Context(_) => return Ok(None),
-            Shape::Callback(request, resource) => {
-                (Self::Callback(v8::Global::new(scope, request), resource.clone()), v8::undefined(scope).into())
-            }
+            Shape::Callback(request, resource) => (
+                Self::Callback(v8::Global::new(scope, request), resource.clone()),
+                v8::undefined(scope).into(),
+            ),
             Shape::Promise => Self::promise(scope, env, PROMISE, "fs.FSReqPromise")?,
         }))
     }
@@ -409,7 +492,11 @@ impl Target {
         let object = env.new_instance(scope, class)?;
         let context = env.new_async_context(scope);
         env.emit_async_init(scope, provider.name, context, object);
-        let target = Self::Promise(v8::Global::new(scope, resolver), v8::Global::new(scope, object), context);
+        let target = Self::Promise(
+            v8::Global::new(scope, resolver),
+            v8::Global::new(scope, object),
+            context,
+        );
         Ok((target, promise.into()))
     }
 
@@ -429,16 +516,35 @@ impl Target {
                 let request = v8::Local::new(scope, request);
                 let null = v8::null(scope).into();
                 match answered {
-                    Ok(None) => env.make_callback_named(scope, request, "oncomplete", &[null], resource.context()),
-                    Ok(Some(value)) => {
-                        env.make_callback_named(scope, request, "oncomplete", &[null, value], resource.context())
-                    }
-                    Err(error) => env.make_callback_named(scope, request, "oncomplete", &[error], resource.context()),
+                    Ok(None) => env.make_callback_named(
+                        scope,
+                        request,
+                        "oncomplete",
+                        &[null],
+                        resource.context(),
+                    ),
+                    Ok(Some(value)) => env.make_callback_named(
+                        scope,
+                        request,
+                        "oncomplete",
+                        &[null, value],
+                        resource.context(),
+                    ),
+                    Err(error) => env.make_callback_named(
+                        scope,
+                        request,
+                        "oncomplete",
+                        &[error],
+                        resource.context(),
+                    ),
                 };
                 resource.destroy(scope, env);
             }
             Self::Promise(resolver, object, context) => {
-                let (resolver, object) = (v8::Local::new(scope, resolver), v8::Local::new(scope, object));
+                let (resolver, object) = (
+                    v8::Local::new(scope, resolver),
+                    v8::Local::new(scope, object),
+                );
                 env.in_callback_scope(scope, object, context, |scope| {
                     match answered {
                         Ok(value) => {
@@ -459,13 +565,20 @@ impl Target {
         let mut cost = ANSWER_BYTES;
         cost += match &outcome {
             Ok(answer) => answer.cost(),
-            Err(failure) => [&failure.path, &failure.dest].into_iter().flatten().map(Vec::len).sum(),
+            Err(failure) => [&failure.path, &failure.dest]
+                .into_iter()
+                .flatten()
+                .map(Vec::len)
+                .sum(),
         };
         let state = env.extension::<FsState>();
         let (outcome, cost) = if state.hold(cost) {
             (outcome, cost)
         } else {
-            let syscall = outcome.as_ref().err().map_or("fs", |failure| failure.syscall);
+            let syscall = outcome
+                .as_ref()
+                .err()
+                .map_or("fs", |failure| failure.syscall);
             (Err(failed(syscall)(Errno::ENOMEM)), 0)
         };
         env.event_loop.complete(Box::new(move |scope, env| {
@@ -483,16 +596,27 @@ fn guard<'s>(
     let (result, caught) = {
         v8::tc_scope!(catch, scope);
         let result = body(catch);
-        (result, catch.exception().map(|exception| v8::Global::new(catch, exception)))
+        (
+            result,
+            catch
+                .exception()
+                .map(|exception| v8::Global::new(catch, exception)),
+        )
     };
     result.map_err(|throw| match caught {
         Some(caught) => v8::Local::new(scope, caught),
-        None => throw.into_value(scope).unwrap_or_else(|| v8::undefined(scope).into()),
+        None => throw
+            .into_value(scope)
+            .unwrap_or_else(|| v8::undefined(scope).into()),
     })
 }
 
 /// Delivers an outcome in the call's shape.
-pub fn deliver<'s>(scope: &mut v8::PinScope<'s, '_>, shape: Shape<'s>, outcome: Outcome) -> Ret<'s> {
+pub fn deliver<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    shape: Shape<'s>,
+    outcome: Outcome,
+) -> Ret<'s> {
     let env = Env::of(scope);
     if let Some((target, value)) = Target::new(scope, &env, &shape)? {
         target.settle_later(&env, outcome);

@@ -25,18 +25,32 @@ impl Deref for PathBytes {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        if self.heap.is_empty() { self.inline.get(..self.length).unwrap_or(&[]) } else { &self.heap }
+        if self.heap.is_empty() {
+            self.inline.get(..self.length).unwrap_or(&[])
+        } else {
+            &self.heap
+        }
     }
 }
 
 /// The error for an argument of a type that the library never passes.
 pub fn invalid(name: &str) -> Throw {
-    Throw::type_error("ERR_INVALID_ARG_TYPE", format!("The \"{name}\" argument is invalid"))
+    Throw::type_error(
+        "ERR_INVALID_ARG_TYPE",
+        format!("The \"{name}\" argument is invalid"),
+    )
 }
 
 /// A path: a string as UTF-8, or the bytes of a view.
-pub fn path<'s>(scope: &mut v8::PinScope<'s, '_>, value: v8::Local<'s, v8::Value>) -> Result<PathBytes, Throw> {
-    let mut path = PathBytes { inline: [0; INLINE], length: 0, heap: Vec::new() };
+pub fn path<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    value: v8::Local<'s, v8::Value>,
+) -> Result<PathBytes, Throw> {
+    let mut path = PathBytes {
+        inline: [0; INLINE],
+        length: 0,
+        heap: Vec::new(),
+    };
     if let Ok(string) = v8::Local::<v8::String>::try_from(value) {
         let length = string.length();
         if length * 3 <= INLINE {
@@ -51,7 +65,10 @@ pub fn path<'s>(scope: &mut v8::PinScope<'s, '_>, value: v8::Local<'s, v8::Value
     } else if let Ok(view) = v8::Local::<v8::ArrayBufferView>::try_from(value) {
         let mut contents = crate::array_buffer::Contents::default();
         let bytes = contents.of(scope, view);
-        path.heap = bytes.get(..bytes.len().min(LONGEST)).unwrap_or(bytes).to_vec();
+        path.heap = bytes
+            .get(..bytes.len().min(LONGEST))
+            .unwrap_or(bytes)
+            .to_vec();
     } else {
         return Err(invalid("path"));
     }
@@ -65,7 +82,10 @@ pub fn path<'s>(scope: &mut v8::PinScope<'s, '_>, value: v8::Local<'s, v8::Value
 }
 
 /// A descriptor.
-pub fn fd<'s>(scope: &mut v8::PinScope<'s, '_>, value: v8::Local<'s, v8::Value>) -> Result<i32, Throw> {
+pub fn fd<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    value: v8::Local<'s, v8::Value>,
+) -> Result<i32, Throw> {
     let Ok(number) = v8::Local::<v8::Number>::try_from(value) else {
         let received = received(scope, value);
         return Err(Throw::type_error(
@@ -99,14 +119,25 @@ fn received<'s>(scope: &mut v8::PinScope<'s, '_>, value: v8::Local<'s, v8::Value
     }
     if let Ok(function) = v8::Local::<v8::Function>::try_from(value) {
         let name = function.get_name(scope).to_rust_string_lossy(scope);
-        return if name.is_empty() { "function ".to_owned() } else { format!("function {name}") };
+        return if name.is_empty() {
+            "function ".to_owned()
+        } else {
+            format!("function {name}")
+        };
     }
     if let Ok(object) = v8::Local::<v8::Object>::try_from(value) {
-        return format!("an instance of {}", object.get_constructor_name().to_rust_string_lossy(scope));
+        return format!(
+            "an instance of {}",
+            object.get_constructor_name().to_rust_string_lossy(scope)
+        );
     }
     if let Ok(string) = v8::Local::<v8::String>::try_from(value) {
         let shown = if string.length() > SHOWN + 3 {
-            let head: String = string.to_rust_string_lossy(scope).chars().take(SHOWN).collect();
+            let head: String = string
+                .to_rust_string_lossy(scope)
+                .chars()
+                .take(SHOWN)
+                .collect();
             format!("{head}...")
         } else {
             string.to_rust_string_lossy(scope)
@@ -115,7 +146,10 @@ fn received<'s>(scope: &mut v8::PinScope<'s, '_>, value: v8::Local<'s, v8::Value
     }
     let kind = value.type_of(scope).to_rust_string_lossy(scope);
     let shown = match v8::Local::<v8::Symbol>::try_from(value) {
-        Ok(symbol) => format!("Symbol({})", symbol.description(scope).to_rust_string_lossy(scope)),
+        Ok(symbol) => format!(
+            "Symbol({})",
+            symbol.description(scope).to_rust_string_lossy(scope)
+        ),
         Err(_) if value.is_big_int() => format!("{}n", value.to_rust_string_lossy(scope)),
         Err(_) => value.to_rust_string_lossy(scope),
     };
@@ -127,18 +161,29 @@ pub fn bits(value: v8::Local<v8::Value>) -> Result<i32, Throw> {
     if value.is_null_or_undefined() {
         return Ok(0);
     }
-    let number = v8::Local::<v8::Number>::try_from(value)
-        .map_err(|_| Throw::type_error("ERR_INVALID_ARG_TYPE", "mode must be int32 or null/undefined"))?;
+    let number = v8::Local::<v8::Number>::try_from(value).map_err(|_| {
+        Throw::type_error(
+            "ERR_INVALID_ARG_TYPE",
+            "mode must be int32 or null/undefined",
+        )
+    })?;
     let mode = number.value();
     if (0.0..8.0).contains(&mode) {
         #[expect(clippy::cast_possible_truncation, reason = "checked above")]
         return Ok(mode as i32);
     }
-    Err(Throw::range_error("ERR_OUT_OF_RANGE", "mode is out of range: >= 0 && <= 7"))
+    Err(Throw::range_error(
+        "ERR_OUT_OF_RANGE",
+        "mode is out of range: >= 0 && <= 7",
+    ))
 }
 
 /// A 32-bit number.
-pub fn int(scope: &mut v8::PinScope<'_, '_>, value: v8::Local<v8::Value>, name: &str) -> Result<i32, Throw> {
+pub fn int(
+    scope: &mut v8::PinScope<'_, '_>,
+    value: v8::Local<v8::Value>,
+    name: &str,
+) -> Result<i32, Throw> {
     if !value.is_number() {
         return Err(invalid(name));
     }
@@ -146,7 +191,11 @@ pub fn int(scope: &mut v8::PinScope<'_, '_>, value: v8::Local<v8::Value>, name: 
 }
 
 /// A 32-bit number without a sign.
-pub fn uint(scope: &mut v8::PinScope<'_, '_>, value: v8::Local<v8::Value>, name: &str) -> Result<u32, Throw> {
+pub fn uint(
+    scope: &mut v8::PinScope<'_, '_>,
+    value: v8::Local<v8::Value>,
+    name: &str,
+) -> Result<u32, Throw> {
     if !value.is_number() {
         return Err(invalid(name));
     }
@@ -155,11 +204,20 @@ pub fn uint(scope: &mut v8::PinScope<'_, '_>, value: v8::Local<v8::Value>, name:
 
 /// A count of bytes.
 pub fn size(value: v8::Local<v8::Value>, name: &str) -> Result<usize, Throw> {
-    let number = v8::Local::<v8::Number>::try_from(value).map_err(|_| invalid(name))?.value();
+    let number = v8::Local::<v8::Number>::try_from(value)
+        .map_err(|_| invalid(name))?
+        .value();
     if !(0.0..=MAX_SAFE_INTEGER).contains(&number) {
-        return Err(Throw::range_error("ERR_OUT_OF_RANGE", format!("The value of \"{name}\" is out of range.")));
+        return Err(Throw::range_error(
+            "ERR_OUT_OF_RANGE",
+            format!("The value of \"{name}\" is out of range."),
+        ));
     }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked above")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked above"
+    )]
     Ok(number as usize)
 }
 
@@ -172,12 +230,19 @@ pub fn position(value: v8::Local<v8::Value>) -> Option<u64> {
     if number.fract() != 0.0 || !(0.0..=MAX_SAFE_INTEGER).contains(&number) {
         return None;
     }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked above")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked above"
+    )]
     Some(number as u64)
 }
 
 /// An owner's number; -1 leaves it as it is.
-pub fn owner(scope: &mut v8::PinScope<'_, '_>, value: v8::Local<v8::Value>) -> Result<Option<u32>, Throw> {
+pub fn owner(
+    scope: &mut v8::PinScope<'_, '_>,
+    value: v8::Local<v8::Value>,
+) -> Result<Option<u32>, Throw> {
     let id = uint(scope, value, "uid")?;
     Ok((id != u32::MAX).then_some(id))
 }
@@ -189,17 +254,28 @@ pub fn time(value: v8::Local<v8::Value>) -> Result<Option<TimeSpec>, Throw> {
 }
 
 /// The range `offset`, `length` (arguments 2 and 3) of a view, as the view is now.
-pub fn range<'s>(view: v8::Local<'s, v8::ArrayBufferView>, args: &Args<'s>) -> Result<Range<usize>, Throw> {
+pub fn range<'s>(
+    view: v8::Local<'s, v8::ArrayBufferView>,
+    args: &Args<'s>,
+) -> Result<Range<usize>, Throw> {
     let offset = size(args.get(2), "offset")?;
     let length = size(args.get(3), "length")?;
-    let end = offset.checked_add(length).filter(|end| *end <= view.byte_length());
-    let end =
-        end.ok_or_else(|| Throw::range_error("ERR_OUT_OF_RANGE", "The value of \"length\" is out of range."))?;
+    let end = offset
+        .checked_add(length)
+        .filter(|end| *end <= view.byte_length());
+    let end = end.ok_or_else(|| {
+        Throw::range_error(
+            "ERR_OUT_OF_RANGE",
+            "The value of \"length\" is out of range.",
+        )
+    })?;
     Ok(offset..end)
 }
 
 /// A view.
-pub fn view<'s>(value: v8::Local<'s, v8::Value>) -> Result<v8::Local<'s, v8::ArrayBufferView>, Throw> {
+pub fn view<'s>(
+    value: v8::Local<'s, v8::Value>,
+) -> Result<v8::Local<'s, v8::ArrayBufferView>, Throw> {
     v8::Local::<v8::ArrayBufferView>::try_from(value).map_err(|_| invalid("buffer"))
 }
 

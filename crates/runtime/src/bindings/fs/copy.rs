@@ -15,7 +15,12 @@ fn text(path: &[u8]) -> String {
 }
 
 /// The error that C++'s `std::filesystem` causes in Node.
-fn std_error<'s>(scope: &mut v8::PinScope<'s, '_>, errno: Errno, syscall: &str, path: &[u8]) -> Throw {
+fn std_error<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    errno: Errno,
+    syscall: &str,
+    path: &[u8],
+) -> Throw {
     let description = match errno {
         Errno::EEXIST => "File exists",
         Errno::EISDIR => "Is a directory",
@@ -26,14 +31,25 @@ fn std_error<'s>(scope: &mut v8::PinScope<'s, '_>, errno: Errno, syscall: &str, 
         other => other.message(),
     };
     let mut letters = description.chars();
-    let description: String = letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect();
+    let description: String = letters
+        .next()
+        .into_iter()
+        .flat_map(char::to_uppercase)
+        .chain(letters)
+        .collect();
     let path = text(path);
     let message = format!("{}, {description} '{path}'", errno.name());
-    let Some(error) = Throw::Plain(ErrorClass::Error, message).into_value(scope) else { return Throw::Pending };
+    let Some(error) = Throw::Plain(ErrorClass::Error, message).into_value(scope) else {
+        return Throw::Pending;
+    };
     if let Ok(object) = v8::Local::<v8::Object>::try_from(error) {
         let number = v8::Integer::new(scope, errno.number()).into();
         crate::realm::set(scope, object, "errno", number);
-        for (key, value) in [("code", errno.name()), ("path", &path), ("syscall", syscall)] {
+        for (key, value) in [
+            ("code", errno.name()),
+            ("path", &path),
+            ("syscall", syscall),
+        ] {
             if let Some(value) = v8::String::new(scope, value) {
                 crate::realm::set(scope, object, key, value.into());
             }
@@ -49,23 +65,45 @@ pub fn check_paths<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret
     let dest = argument::path(scope, args.get(1))?;
     let (dereference, recursive) = (args.get(2).is_true(), args.get(3).is_true());
     machine!(scope => _env, kernel, process);
-    let source = kernel
-        .stat(&process, &src)
-        .map_err(|errno| Throw::system_path(errno, if dereference { "stat" } else { "lstat" }, text(&src)))?;
-    let found = if dereference { kernel.stat(&process, &dest) } else { kernel.lstat(&process, &dest) }.ok();
+    let source = kernel.stat(&process, &src).map_err(|errno| {
+        Throw::system_path(
+            errno,
+            if dereference { "stat" } else { "lstat" },
+            text(&src),
+        )
+    })?;
+    let found = if dereference {
+        kernel.stat(&process, &dest)
+    } else {
+        kernel.lstat(&process, &dest)
+    }
+    .ok();
     let is_source = |path: &[u8]| {
-        kernel.stat(&process, path).is_ok_and(|found| found.ino == source.ino && found.dev == source.dev)
+        kernel
+            .stat(&process, path)
+            .is_ok_and(|found| found.ino == source.ino && found.dev == source.dev)
     };
     if is_source(&dest) {
-        return Err(Throw::error("ERR_FS_CP_EINVAL", format!("src and dest cannot be the same {}", text(&dest))));
+        return Err(Throw::error(
+            "ERR_FS_CP_EINVAL",
+            format!("src and dest cannot be the same {}", text(&dest)),
+        ));
     }
     if let Some(found) = &found {
         if source.is_dir() && !found.is_dir() {
-            let message = format!("Cannot overwrite non-directory {} with directory {}", text(&dest), text(&src));
+            let message = format!(
+                "Cannot overwrite non-directory {} with directory {}",
+                text(&dest),
+                text(&src)
+            );
             return Err(Throw::error("ERR_FS_CP_DIR_TO_NON_DIR", message));
         }
         if !source.is_dir() && found.is_dir() {
-            let message = format!("Cannot overwrite directory {} with non-directory {}", text(&dest), text(&src));
+            let message = format!(
+                "Cannot overwrite directory {} with non-directory {}",
+                text(&dest),
+                text(&src)
+            );
             return Err(Throw::error("ERR_FS_CP_NON_DIR_TO_DIR", message));
         }
     }
@@ -74,7 +112,11 @@ pub fn check_paths<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret
         src_slash.push(b'/');
     }
     let inside = |shown: &[u8]| {
-        let message = format!("Cannot copy {} to a subdirectory of self {}", text(shown), text(&dest));
+        let message = format!(
+            "Cannot copy {} to a subdirectory of self {}",
+            text(shown),
+            text(&dest)
+        );
         Throw::error("ERR_FS_CP_EINVAL", message)
     };
     if source.is_dir() && dest.starts_with(&src_slash) {
@@ -87,11 +129,17 @@ pub fn check_paths<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret
         return Err(inside(&src));
     }
     if source.is_dir() && !recursive {
-        let message = format!("Recursive option not enabled, cannot copy a directory: {}", text(&src_slash));
+        let message = format!(
+            "Recursive option not enabled, cannot copy a directory: {}",
+            text(&src_slash)
+        );
         return Err(Throw::error("ERR_FS_EISDIR", message));
     }
     if source.file_type == FileType::Fifo {
-        return Err(Throw::error("ERR_FS_CP_FIFO_PIPE", format!("Cannot copy a FIFO pipe: {}", text(&dest))));
+        return Err(Throw::error(
+            "ERR_FS_CP_FIFO_PIPE",
+            format!("Cannot copy a FIFO pipe: {}", text(&dest)),
+        ));
     }
     if found.is_none() || !kernel.exists(&process, above) {
         // What is wrong with the destination shows when it is written.
@@ -109,7 +157,9 @@ fn parent_of(path: &[u8]) -> &[u8] {
 }
 
 fn copy_times(kernel: &Kernel, process: &Process, from: &[u8], to: &[u8]) -> Result<(), Throw> {
-    let stat = kernel.stat(process, from).map_err(|errno| Throw::system_path(errno, "stat", text(from)))?;
+    let stat = kernel
+        .stat(process, from)
+        .map_err(|errno| Throw::system_path(errno, "stat", text(from)))?;
     kernel
         .utimes(process, to, Some(stat.atime), Some(stat.mtime))
         .map_err(|errno| Throw::system_path(errno, "utime", text(to)))
@@ -159,7 +209,12 @@ pub fn copy_dir<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s
     if let Err(errno) = kernel.mkdir_recursive(&process, &dest, 0o777) {
         return Err(std_error(scope, errno, "cp", &dest));
     }
-    let copy = Copy { env: &env, kernel: &kernel, process: &process, options };
+    let copy = Copy {
+        env: &env,
+        kernel: &kernel,
+        process: &process,
+        options,
+    };
     copy.contents(scope, &src, &dest, 0)?;
     Ok(v8::undefined(scope).into())
 }
@@ -183,13 +238,22 @@ fn join(dir: &[u8], name: &[u8]) -> Vec<u8> {
 /// Whether `path` is `dir` or below it, name by name.
 fn is_inside(dir: &[u8], path: &[u8]) -> bool {
     let names = |path: &[u8]| -> Vec<Vec<u8>> {
-        path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect()
+        path.split(|byte| *byte == b'/')
+            .filter(|name| !name.is_empty())
+            .map(<[u8]>::to_vec)
+            .collect()
     };
     names(path).starts_with(&names(dir))
 }
 
 impl Copy<'_> {
-    fn contents(&self, scope: &mut v8::PinScope<'_, '_>, src: &[u8], dest: &[u8], depth: u32) -> Result<(), Throw> {
+    fn contents(
+        &self,
+        scope: &mut v8::PinScope<'_, '_>,
+        src: &[u8],
+        dest: &[u8],
+        depth: u32,
+    ) -> Result<(), Throw> {
         if depth > MAX_DEPTH {
             return Err(std_error(scope, Errno::ENAMETOOLONG, "cp", dest));
         }
@@ -223,9 +287,17 @@ impl Copy<'_> {
         self.kernel.stat(self.process, path).ok()
     }
 
-    fn file(&self, scope: &mut v8::PinScope<'_, '_>, dest: &[u8], from: &[u8], to: &[u8]) -> Result<(), Throw> {
+    fn file(
+        &self,
+        scope: &mut v8::PinScope<'_, '_>,
+        dest: &[u8],
+        from: &[u8],
+        to: &[u8],
+    ) -> Result<(), Throw> {
         match self.stat(to) {
-            Some(found) if !found.is_file() => return Err(std_error(scope, Errno::ENOTSUP, "cp", dest)),
+            Some(found) if !found.is_file() => {
+                return Err(std_error(scope, Errno::ENOTSUP, "cp", dest));
+            }
             Some(_) if !self.options.force && self.options.error_on_exist => {
                 let message = format!(
                     "[ERR_FS_CP_EEXIST]: Target already exists: cp returned EEXIST ({} already exists)",
@@ -260,31 +332,40 @@ impl Copy<'_> {
             Err(errno) => return Err(std_error(scope, errno, "cp", dest)),
         };
         if self.options.verbatim_symlinks {
-            return kernel.symlink(process, &target, to).map_err(|errno| std_error(scope, errno, "cp", dest));
+            return kernel
+                .symlink(process, &target, to)
+                .map_err(|errno| std_error(scope, errno, "cp", dest));
         }
         if let Some(found) = self.stat(to) {
             if let Ok(current) = kernel.readlink(process, to) {
                 let is_dir = |path: &[u8]| self.stat(path).is_some_and(|stat| stat.is_dir());
                 if !self.options.dereference && is_dir(&target) && is_inside(&target, &current) {
-                    let message =
-                        format!("Cannot copy {} to a subdirectory of self {}", text(&target), text(&current));
+                    let message = format!(
+                        "Cannot copy {} to a subdirectory of self {}",
+                        text(&target),
+                        text(&current)
+                    );
                     return Err(Throw::error("ERR_FS_CP_EINVAL", message));
                 }
                 if found.is_dir() && is_inside(&current, &target) {
-                    let message = format!("cannot overwrite {} with {}", text(&current), text(&target));
+                    let message =
+                        format!("cannot overwrite {} with {}", text(&current), text(&target));
                     return Err(Throw::error("ERR_FS_CP_SYMLINK_TO_SUBDIRECTORY", message));
                 }
                 if let Err(errno) = kernel.unlink(process, to) {
                     return Err(std_error(scope, errno, "cp", dest));
                 }
             } else if found.is_file()
-                && (!self.options.dereference || (!self.options.force && self.options.error_on_exist))
+                && (!self.options.dereference
+                    || (!self.options.force && self.options.error_on_exist))
             {
                 return Err(std_error(scope, Errno::EEXIST, "cp", to));
             }
         }
         let absolute = self.canonical(&normalize_from(kernel, process, src, &target));
-        kernel.symlink(process, &absolute, to).map_err(|errno| std_error(scope, errno, "cp", dest))
+        kernel
+            .symlink(process, &absolute, to)
+            .map_err(|errno| std_error(scope, errno, "cp", dest))
     }
 
     /// The real path of as much of `path` as there is, then the rest.
@@ -294,7 +375,11 @@ impl Copy<'_> {
             if let Ok(real) = self.kernel.realpath(self.process, known) {
                 let rest = path.get(known.len()..).unwrap_or(&[]);
                 let rest = rest.strip_prefix(b"/").unwrap_or(rest);
-                return if rest.is_empty() { real } else { join(&real, rest) };
+                return if rest.is_empty() {
+                    real
+                } else {
+                    join(&real, rest)
+                };
             }
             if known.len() <= 1 {
                 return path.to_vec();
@@ -308,4 +393,3 @@ fn normalize_from(kernel: &Kernel, process: &Process, dir: &[u8], path: &[u8]) -
     let cwd = kernel.getcwd(process).unwrap_or_else(|_| b"/".to_vec());
     normalize(&normalize(&cwd, dir), path)
 }
-

@@ -14,8 +14,14 @@ use crate::env::Env;
 use crate::message::TransferData;
 use crate::throw::Throw;
 
-const PROVIDER: Provider = Provider { name: "FILEHANDLE", number: 4 };
-const CLOSE_PROVIDER: Provider = Provider { name: "FILEHANDLECLOSEREQ", number: 5 };
+const PROVIDER: Provider = Provider {
+    name: "FILEHANDLE",
+    number: 4,
+};
+const CLOSE_PROVIDER: Provider = Provider {
+    name: "FILEHANDLECLOSEREQ",
+    number: 5,
+};
 
 /// See the module's text.
 pub struct FileHandle {
@@ -42,7 +48,11 @@ pub fn construct<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'
     }
     let fd = argument::fd(scope, args.get(0))?;
     let env = Env::of(scope);
-    let handle = FileHandle { fd: Cell::new(Some(fd)), closing: RefCell::default(), env: Rc::downgrade(&env) };
+    let handle = FileHandle {
+        fd: Cell::new(Some(fd)),
+        closing: RefCell::default(),
+        env: Rc::downgrade(&env),
+    };
     Resource::wrap(scope, &env, args.this(), PROVIDER, Rc::new(handle));
     Ok(v8::undefined(scope).into())
 }
@@ -66,9 +76,14 @@ pub fn close<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     };
     let (target, promise) = Target::promise(scope, &env, CLOSE_PROVIDER, "fs.FileHandleCloseReq")?;
     if let Ok(promise) = v8::Local::<v8::Promise>::try_from(promise) {
-        handle.closing.replace(Some(v8::Global::new(scope, promise)));
+        handle
+            .closing
+            .replace(Some(v8::Global::new(scope, promise)));
     }
-    target.settle_later(&env, outcome.map(|()| Answer::Undefined).map_err(failed("close")));
+    target.settle_later(
+        &env,
+        outcome.map(|()| Answer::Undefined).map_err(failed("close")),
+    );
     Ok(promise)
 }
 
@@ -111,13 +126,18 @@ impl FileHandle {
 impl Drop for FileHandle {
     /// The object was collected while open: the descriptor is closed, with a warning.
     fn drop(&mut self) {
-        let (Some(fd), Some(env)) = (self.fd.take(), self.env.upgrade()) else { return };
-        let (Ok(kernel), Ok(process)) = (env.kernel(), env.process()) else { return };
+        let (Some(fd), Some(env)) = (self.fd.take(), self.env.upgrade()) else {
+            return;
+        };
+        let (Ok(kernel), Ok(process)) = (env.kernel(), env.process()) else {
+            return;
+        };
         let closed = kernel.close(&process, fd);
         if env.is_ending() {
             return;
         }
-        env.event_loop.complete_unref(Box::new(move |scope, env| warn(scope, env, fd, closed)));
+        env.event_loop
+            .complete_unref(Box::new(move |scope, env| warn(scope, env, fd, closed)));
     }
 }
 
@@ -129,12 +149,24 @@ fn warn(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>, fd: i32, closed: Result
                         thrown if a file descriptor is closed during garbage collection.";
     if let Err(errno) = closed {
         let text = format!("Closing file descriptor {fd} on garbage collection failed");
-        let error = crate::throw::SystemError { errno, syscall: "close", path: None, dest: None, message: Some(text) };
+        let error = crate::throw::SystemError {
+            errno,
+            syscall: "close",
+            path: None,
+            dest: None,
+            message: Some(text),
+        };
         let error = error.into_value(scope);
         env.trigger_uncaught_exception(scope, error, None, false);
         return;
     }
-    super::emit_warning(scope, env, &[&format!("Closing file descriptor {fd} on garbage collection")]);
+    super::emit_warning(
+        scope,
+        env,
+        &[&format!(
+            "Closing file descriptor {fd} on garbage collection"
+        )],
+    );
     if !env.extension::<Deprecated>().0.replace(true) {
         super::emit_warning(scope, env, &[TEXT, "DeprecationWarning", "DEP0137"]);
     }
@@ -159,6 +191,9 @@ fn receive<'s>(
     env: &Rc<Env>,
     file: Arc<OpenFile>,
 ) -> Result<v8::Local<'s, v8::Object>, Throw> {
-    let fd = env.kernel()?.adopt(&*env.process()?, file).map_err(|errno| Throw::system(errno, "open"))?;
+    let fd = env
+        .kernel()?
+        .adopt(&*env.process()?, file)
+        .map_err(|errno| Throw::system(errno, "open"))?;
     create(scope, env, fd)
 }

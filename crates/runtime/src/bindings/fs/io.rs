@@ -57,16 +57,27 @@ struct Calls {
 
 impl<'s> Io<'s> {
     fn interest(&self) -> Interest {
-        if matches!(self, Self::Read(_)) { Interest::Readable } else { Interest::Writable }
+        if matches!(self, Self::Read(_)) {
+            Interest::Readable
+        } else {
+            Interest::Writable
+        }
     }
 
     fn syscall(&self) -> &'static str {
-        if matches!(self, Self::Read(_)) { "read" } else { "write" }
+        if matches!(self, Self::Read(_)) {
+            "read"
+        } else {
+            "write"
+        }
     }
 
     fn keep(self, scope: &mut v8::PinScope<'s, '_>) -> Kept {
         let keep = |views: Vec<(v8::Local<'s, v8::ArrayBufferView>, Range<usize>)>| {
-            views.into_iter().map(|(view, range)| (v8::Global::new(scope, view), range)).collect()
+            views
+                .into_iter()
+                .map(|(view, range)| (v8::Global::new(scope, view), range))
+                .collect()
         };
         match self {
             Self::Read(views) => Kept::Read(keep(views)),
@@ -84,13 +95,16 @@ impl<'s> Io<'s> {
         file: &OpenFile,
         position: Option<u64>,
     ) -> Result<usize, Errno> {
-        let (Ok(kernel), Ok(process)) = (env.kernel(), env.process()) else { return Err(Errno::EINTR) };
+        let (Ok(kernel), Ok(process)) = (env.kernel(), env.process()) else {
+            return Err(Errno::EINTR);
+        };
         let mut total: usize = 0;
         match self {
             Self::Read(views) => {
                 for (view, range) in views {
                     let at = position.map(|position| position.saturating_add(total as u64));
-                    let Some(bytes) = array_buffer::writable(scope, *view).get_mut(range.clone()) else {
+                    let Some(bytes) = array_buffer::writable(scope, *view).get_mut(range.clone())
+                    else {
                         return Err(Errno::EFAULT);
                     };
                     let step = kernel.read_from(file, bytes, at);
@@ -110,7 +124,9 @@ impl<'s> Io<'s> {
                 for (view, range) in views {
                     let at = position.map(|position| position.saturating_add(total as u64));
                     let mut contents = array_buffer::Contents::default();
-                    let Some(bytes) = contents.of(scope, *view).get(range.clone()) else { return Err(Errno::EFAULT) };
+                    let Some(bytes) = contents.of(scope, *view).get(range.clone()) else {
+                        return Err(Errno::EFAULT);
+                    };
                     match kernel.write(&process, fd, bytes, at) {
                         Ok(count) => {
                             total += count;
@@ -158,7 +174,10 @@ pub fn run<'s>(
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a count of bytes in memory fits a double")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a count of bytes in memory fits a double"
+)]
 fn count(count: usize) -> Answer {
     Answer::Number(count as f64)
 }
@@ -167,7 +186,11 @@ fn count(count: usize) -> Answer {
 pub fn block(env: &Env, fd: i32, interest: Interest) -> Result<(), Throw> {
     let signal = Arc::new((Mutex::new(false), Condvar::new()));
     let wake = signal.clone();
-    let syscall = if interest == Interest::Readable { "read" } else { "write" };
+    let syscall = if interest == Interest::Readable {
+        "read"
+    } else {
+        "write"
+    };
     env.kernel()?
         .on_ready(
             &*env.process()?,
@@ -184,7 +207,11 @@ pub fn block(env: &Env, fd: i32, interest: Interest) -> Result<(), Throw> {
         if env.is_ending() {
             return Err(Throw::Pending);
         }
-        ready = signal.1.wait_timeout(ready, LOOK).unwrap_or_else(PoisonError::into_inner).0;
+        ready = signal
+            .1
+            .wait_timeout(ready, LOOK)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0;
     }
     Ok(())
 }
@@ -212,7 +239,15 @@ fn wait<'s>(
     let id = calls.next.get();
     calls.next.set(id + 1);
     let io = io.keep(scope);
-    let call = Waiting { target, io, fd, file, position, bytes, _alive: env.keep_alive() };
+    let call = Waiting {
+        target,
+        io,
+        fd,
+        file,
+        position,
+        bytes,
+        _alive: env.keep_alive(),
+    };
     calls.waiting.borrow_mut().insert(id, call);
     arm(env, id, fd, interest);
 }
@@ -220,26 +255,42 @@ fn wait<'s>(
 /// Makes the loop look at a waiting call once its descriptor is ready.
 fn arm(env: &Rc<Env>, id: u64, fd: i32, interest: Interest) {
     let inbox = env.shared().inbox.clone();
-    let armed = env.kernel().ok().zip(env.process().ok()).is_some_and(|(kernel, process)| {
-        let wake = Box::new(move || inbox.send_unref(Box::new(move |scope, env| retry(scope, env, id))));
-        kernel.on_ready(&process, fd, interest, wake).is_ok()
-    });
+    let armed = env
+        .kernel()
+        .ok()
+        .zip(env.process().ok())
+        .is_some_and(|(kernel, process)| {
+            let wake = Box::new(move || {
+                inbox.send_unref(Box::new(move |scope, env| retry(scope, env, id)))
+            });
+            kernel.on_ready(&process, fd, interest, wake).is_ok()
+        });
     if !armed {
         // The descriptor was closed: nothing more will come of it.
         let call = env.extension::<Calls>().waiting.borrow_mut().remove(&id);
         if let Some(call) = call {
             env.extension::<FsState>().release(call.bytes);
-            let syscall = if interest == Interest::Readable { "read" } else { "write" };
-            call.target.settle_later(env, Err(failed(syscall)(Errno::EBADF)));
+            let syscall = if interest == Interest::Readable {
+                "read"
+            } else {
+                "write"
+            };
+            call.target
+                .settle_later(env, Err(failed(syscall)(Errno::EBADF)));
         }
     }
 }
 
 fn retry(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>, id: u64) {
     let calls = env.extension::<Calls>();
-    let Some(call) = calls.waiting.borrow_mut().remove(&id) else { return };
-    let mut open = |views: &Vec<(v8::Global<v8::ArrayBufferView>, Range<usize>)>| {
-        views.iter().map(|(view, range)| (v8::Local::new(scope, view), range.clone())).collect()
+    let Some(call) = calls.waiting.borrow_mut().remove(&id) else {
+        return;
+    };
+    let open = |views: &Vec<(v8::Global<v8::ArrayBufferView>, Range<usize>)>| {
+        views
+            .iter()
+            .map(|(view, range)| (v8::Local::new(scope, view), range.clone()))
+            .collect()
     };
     let io = match &call.io {
         Kept::Read(views) => Io::Read(open(views)),
@@ -254,7 +305,8 @@ fn retry(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>, id: u64) {
         }
         outcome => {
             env.extension::<FsState>().release(call.bytes);
-            call.target.settle(scope, env, outcome.map(count).map_err(failed(syscall)));
+            call.target
+                .settle(scope, env, outcome.map(count).map_err(failed(syscall)));
         }
     }
 }

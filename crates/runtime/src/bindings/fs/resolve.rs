@@ -7,14 +7,26 @@ use crate::binding::{Args, Ret};
 use crate::throw::Throw;
 
 /// Tried on the `main` of the package, in this order; the answer is the index.
-const MAIN: [&str; 7] = ["", ".js", ".json", ".node", "/index.js", "/index.json", "/index.node"];
+const MAIN: [&str; 7] = [
+    "",
+    ".js",
+    ".json",
+    ".node",
+    "/index.js",
+    "/index.json",
+    "/index.node",
+];
 /// Tried then, on `index`.
 const INDEX: [&str; 3] = [".js", ".json", ".node"];
 
 /// `legacyMainResolve(packagePath, main, base)`
 pub fn legacy_main<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let package = super::argument::path(scope, args.get(0))?;
-    let main = if args.get(1).is_string() { Some(super::argument::path(scope, args.get(1))?) } else { None };
+    let main = if args.get(1).is_string() {
+        Some(super::argument::path(scope, args.get(1))?)
+    } else {
+        None
+    };
     machine!(scope => _env, kernel, process);
     let cwd = kernel.getcwd(&process).unwrap_or_else(|_| b"/".to_vec());
     let package = normalize(&cwd, &package);
@@ -22,12 +34,18 @@ pub fn legacy_main<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret
     let index = normalize(&package, b"./index");
     if let Some(main) = main {
         let main = normalize(&package, &main);
-        if let Some(found) = MAIN.iter().position(|end| is_file(&kernel, &process, &main, end)) {
+        if let Some(found) = MAIN
+            .iter()
+            .position(|end| is_file(&kernel, &process, &main, end))
+        {
             return answer(scope, found);
         }
         first = Some(main);
     }
-    if let Some(found) = INDEX.iter().position(|end| is_file(&kernel, &process, &index, end)) {
+    if let Some(found) = INDEX
+        .iter()
+        .position(|end| is_file(&kernel, &process, &index, end))
+    {
         return answer(scope, MAIN.len() + found);
     }
     let first = first.unwrap_or_else(|| [index.as_slice(), b".js"].concat());
@@ -40,7 +58,10 @@ pub fn legacy_main<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret
     let base = args.get(2).to_rust_string_lossy(scope);
     let base = file_path(&base)?;
     let package = String::from_utf8_lossy(&first).into_owned();
-    Err(Throw::error("ERR_MODULE_NOT_FOUND", format!("Cannot find package '{package}' imported from {base}")))
+    Err(Throw::error(
+        "ERR_MODULE_NOT_FOUND",
+        format!("Cannot find package '{package}' imported from {base}"),
+    ))
 }
 
 fn answer<'s>(scope: &mut v8::PinScope<'s, '_>, index: usize) -> Ret<'s> {
@@ -54,9 +75,13 @@ fn is_file(kernel: &Kernel, process: &Process, path: &[u8], end: &str) -> bool {
 
 /// The path of a `file:` URL.
 fn file_path(url: &str) -> Result<String, Throw> {
-    let url = ada_url::Url::parse(url, None).map_err(|_| Throw::type_error("ERR_INVALID_URL", "Invalid URL"))?;
+    let url = ada_url::Url::parse(url, None)
+        .map_err(|_| Throw::type_error("ERR_INVALID_URL", "Invalid URL"))?;
     if url.protocol() != "file:" {
-        return Err(Throw::type_error("ERR_INVALID_URL_SCHEME", "The URL must be of scheme file"));
+        return Err(Throw::type_error(
+            "ERR_INVALID_URL_SCHEME",
+            "The URL must be of scheme file",
+        ));
     }
     if !url.hostname().is_empty() {
         return Err(Throw::type_error(
@@ -67,8 +92,13 @@ fn file_path(url: &str) -> Result<String, Throw> {
     let mut bytes = Vec::new();
     let mut rest = url.pathname().as_bytes();
     while let Some((byte, after)) = rest.split_first() {
-        let digits = after.get(..2).and_then(|pair| std::str::from_utf8(pair).ok());
-        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()).filter(|_| *byte == b'%') {
+        let digits = after
+            .get(..2)
+            .and_then(|pair| std::str::from_utf8(pair).ok());
+        match digits
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok())
+            .filter(|_| *byte == b'%')
+        {
             Some(b'/') => {
                 return Err(Throw::type_error(
                     "ERR_INVALID_FILE_URL_PATH",

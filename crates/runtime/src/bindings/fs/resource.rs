@@ -85,7 +85,12 @@ impl Resource {
         inner: Rc<dyn Any>,
     ) -> Rc<Self> {
         let context = env.new_async_context(scope);
-        let resource = Rc::new(Self { context: Cell::new(context), provider, handle, inner });
+        let resource = Rc::new(Self {
+            context: Cell::new(context),
+            provider,
+            handle,
+            inner,
+        });
         env.objects.wrap(scope, object, resource.clone());
         env.emit_async_init(scope, provider.name, context, object);
         resource
@@ -97,10 +102,15 @@ impl Resource {
     }
 
     /// The receiver of a method, whose state is a `T`.
-    pub fn this<'s, T: Any>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Result<(Rc<Self>, Rc<T>), Throw> {
+    pub fn this<'s, T: Any>(
+        scope: &mut v8::PinScope<'s, '_>,
+        args: &Args<'s>,
+    ) -> Result<(Rc<Self>, Rc<T>), Throw> {
         Self::of(scope, args.this())
             .and_then(|resource| resource.inner::<T>().map(|inner| (resource, inner)))
-            .ok_or_else(|| Throw::type_error("ERR_INVALID_THIS", "Value of \"this\" is of the wrong type"))
+            .ok_or_else(|| {
+                Throw::type_error("ERR_INVALID_THIS", "Value of \"this\" is of the wrong type")
+            })
     }
 
     /// What is behind it, when that is a `T`.
@@ -119,7 +129,12 @@ impl Resource {
     }
 
     /// Starts the handle: it keeps its object, and the process unless it is unrefed.
-    pub fn activate<'s>(&self, scope: &mut v8::PinScope<'s, '_>, env: &Rc<Env>, object: v8::Local<'s, v8::Object>) {
+    pub fn activate<'s>(
+        &self,
+        scope: &mut v8::PinScope<'s, '_>,
+        env: &Rc<Env>,
+        object: v8::Local<'s, v8::Object>,
+    ) {
         let Some(handle) = &self.handle else { return };
         handle.active.set(true);
         handle.object.replace(Some(v8::Global::new(scope, object)));
@@ -128,11 +143,16 @@ impl Resource {
 
     /// Whether the handle was started and is not closed.
     pub fn is_active(&self) -> bool {
-        self.handle.as_ref().is_some_and(|handle| handle.active.get() && !handle.closing.get())
+        self.handle
+            .as_ref()
+            .is_some_and(|handle| handle.active.get() && !handle.closing.get())
     }
 
     /// The handle's object while it is active.
-    pub fn object<'s>(&self, scope: &mut v8::PinScope<'s, '_>) -> Option<v8::Local<'s, v8::Object>> {
+    pub fn object<'s>(
+        &self,
+        scope: &mut v8::PinScope<'s, '_>,
+    ) -> Option<v8::Local<'s, v8::Object>> {
         let object = self.handle.as_ref()?.object.borrow();
         object.as_ref().map(|object| v8::Local::new(scope, object))
     }
@@ -167,7 +187,8 @@ pub fn destroy(scope: &mut v8::PinScope<'_, '_>, env: &Env, context: AsyncContex
 
 /// `AsyncWrap.prototype.getAsyncId()`
 pub fn get_async_id<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let id = Resource::of(scope, args.this()).map_or(-1.0, |resource| resource.context.get().async_id);
+    let id =
+        Resource::of(scope, args.this()).map_or(-1.0, |resource| resource.context.get().async_id);
     Ok(v8::Number::new(scope, id).into())
 }
 
@@ -192,8 +213,16 @@ pub fn get_provider_type<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) 
 /// `HandleWrap.prototype.close(callback)`
 pub fn close<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let undefined = v8::undefined(scope).into();
-    let Some(resource) = Resource::of(scope, args.this()) else { return Ok(undefined) };
-    let Some(handle) = resource.handle.as_ref().filter(|handle| !handle.closing.get()) else { return Ok(undefined) };
+    let Some(resource) = Resource::of(scope, args.this()) else {
+        return Ok(undefined);
+    };
+    let Some(handle) = resource
+        .handle
+        .as_ref()
+        .filter(|handle| !handle.closing.get())
+    else {
+        return Ok(undefined);
+    };
     let env = Env::of(scope);
     let callback = v8::Local::<v8::Function>::try_from(args.get(0)).ok();
     handle.closing.set(true);
@@ -207,7 +236,10 @@ pub fn close<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
             handle.object.take();
         }
         if let Some(callback) = callback {
-            let (object, callback) = (v8::Local::new(scope, object), v8::Local::new(scope, callback));
+            let (object, callback) = (
+                v8::Local::new(scope, object),
+                v8::Local::new(scope, callback),
+            );
             env.make_callback(scope, object, callback, &[], closing.context.get());
         }
         closing.destroy(scope, env);
@@ -218,7 +250,10 @@ pub fn close<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
 /// `HandleWrap.prototype.hasRef()`
 pub fn has_ref<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let refed = Resource::of(scope, args.this()).is_some_and(|resource| {
-        resource.handle.as_ref().is_some_and(|handle| !handle.closing.get() && !handle.unrefed.get())
+        resource
+            .handle
+            .as_ref()
+            .is_some_and(|handle| !handle.closing.get() && !handle.unrefed.get())
     });
     Ok(v8::Boolean::new(scope, refed).into())
 }

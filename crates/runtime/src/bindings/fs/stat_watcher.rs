@@ -12,7 +12,10 @@ use super::resource::{Provider, Resource};
 use crate::binding::{Args, Ret};
 use crate::env::Env;
 
-const PROVIDER: Provider = Provider { name: "STATWATCHER", number: 36 };
+const PROVIDER: Provider = Provider {
+    name: "STATWATCHER",
+    number: 36,
+};
 const NOTHING: [i64; STAT_FIELDS] = [0; STAT_FIELDS];
 
 /// See the module's text.
@@ -38,7 +41,14 @@ pub fn construct<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'
         last: Cell::new(NOTHING),
         error: Cell::default(),
     };
-    Resource::wrap_handle(scope, &env, args.this(), PROVIDER, |_, _| {}, Rc::new(watcher));
+    Resource::wrap_handle(
+        scope,
+        &env,
+        args.this(),
+        PROVIDER,
+        |_, _| {},
+        Rc::new(watcher),
+    );
     Ok(v8::undefined(scope).into())
 }
 
@@ -59,7 +69,10 @@ pub fn start<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
                 watcher.error.set(Some(errno));
                 let resource = resource.clone();
                 env.event_loop.complete_unref(Box::new(move |scope, env| {
-                    if let Some(watcher) = resource.inner::<StatWatcher>().filter(|_| resource.is_active()) {
+                    if let Some(watcher) = resource
+                        .inner::<StatWatcher>()
+                        .filter(|_| resource.is_active())
+                    {
                         watcher.report(scope, env, &resource, -errno.number(), &NOTHING, &NOTHING);
                     }
                 }));
@@ -75,7 +88,12 @@ fn schedule(env: &Rc<Env>, resource: Rc<Resource>, watcher: &StatWatcher) {
     env.event_loop.after_unref(
         due,
         Box::new(move |scope, env| {
-            let Some(watcher) = resource.inner::<StatWatcher>().filter(|_| resource.is_active()) else { return };
+            let Some(watcher) = resource
+                .inner::<StatWatcher>()
+                .filter(|_| resource.is_active())
+            else {
+                return;
+            };
             watcher.poll(scope, env, &resource);
             if resource.is_active() {
                 schedule(env, resource, &watcher);
@@ -86,7 +104,9 @@ fn schedule(env: &Rc<Env>, resource: Rc<Resource>, watcher: &StatWatcher) {
 
 impl StatWatcher {
     fn look(&self, env: &Env) -> Result<Stat, Errno> {
-        let (Ok(kernel), Ok(process)) = (env.kernel(), env.process()) else { return Err(Errno::EINTR) };
+        let (Ok(kernel), Ok(process)) = (env.kernel(), env.process()) else {
+            return Err(Errno::EINTR);
+        };
         kernel.stat(&process, &self.path.borrow())
     }
 
@@ -119,10 +139,20 @@ impl StatWatcher {
         old: &[i64; STAT_FIELDS],
     ) {
         v8::scope!(let scope, scope);
-        let Some(object) = resource.object(scope) else { return };
-        let Ok(stats) = fill_two(scope, env, new, old, self.bigint) else { return };
+        let Some(object) = resource.object(scope) else {
+            return;
+        };
+        let Ok(stats) = fill_two(scope, env, new, old, self.bigint) else {
+            return;
+        };
         let status = v8::Integer::new(scope, status).into();
-        env.make_callback_named(scope, object, "onchange", &[status, stats], resource.context());
+        env.make_callback_named(
+            scope,
+            object,
+            "onchange",
+            &[status, stats],
+            resource.context(),
+        );
     }
 }
 

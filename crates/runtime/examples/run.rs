@@ -63,7 +63,7 @@ fn wait(vm: &Arc<Vm>, options: ExecOptions) -> Outcome {
 }
 
 fn run_test(image: Arc<Image>, test: &str, source: &str) -> Outcome {
-    let limits = Limits { cpu: Some(Duration::from_secs(20)), wall: Some(Duration::from_secs(20)), memory_bytes: 512 << 20, ..Limits::default() };
+    let limits = Limits { cpu: Some(Duration::from_secs(10)), wall: Some(Duration::from_secs(10)), memory_bytes: 512 << 20, ..Limits::default() };
     let vm = Vm::new(VmOptions { image: Some(image), limits, cwd: "/suite/test".into(), ..VmOptions::default() }).expect("vm");
     let mut exec_argv = Vec::new();
     let mut node_options = Vec::new();

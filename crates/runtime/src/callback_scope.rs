@@ -299,6 +299,9 @@ impl Env {
             Ok(true) => {}
             Ok(false) => {
                 report(self, scope, exception, message, Enhance::Yes);
+                if self.keeps_running() {
+                    return;
+                }
                 let code = self.exit_code(scope).unwrap_or(1);
                 self.end(scope, End::Error(code));
             }

@@ -54,6 +54,7 @@ pub struct Env {
     /// Nesting of callback scopes; ticks run when it falls to zero.
     pub(crate) callback_depth: Cell<u32>,
     pub(crate) constructing_from_rust: Cell<bool>,
+    keeps_running: Cell<bool>,
     process: RefCell<Option<Arc<secure_exec_kernel::Process>>>,
     kernel: RefCell<Option<Arc<secure_exec_kernel::Kernel>>>,
     uncaught: RefCell<Option<crate::api::GuestError>>,
@@ -94,6 +95,7 @@ impl Env {
             async_stack: RefCell::default(),
             callback_depth: Cell::new(0),
             constructing_from_rust: Cell::new(false),
+            keeps_running: Cell::new(false),
             process: RefCell::default(),
             kernel: RefCell::default(),
             options: RefCell::default(),
@@ -164,6 +166,16 @@ impl Env {
     /// Keeps the uncaught error for the host; the first one stays.
     pub fn set_uncaught(&self, error: crate::api::GuestError) {
         self.uncaught.borrow_mut().get_or_insert(error);
+    }
+
+    /// Whether an uncaught error leaves the process running, as in a context between its calls.
+    pub fn keeps_running(&self) -> bool {
+        self.keeps_running.get()
+    }
+
+    /// Sets [`Self::keeps_running`].
+    pub fn set_keeps_running(&self, keeps_running: bool) {
+        self.keeps_running.set(keeps_running);
     }
 
     /// The uncaught error, for the host.

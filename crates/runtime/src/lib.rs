@@ -22,6 +22,7 @@ pub mod call_timer;
 pub mod callback_scope;
 pub mod clock;
 pub mod code_generation;
+pub mod context;
 pub mod critical;
 pub mod dotenv;
 pub mod engine;

@@ -8,21 +8,21 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use crate::api::Limits;
 use crate::engine::{self, EngineError};
-use crate::process::{IsolateSpec, Job, thread_main};
+use crate::process::{IsolateSpec, Work, thread_main};
 
 /// Isolates kept warm. Each holds about 3 MB.
 const DEFAULT_SIZE: usize = 2;
 
-static WARM: Mutex<Vec<Sender<Job>>> = Mutex::new(Vec::new());
+static WARM: Mutex<Vec<Sender<Work>>> = Mutex::new(Vec::new());
 
 #[expect(clippy::disallowed_methods, reason = "the operator's switch for the pool, read once, before any guest")]
 static SIZE: LazyLock<usize> = LazyLock::new(|| {
     std::env::var("SECURE_EXEC_POOL").ok().and_then(|text| text.parse().ok()).unwrap_or(DEFAULT_SIZE).min(64)
 });
 
-fn start(spec: IsolateSpec) -> Result<Sender<Job>, EngineError> {
-    let (sender, jobs) = channel();
-    engine::spawn("secure-exec guest".to_owned(), crate::fatal::STACK_BYTES, move || thread_main(spec, &jobs))?;
+fn start(spec: IsolateSpec) -> Result<Sender<Work>, EngineError> {
+    let (sender, work) = channel();
+    engine::spawn("secure-exec guest".to_owned(), crate::fatal::STACK_BYTES, move || thread_main(spec, &work))?;
     Ok(sender)
 }
 
@@ -45,36 +45,36 @@ pub fn fill() {
 }
 
 /// Whether a job may run on an isolate that was prepared without knowing it.
-fn fits(job: &Job) -> bool {
+fn fits(work: &Work) -> bool {
     let reads_environment_early = |(name, _): &(String, String)| name.starts_with("NODE_");
-    job.vm.options().limits.memory_bytes == Limits::default().memory_bytes
-        && job.options.node_options.is_empty()
-        && job.options.exec_argv.is_empty()
-        && !job.vm.options().env.iter().chain(&job.options.env).any(reads_environment_early)
+    work.vm().options().limits.memory_bytes == Limits::default().memory_bytes
+        && work.options().node_options.is_empty()
+        && work.options().exec_argv.is_empty()
+        && !work.vm().options().env.iter().chain(&work.options().env).any(reads_environment_early)
 }
 
-/// Hands a job to a warm isolate, or to a new one.
+/// Hands work to a warm isolate, or to a new one.
 ///
 /// # Errors
 /// [`EngineError`] when no thread can be started.
-pub fn run(mut job: Job) -> Result<(), EngineError> {
-    if *SIZE > 0 && fits(&job) {
+pub fn run(mut work: Work) -> Result<(), EngineError> {
+    if *SIZE > 0 && fits(&work) {
         loop {
             let warm = {
                 let mut warm = WARM.lock().unwrap_or_else(PoisonError::into_inner);
                 if warm.is_empty() { None } else { Some(warm.remove(0)) }
             };
             let Some(warm) = warm else { break };
-            let Err(refused) = warm.send(job) else {
+            let Err(refused) = warm.send(work) else {
                 engine::later(fill);
                 return Ok(());
             };
-            job = refused.0;
+            work = refused.0;
         }
     }
-    let prepare_early = fits(&job);
-    let sender = start(IsolateSpec { memory_bytes: job.vm.options().limits.memory_bytes, prepare_early })?;
-    sender.send(job).map_err(|_| EngineError::RootGone)?;
+    let prepare_early = fits(&work);
+    let sender = start(IsolateSpec { memory_bytes: work.vm().options().limits.memory_bytes, prepare_early })?;
+    sender.send(work).map_err(|_| EngineError::RootGone)?;
     if *SIZE > 0 {
         engine::later(fill);
     }

@@ -8,10 +8,10 @@
 
 use std::rc::Rc;
 use std::sync::mpsc::Receiver;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use secure_exec_kernel::{ClockMode, ProcessOptions as KernelProcessOptions, Program, Stdin, Stdio};
+use secure_exec_kernel::{ClockMode, OutputSink, ProcessOptions as KernelProcessOptions, Program, Stdin, Stdio};
 
 use crate::api::{Captured, ExecOptions, GuestError, Outcome, Reason, Usage, Want};
 use crate::callback_scope::AsyncContext;
@@ -37,6 +37,35 @@ pub struct Job {
     /// How others end it.
     pub control: Arc<Control>,
 }
+
+/// What a thread is handed.
+pub enum Work {
+    /// A program: one run from start to exit.
+    Program(Job),
+    /// A context: state that is kept between calls.
+    Context(crate::context::ContextJob),
+}
+
+impl Work {
+    /// The VM it belongs to.
+    pub fn vm(&self) -> &Arc<Vm> {
+        match self {
+            Self::Program(job) => &job.vm,
+            Self::Context(job) => &job.vm,
+        }
+    }
+
+    /// How its process is set up.
+    pub fn options(&self) -> &ExecOptions {
+        match self {
+            Self::Program(job) => &job.options,
+            Self::Context(job) => &job.options,
+        }
+    }
+}
+
+/// Whose outcome a thread that is parked reports.
+pub type CurrentControl = Arc<Mutex<Option<Arc<Control>>>>;
 
 #[derive(Default)]
 struct ControlState {
@@ -76,7 +105,7 @@ impl Control {
     }
 
     /// Binds the process to its isolate; an end that came earlier takes effect.
-    fn attach(&self, shared: &Arc<Shared>, output: &Arc<Output>) {
+    pub(crate) fn attach(&self, shared: &Arc<Shared>, output: &Arc<Output>) {
         let pending = {
             let mut state = self.lock();
             state.shared = Some(shared.clone());
@@ -100,6 +129,11 @@ impl Control {
         if let Some(done) = done {
             done(outcome);
         }
+    }
+
+    /// Forgets the callback: whoever made this handle reports by itself.
+    pub(crate) fn abandon(&self) {
+        self.lock().done = None;
     }
 
     /// Reports the end of a process whose thread will never report it itself.
@@ -134,12 +168,13 @@ pub struct IsolateSpec {
 }
 
 /// The body of an isolate's thread: makes the isolate, waits for one job and runs it.
-pub fn thread_main(spec: IsolateSpec, jobs: &Receiver<Job>) {
+pub fn thread_main(spec: IsolateSpec, work: &Receiver<Work>) {
     // Known only when the job comes; a thread that is parked before has nobody to tell.
-    let control: Arc<OnceLock<Arc<Control>>> = Arc::default();
-    let parked = control.clone();
+    let current = CurrentControl::default();
+    let parked = current.clone();
     let guest = crate::fatal::enter_guest_thread(Box::new(move |end| {
-        if let Some(control) = parked.get() {
+        let control = parked.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(control) = control {
             control.finish_parked(&end);
         }
     }));
@@ -156,7 +191,7 @@ pub fn thread_main(spec: IsolateSpec, jobs: &Receiver<Job>) {
     crate::memory::install(&mut isolate, &budget, &shared);
     let tasks = crate::engine::TaskOwner::new(&isolate, shared.inbox.clone());
     let env = Env::install(&mut isolate, shared);
-    let outcome = run_in_isolate(&mut isolate, &env, &guest, spec, jobs, &control);
+    let outcome = run_in_isolate(&mut isolate, &env, &guest, spec, work, &current);
     env.release_handles();
     isolate.remove_slot::<Rc<Env>>();
     drop(env);
@@ -175,8 +210,8 @@ fn run_in_isolate(
     env: &Rc<Env>,
     guest: &crate::fatal::GuestThread,
     spec: IsolateSpec,
-    jobs: &Receiver<Job>,
-    control: &OnceLock<Arc<Control>>,
+    work: &Receiver<Work>,
+    current: &CurrentControl,
 ) -> Option<(Job, Outcome)> {
     v8::scope!(let scope, isolate);
     // Without a snapshot that fits there is no library: `restored` is false then.
@@ -185,8 +220,14 @@ fn run_in_isolate(
     let scope = &mut v8::ContextScope::new(scope, context);
     let restored = main.is_some() && snapshot::restore(scope, env, context);
     let prepared = spec.prepare_early && restored && call_main(scope, env, "prepare", |_| Ok(Vec::new())).is_ok();
-    let job = jobs.recv().ok()?;
-    let _ = control.set(job.control.clone());
+    let job = match work.recv().ok()? {
+        Work::Program(job) => job,
+        Work::Context(job) => {
+            crate::context::serve(scope, env, guest, &job, restored.then_some(prepared), current);
+            return None;
+        }
+    };
+    current.lock().unwrap_or_else(PoisonError::into_inner).replace(job.control.clone());
     let started = Instant::now();
     let options = &job.options;
     let limits = &job.vm.options().limits;
@@ -229,7 +270,7 @@ fn run_in_isolate(
 }
 
 /// Why a program did not start.
-enum StartFailure {
+pub(crate) enum StartFailure {
     /// Its source is not valid.
     Syntax(SyntaxFailure, String),
     /// The kernel refused; text for the host.
@@ -239,8 +280,8 @@ enum StartFailure {
 }
 
 impl StartFailure {
-    fn report(self, env: &Env, output: &Output) {
-        use secure_exec_kernel::{OutputChannel, OutputSink};
+    pub(crate) fn report(self, env: &Env, output: &Output) {
+        use secure_exec_kernel::OutputChannel;
         let (text, error) = match self {
             Self::Thrown => return,
             Self::Syntax(failure, path) => {
@@ -306,48 +347,65 @@ fn run_job(
     output: &Arc<Output>,
     prepared: bool,
 ) -> Result<String, StartFailure> {
-    let options = &job.options;
-    let vm = job.vm.options();
-    let cwd = options.cwd.clone().unwrap_or_else(|| vm.cwd.clone());
-    let (main, source) = program(options, &cwd)?;
+    let cwd = job.options.cwd.clone().unwrap_or_else(|| job.vm.options().cwd.clone());
+    let (main, source) = program(&job.options, &cwd)?;
+    let process = setup(env, &job.vm, &job.options, &main, source, output.clone())?;
+    crate::bindings::performance::start(scope, env);
+    if !prepared && call_main(scope, env, "prepare", |_| Ok(Vec::new())).is_err() {
+        return Err(StartFailure::Thrown);
+    }
+    let argv = job.options.argv.clone().unwrap_or_else(|| job.vm.options().argv.clone());
+    call_start(scope, env, "start", &main, &argv, &process)?;
+    Ok(main)
+}
+
+/// Makes the kernel's process and gives it to the isolate.
+pub(crate) fn setup(
+    env: &Rc<Env>,
+    vm: &Arc<Vm>,
+    options: &ExecOptions,
+    main: &str,
+    source: Option<Vec<u8>>,
+    output: Arc<dyn OutputSink>,
+) -> Result<Arc<secure_exec_kernel::Process>, StartFailure> {
+    let defaults = vm.options();
+    let cwd = options.cwd.clone().unwrap_or_else(|| defaults.cwd.clone());
     let refused = |errno: secure_exec_kernel::Errno, what: &str| {
         StartFailure::Kernel(format!("{}: {}, {what}", errno.name(), errno.message()))
     };
-    let mut variables = vm.env.clone();
+    let mut variables = defaults.env.clone();
     for (name, value) in &options.env {
         variables.retain(|(known, _)| known != name);
         variables.push((name.clone(), value.clone()));
     }
-    let mitigation = options.mitigation.unwrap_or(vm.mitigation);
-    let clock = match (mitigation, job.vm.kernel().clock().mode()) {
-        (Mitigation::Freeze, ClockMode::Frozen) | (Mitigation::Off, ClockMode::Real) => {
-            job.vm.kernel().clock().fork()
-        }
+    let mitigation = options.mitigation.unwrap_or(defaults.mitigation);
+    let clock = match (mitigation, vm.kernel().clock().mode()) {
+        (Mitigation::Freeze, ClockMode::Frozen) | (Mitigation::Off, ClockMode::Real) => vm.kernel().clock().fork(),
         (Mitigation::Freeze, _) => secure_exec_kernel::Clock::new(ClockMode::Frozen),
         (Mitigation::Off, _) => secure_exec_kernel::Clock::new(ClockMode::Real),
     };
-    let argv = options.argv.clone().unwrap_or_else(|| vm.argv.clone());
+    let argv = options.argv.as_ref().unwrap_or(&defaults.argv);
+    let program = match source {
+        Some(source) => {
+            Some(Program::new(main.as_bytes(), source).map_err(|errno| refused(errno, &format!("open '{main}'")))?)
+        }
+        None => None,
+    };
     let kernel_options = KernelProcessOptions {
-        argv: [secure_exec_kernel::EXEC_PATH.to_owned(), main.clone()].into_iter().chain(argv.iter().cloned()).collect(),
+        argv: [secure_exec_kernel::EXEC_PATH.to_owned(), main.to_owned()].into_iter().chain(argv.iter().cloned()).collect(),
         env: variables.clone(),
         cwd: cwd.clone().into_bytes(),
         stdio: Stdio {
             stdin: if options.stdin.is_empty() { Stdin::Null } else { Stdin::Bytes(options.stdin.clone().into()) },
-            output: output.clone(),
+            output,
             ..Stdio::default()
         },
-        program: match source {
-            Some(source) => {
-                Some(Program::new(main.as_bytes(), source).map_err(|errno| refused(errno, &format!("open '{main}'")))?)
-            }
-            None => None,
-        },
+        program,
         clock: Some(Arc::new(clock)),
         ..KernelProcessOptions::default()
     };
-    let process =
-        job.vm.kernel().spawn(kernel_options).map_err(|errno| refused(errno, &format!("chdir '{cwd}'")))?;
-    env.set_machine(job.vm.kernel().clone(), process.clone());
+    let process = vm.kernel().spawn(kernel_options).map_err(|errno| refused(errno, &format!("chdir '{cwd}'")))?;
+    env.set_machine(vm.kernel().clone(), process.clone());
     env.variables.replace(variables);
     env.set_options(ProcessOptions {
         node_options: options.node_options.clone(),
@@ -358,18 +416,26 @@ fn run_job(
     });
     env.clock().restart(mitigation);
     env.advance_clock();
-    crate::bindings::performance::start(scope, env);
-    if !prepared && call_main(scope, env, "prepare", |_| Ok(Vec::new())).is_err() {
-        return Err(StartFailure::Thrown);
-    }
-    let started = call_main(scope, env, "start", |scope| {
+    Ok(process)
+}
+
+/// Calls a function of the main script that starts something: with the path, the arguments and the ids.
+pub(crate) fn call_start(
+    scope: &mut v8::PinScope<'_, '_>,
+    env: &Rc<Env>,
+    name: &'static str,
+    main: &str,
+    argv: &[String],
+    process: &secure_exec_kernel::Process,
+) -> Result<(), StartFailure> {
+    let started = call_main(scope, env, name, |scope| {
         let text = |scope: &mut v8::PinScope<'_, '_>, text: &str| -> Result<v8::Global<v8::Value>, Throw> {
             let value: v8::Local<v8::Value> = v8::String::new(scope, text).ok_or(Throw::Pending)?.into();
             Ok(v8::Global::new(scope, value))
         };
-        let path = text(scope, &main)?;
+        let path = text(scope, main)?;
         let mut items = Vec::with_capacity(argv.len());
-        for argument in &argv {
+        for argument in argv {
             items.push(text(scope, argument)?);
         }
         let path = v8::Local::new(scope, path);
@@ -382,11 +448,11 @@ fn run_job(
     if started.is_err() && env.is_ending() {
         return Err(StartFailure::Thrown);
     }
-    Ok(main)
+    Ok(())
 }
 
 /// Calls a function of our main script inside a callback scope; an exception goes to `process._fatalException`.
-fn call_main<'s>(
+pub(crate) fn call_main<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     env: &Rc<Env>,
     name: &'static str,
@@ -441,7 +507,7 @@ fn read_exports(
 }
 
 /// The public outcome of an end.
-fn outcome_of(
+pub(crate) fn outcome_of(
     end: &End,
     error: Option<GuestError>,
     stdout: Captured,

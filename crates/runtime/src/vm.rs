@@ -4,14 +4,14 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use secure_exec_kernel::{Clock, ClockMode, Errno, Image, Kernel, KernelOptions, Quotas};
 
 use crate::api::{ExecOptions, Outcome, VmOptions};
 use crate::clock::Mitigation;
 use crate::latch::End;
-use crate::process::{Control, Job};
+use crate::process::{Control, Job, Work};
 
 /// `O_WRONLY | O_CREAT | O_TRUNC` of Linux.
 const O_WRONLY_CREAT_TRUNC: i32 = 0o1101;
@@ -67,8 +67,7 @@ pub struct Vm {
     kernel: Arc<Kernel>,
     options: VmOptions,
     disposed: AtomicBool,
-    processes: Mutex<HashMap<u64, Arc<Control>>>,
-    idle: Condvar,
+    processes: Mutex<HashMap<u64, Weak<Control>>>,
     next_id: std::sync::atomic::AtomicU64,
 }
 
@@ -105,7 +104,6 @@ impl Vm {
             kernel,
             disposed: AtomicBool::new(false),
             processes: Mutex::default(),
-            idle: Condvar::new(),
             next_id: std::sync::atomic::AtomicU64::new(1),
             options,
         });
@@ -155,42 +153,52 @@ impl Vm {
     /// # Errors
     /// [`VmError`]; then `done` is not called.
     pub fn exec(self: &Arc<Self>, options: ExecOptions, done: OnDone) -> Result<Arc<Control>, VmError> {
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let control = {
-            let mut processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
-            if self.disposed.load(Ordering::Acquire) {
-                return Err(VmError::Disposed);
-            }
-            let vm = Arc::downgrade(self);
-            let control = Control::new(Box::new(move |outcome| {
-                if let Some(vm) = vm.upgrade() {
-                    vm.forget(id);
-                }
-                done(outcome);
-            }));
-            processes.insert(id, control.clone());
-            control
-        };
+        let control = self.track(done)?;
         let job = Job { vm: self.clone(), options, control: control.clone() };
-        if let Err(error) = crate::pool::run(job) {
-            self.forget(id);
+        if let Err(error) = crate::pool::run(Work::Program(job)) {
+            control.abandon();
             return Err(error.into());
         }
+        Ok(control)
+    }
+
+    /// A handle for something that runs in this VM: it ends with the VM, and `done` gets its outcome.
+    pub(crate) fn track(self: &Arc<Self>, done: OnDone) -> Result<Arc<Control>, VmError> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let mut processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.disposed.load(Ordering::Acquire) {
+            return Err(VmError::Disposed);
+        }
+        let vm = Arc::downgrade(self);
+        let control = Control::new(Box::new(move |outcome| {
+            if let Some(vm) = vm.upgrade() {
+                vm.forget(id);
+            }
+            done(outcome);
+        }));
+        processes.insert(id, Arc::downgrade(&control));
         Ok(control)
     }
 
     fn forget(&self, id: u64) {
         let mut processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
         processes.remove(&id);
-        if processes.is_empty() {
-            self.idle.notify_all();
-        }
+    }
+
+    /// Starts a context: an isolate whose state is kept between calls.
+    ///
+    /// # Errors
+    /// [`VmError`].
+    pub fn context(self: &Arc<Self>, options: ExecOptions) -> Result<crate::context::Context, VmError> {
+        crate::context::Context::start(self, options)
     }
 
     /// Ends every process; the VM stays usable.
     pub fn terminate(&self, end: &End) {
-        let controls: Vec<_> =
-            self.processes.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        let controls: Vec<_> = {
+            let processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
+            processes.values().filter_map(Weak::upgrade).collect()
+        };
         for control in controls {
             control.kill(end.clone());
         }

@@ -19,7 +19,7 @@ function prepare() {
   prepareMainThreadExecution(false, true);
 }
 
-function start(main, args, pid, ppid) {
+function setProcess(main, args, pid, ppid) {
   const argv = [process.execPath, main];
   for (let i = 0; i < args.length; i++) ArrayPrototypePush(argv, args[i]);
   process.argv = argv;
@@ -33,7 +33,65 @@ function start(main, args, pid, ppid) {
   markBootstrapComplete();
   // Necessary to reset RegExp statics before user code runs.
   RegExpPrototypeExec(/^/, '');
-  Module.runMain(main);
+  return Module;
+}
+
+function start(main, args, pid, ppid) {
+  setProcess(main, args, pid, ppid).runMain(main);
+}
+
+// A context's code sees what code of `node --eval` sees: the globals of a CommonJS module beside the program.
+let contextPath;
+function startContext(main, args, pid, ppid) {
+  const Module = setProcess(main, args, pid, ppid);
+  process.argv.length = 1;
+  contextPath = main;
+  const module = new Module(main, null);
+  const path = require('path');
+  module.filename = main;
+  module.paths = Module._nodeModulePaths(path.dirname(main));
+  const { makeRequireFunction } = require('internal/modules/helpers');
+  const globals = {
+    __proto__: null,
+    require: makeRequireFunction(module),
+    module,
+    exports: module.exports,
+    __filename: main,
+    __dirname: path.dirname(main),
+  };
+  for (const name of ['require', 'module', 'exports', '__filename', '__dirname']) {
+    ObjectDefineProperty(globalThis, name, {
+      __proto__: null, value: globals[name], writable: true, enumerable: false, configurable: true,
+    });
+  }
+}
+
+// Runs a script whose declarations stay; answers a promise for [value]. `await` at the top is allowed.
+async function evaluate(code) {
+  // An uncaught error of an earlier call has left its mark.
+  process._exiting = false;
+  process.exitCode = undefined;
+  const { Script, constants } = require('vm');
+  const options = {
+    __proto__: null,
+    filename: contextPath,
+    importModuleDynamically: constants.USE_MAIN_CONTEXT_DEFAULT_LOADER,
+  };
+  let script;
+  let isAwait = false;
+  try {
+    script = new Script(code, options);
+  } catch (error) {
+    const { processTopLevelAwait } = require('internal/repl/await');
+    const wrapped = RegExpPrototypeExec(/\bawait\b/, code) === null ? null : processTopLevelAwait(code);
+    if (wrapped === null) throw error;
+    script = new Script(wrapped, options);
+    isAwait = true;
+  }
+  const value = script.runInThisContext({ __proto__: null, displayErrors: true });
+  if (!isAwait) return [await value];
+  const settled = await value;
+  return [settled?.value];
 }
 
 // The namespace of an ECMAScript module, else `module.exports` of a CommonJS one.
@@ -49,4 +107,4 @@ function getExports(main) {
   return { __proto__: null, exports: Module._cache[main]?.exports };
 }
 
-return { __proto__: null, prepare, start, getExports };
+return { __proto__: null, prepare, start, startContext, evaluate, getExports };

@@ -247,11 +247,10 @@ pub(crate) fn source_line<'s>(
     if let Some(mapped) = mapped_source(env, scope, message, resource, number) {
         return Some(mapped);
     }
-    // Names are strings, or `undefined` for scripts without one.
-    let resource = resource
-        .filter(|name| !name.is_object())
-        .map(|name| name.to_rust_string_lossy(scope))
-        .unwrap_or_default();
+    let resource = resource.filter(|name| name.is_string()).map_or_else(
+        || "<anonymous_script>".to_owned(),
+        |name| name.to_rust_string_lossy(scope),
+    );
     let mut out = format!("{resource}:{number}\n{line}\n");
     // Columns of a script's first line count its column offset, positions do not.
     let start_column = message.get_start_column();

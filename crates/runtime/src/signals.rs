@@ -1,6 +1,6 @@
 //! Signals to a guest process: to its `Signal` handles, or the default action.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use crate::callback_scope::AsyncContext;
 use crate::env::Env;
@@ -15,9 +15,16 @@ const SIGSTOP: i32 = 19;
 /// nothing could continue: STOP, TSTP, TTIN, TTOU.
 const IGNORED: &[i32] = &[17, 18, 23, 28, SIGSTOP, 20, 21, 22];
 
+/// Signals that wait for their listeners at most, as many as libuv's pipe holds; further ones are lost.
+const MAX_PENDING: u32 = 4096;
+
 /// The started `Signal` handles: number of the signal and the handle's object.
 #[derive(Default)]
 pub struct Handles(pub RefCell<Vec<(i32, v8::Global<v8::Object>)>>);
+
+/// How many signals wait for their listeners.
+#[derive(Default)]
+struct Pending(Cell<u32>);
 
 /// Whether a process can listen for `signal`.
 pub fn can_listen(signal: i32) -> bool {
@@ -41,7 +48,14 @@ impl Env {
         if !listening {
             return Some(End::Signal(signal));
         }
+        let pending = self.extension::<Pending>();
+        if pending.0.get() >= MAX_PENDING {
+            return None;
+        }
+        pending.0.set(pending.0.get() + 1);
         let message: Message = Box::new(move |scope, env| {
+            let pending = env.extension::<Pending>();
+            pending.0.set(pending.0.get().saturating_sub(1));
             let handles: Vec<_> = {
                 let all = env.extension::<Handles>();
                 let all = all.0.borrow();

@@ -213,7 +213,10 @@ fn safe_getenv<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s>
 
 fn get_temp_dir<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
     let variables = &Env::of(scope).variables;
-    let named = ["TMPDIR", "TMP", "TEMP"].iter().filter_map(|name| variables.get(name)).find(|path| !path.is_empty());
+    let named = ["TMPDIR", "TMP", "TEMP"]
+        .iter()
+        .filter_map(|name| variables.get(name))
+        .find(|path| !path.is_empty());
     let mut path = named.unwrap_or_else(|| "/tmp".to_owned());
     if path.len() > 1 && path.ends_with('/') {
         path.pop();

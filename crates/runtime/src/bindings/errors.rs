@@ -80,9 +80,16 @@ fn init(scope: &mut v8::PinScope<'_, '_>, env: &Env, _target: v8::Local<v8::Obje
     }
 }
 
-fn restore(scope: &mut v8::PinScope<'_, '_>, env: &Env) {
+fn restore(scope: &mut v8::PinScope<'_, '_>, _env: &Env) {
     scope.set_prepare_stack_trace_callback(prepare_stack_trace);
-    scope.add_message_listener_with_error_level(on_message, v8::MessageErrorLevel::WARNING | v8::MessageErrorLevel::ERROR);
+    scope.add_message_listener_with_error_level(
+        on_message,
+        v8::MessageErrorLevel::WARNING | v8::MessageErrorLevel::ERROR,
+    );
+}
+
+/// Applies the options of the process, which are known after its isolate was made.
+pub fn apply_options(scope: &mut v8::PinScope<'_, '_>, env: &Env) {
     if options::flag(env, "--trace-uncaught") {
         scope.set_capture_stack_trace_for_uncaught_exceptions(true, UNCAUGHT_FRAMES);
     }

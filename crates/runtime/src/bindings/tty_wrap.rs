@@ -3,8 +3,11 @@
 use crate::binding::{Args, Binding, Ret, function};
 
 /// See the module's text.
-pub static BINDING: Binding =
-    Binding { name: "tty_wrap", functions: &[("isTTY", function!(is_tty))], ..Binding::DEFAULT };
+pub static BINDING: Binding = Binding {
+    name: "tty_wrap",
+    functions: &[("isTTY", function!(is_tty))],
+    ..Binding::DEFAULT
+};
 
 fn is_tty<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
     Ok(v8::Boolean::new(scope, false).into())

@@ -20,13 +20,19 @@ pub static BINDING: Binding = Binding {
         ("getCallSites", function!(get_call_sites)),
         ("getCallerLocation", function!(get_caller_location)),
         ("getExternalValue", function!(get_external_value)),
-        ("arrayBufferViewHasBuffer", function!(array_buffer_view_has_buffer)),
+        (
+            "arrayBufferViewHasBuffer",
+            function!(array_buffer_view_has_buffer),
+        ),
         ("parseEnv", function!(parse_env)),
         ("sleep", function!(sleep)),
         ("getPromiseDetails", function!(get_promise_details)),
         ("getProxyDetails", function!(get_proxy_details)),
         ("getConstructorName", function!(get_constructor_name)),
-        ("getOwnNonIndexProperties", function!(get_own_non_index_properties)),
+        (
+            "getOwnNonIndexProperties",
+            function!(get_own_non_index_properties),
+        ),
         ("previewEntries", function!(preview_entries)),
         ("isArrayBuffer", function!(types::is_array_buffer)),
         ("isArrayBufferView", function!(is_array_buffer_view)),
@@ -64,7 +70,9 @@ fn init(scope: &mut v8::PinScope<'_, '_>, env: &Env, target: v8::Local<v8::Objec
 }
 
 /// The object whose values are V8 privates.
-pub fn private_symbols_object<'s>(scope: &mut v8::PinScope<'s, '_>) -> Result<v8::Local<'s, v8::Object>, Throw> {
+pub fn private_symbols_object<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+) -> Result<v8::Local<'s, v8::Object>, Throw> {
     let template = v8::ObjectTemplate::new(scope);
     for (name, _) in PRIVATE_SYMBOLS {
         let private = private_symbol(scope, name);
@@ -88,7 +96,12 @@ fn is_uint8_array<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<
 
 /// `defineLazyProperties(target, id, keys, enumerable)`: each key is taken from `require(id)` on first use.
 fn define_lazy_properties<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let invalid = || Throw::type_error("ERR_INVALID_ARG_TYPE", "defineLazyProperties needs an object, an id and keys");
+    let invalid = || {
+        Throw::type_error(
+            "ERR_INVALID_ARG_TYPE",
+            "defineLazyProperties needs an object, an id and keys",
+        )
+    };
     let target = v8::Local::<v8::Object>::try_from(args.get(0)).map_err(|_| invalid())?;
     let id = v8::Local::<v8::String>::try_from(args.get(1)).map_err(|_| invalid())?;
     let keys = v8::Local::<v8::Array>::try_from(args.get(2)).map_err(|_| invalid())?;
@@ -96,7 +109,11 @@ fn define_lazy_properties<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>)
     for index in 0..keys.length() {
         let key = keys.get_index(scope, index).ok_or(Throw::Pending)?;
         let key = v8::Local::<v8::Name>::try_from(key).map_err(|_| invalid())?;
-        let attribute = if enumerable { v8::PropertyAttribute::NONE } else { v8::PropertyAttribute::DONT_ENUM };
+        let attribute = if enumerable {
+            v8::PropertyAttribute::NONE
+        } else {
+            v8::PropertyAttribute::DONT_ENUM
+        };
         target.set_lazy_data_property_with_data(
             scope,
             key,
@@ -116,10 +133,16 @@ fn lazy_property_getter<'s>(
     args: v8::PropertyCallbackArguments<'s>,
     mut result: v8::ReturnValue<v8::Value>,
 ) {
-    let Some(require) = Env::of(scope).function(scope, "requireBuiltin") else { return };
+    let Some(require) = Env::of(scope).function(scope, "requireBuiltin") else {
+        return;
+    };
     let undefined = v8::undefined(scope).into();
-    let Some(exports) = require.call(scope, undefined, &[args.data()]) else { return };
-    let Ok(exports) = v8::Local::<v8::Object>::try_from(exports) else { return };
+    let Some(exports) = require.call(scope, undefined, &[args.data()]) else {
+        return;
+    };
+    let Ok(exports) = v8::Local::<v8::Object>::try_from(exports) else {
+        return;
+    };
     if let Some(value) = exports.get(scope, key.into()) {
         result.set(value);
     }
@@ -131,7 +154,9 @@ fn guess_handle_type<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> R
     let env = Env::of(scope);
     let kind = env.kernel().and_then(|kernel| {
         let process = env.process()?;
-        Ok(kernel.handle_kind(&process, fd).unwrap_or(HandleKind::Unknown))
+        Ok(kernel
+            .handle_kind(&process, fd)
+            .unwrap_or(HandleKind::Unknown))
     });
     let number = match kind {
         Ok(HandleKind::Pipe) => handle_type::PIPE,
@@ -145,12 +170,18 @@ fn guess_handle_type<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> R
 fn is_inside_node_modules<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     const DEFAULT_LIMIT: usize = 10;
     let limit = v8::Local::<v8::Int32>::try_from(args.get(0)).ok();
-    let limit = limit.map_or(DEFAULT_LIMIT, |limit| usize::try_from(limit.value()).unwrap_or(0));
+    let limit = limit.map_or(DEFAULT_LIMIT, |limit| {
+        usize::try_from(limit.value()).unwrap_or(0)
+    });
     let mut inside = false;
     if let Some(stack) = v8::StackTrace::current_stack_trace(scope, limit.min(MAX_FRAMES)) {
         for index in 0..stack.get_frame_count() {
-            let Some(frame) = stack.get_frame(scope, index) else { break };
-            let Some(name) = frame.get_script_name(scope) else { continue };
+            let Some(frame) = stack.get_frame(scope, index) else {
+                break;
+            };
+            let Some(name) = frame.get_script_name(scope) else {
+                continue;
+            };
             let name = name.to_rust_string_lossy(scope);
             if name.is_empty() || name.starts_with("node:") {
                 continue;
@@ -173,15 +204,22 @@ fn integer<'s>(scope: &mut v8::PinScope<'s, '_>, number: usize) -> v8::Local<'s,
 fn get_call_sites<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let count = args.get(0).uint32_value(scope).ok_or(Throw::Pending)?;
     // The first frame is the library's own.
-    let limit = usize::try_from(count).unwrap_or(MAX_FRAMES).saturating_add(1).min(MAX_FRAMES);
+    let limit = usize::try_from(count)
+        .unwrap_or(MAX_FRAMES)
+        .saturating_add(1)
+        .min(MAX_FRAMES);
     let mut sites = Vec::new();
     if let Some(stack) = v8::StackTrace::current_stack_trace(scope, limit) {
         for index in 1..stack.get_frame_count() {
-            let Some(frame) = stack.get_frame(scope, index) else { break };
+            let Some(frame) = stack.get_frame(scope, index) else {
+                break;
+            };
             let empty = v8::String::empty(scope);
             let function = frame.get_function_name(scope).unwrap_or(empty).into();
             let script = frame.get_script_name(scope).unwrap_or(empty).into();
-            let id = v8::String::new(scope, &frame.get_script_id().to_string()).ok_or(Throw::Pending)?.into();
+            let id = v8::String::new(scope, &frame.get_script_id().to_string())
+                .ok_or(Throw::Pending)?
+                .into();
             let line = integer(scope, frame.get_line_number());
             let column = integer(scope, frame.get_column());
             let null = v8::null(scope).into();
@@ -206,41 +244,63 @@ fn get_call_sites<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<
 fn get_caller_location<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
     const FRAMES: usize = 2;
     let undefined = v8::undefined(scope).into();
-    let Some(stack) = v8::StackTrace::current_stack_trace(scope, FRAMES) else { return Ok(undefined) };
+    let Some(stack) = v8::StackTrace::current_stack_trace(scope, FRAMES) else {
+        return Ok(undefined);
+    };
     if stack.get_frame_count() != FRAMES {
         return Ok(undefined);
     }
-    let Some(frame) = stack.get_frame(scope, FRAMES - 1) else { return Ok(undefined) };
-    let Some(file) = frame.get_script_name_or_source_url(scope) else { return Ok(undefined) };
-    let values = [integer(scope, frame.get_line_number()), integer(scope, frame.get_column()), file.into()];
+    let Some(frame) = stack.get_frame(scope, FRAMES - 1) else {
+        return Ok(undefined);
+    };
+    let Some(file) = frame.get_script_name_or_source_url(scope) else {
+        return Ok(undefined);
+    };
+    let values = [
+        integer(scope, frame.get_line_number()),
+        integer(scope, frame.get_column()),
+        file.into(),
+    ];
     Ok(v8::Array::new_with_elements(scope, &values).into())
 }
 
 /// Node answers the address behind an external, for `inspect`. Addresses of ours are not for the guest.
 fn get_external_value<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     if !args.get(0).is_external() {
-        return Err(Throw::type_error("ERR_INVALID_ARG_TYPE", "The \"value\" argument must be an External"));
+        return Err(Throw::type_error(
+            "ERR_INVALID_ARG_TYPE",
+            "The \"value\" argument must be an External",
+        ));
     }
     Ok(v8::BigInt::new_from_u64(scope, 0).into())
 }
 
 fn array_buffer_view_has_buffer<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let view = v8::Local::<v8::ArrayBufferView>::try_from(args.get(0)).map_err(|_| {
-        Throw::type_error("ERR_INVALID_ARG_TYPE", "The \"view\" argument must be an instance of ArrayBufferView")
+        Throw::type_error(
+            "ERR_INVALID_ARG_TYPE",
+            "The \"view\" argument must be an instance of ArrayBufferView",
+        )
     })?;
     Ok(v8::Boolean::new(scope, view.has_buffer()).into())
 }
 
 /// `util.parseEnv(content)`.
 fn parse_env<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let content = v8::Local::<v8::String>::try_from(args.get(0))
-        .map_err(|_| Throw::type_error("ERR_INVALID_ARG_TYPE", "The \"content\" argument must be of type string."))?;
+    let content = v8::Local::<v8::String>::try_from(args.get(0)).map_err(|_| {
+        Throw::type_error(
+            "ERR_INVALID_ARG_TYPE",
+            "The \"content\" argument must be of type string.",
+        )
+    })?;
     let variables = crate::dotenv::parse(&content.to_rust_string_lossy(scope));
     let object = v8::Object::new(scope);
     for (name, value) in variables {
         let name = v8::String::new(scope, &name).ok_or(Throw::Pending)?;
         let value = v8::String::new(scope, &value).ok_or(Throw::Pending)?;
-        object.set(scope, name.into(), value.into()).ok_or(Throw::Pending)?;
+        object
+            .set(scope, name.into(), value.into())
+            .ok_or(Throw::Pending)?;
     }
     Ok(object.into())
 }
@@ -304,8 +364,12 @@ fn get_proxy_details<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> R
 }
 
 fn get_constructor_name<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let object = v8::Local::<v8::Object>::try_from(args.get(0))
-        .map_err(|_| Throw::type_error("ERR_INVALID_ARG_TYPE", "The \"object\" argument must be an object"))?;
+    let object = v8::Local::<v8::Object>::try_from(args.get(0)).map_err(|_| {
+        Throw::type_error(
+            "ERR_INVALID_ARG_TYPE",
+            "The \"object\" argument must be an object",
+        )
+    })?;
     Ok(v8::Local::new(scope, object.get_constructor_name()).into())
 }
 
@@ -323,13 +387,18 @@ fn get_own_non_index_properties<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Arg
     };
     let bits = args.get(1).uint32_value(scope).ok_or(Throw::Pending)?;
     let chosen = FILTERS.iter().filter(|(bit, _)| bits & bit != 0);
-    let filter = chosen.fold(v8::PropertyFilter::ALL_PROPERTIES, |all, (_, filter)| all | *filter);
+    let filter = chosen.fold(v8::PropertyFilter::ALL_PROPERTIES, |all, (_, filter)| {
+        all | *filter
+    });
     let options = v8::GetPropertyNamesArgsBuilder::new()
         .mode(v8::KeyCollectionMode::OwnOnly)
         .property_filter(filter)
         .index_filter(v8::IndexFilter::SkipIndices)
         .build();
-    Ok(object.get_property_names(scope, options).ok_or(Throw::Pending)?.into())
+    Ok(object
+        .get_property_names(scope, options)
+        .ok_or(Throw::Pending)?
+        .into())
 }
 
 /// `previewEntries(object)` for maps, sets and their iterators; with a second argument `[entries, isKeyValue]`.
@@ -338,7 +407,9 @@ fn preview_entries<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret
         return Ok(v8::undefined(scope).into());
     };
     let (entries, is_key_value) = object.preview_entries(scope);
-    let Some(entries) = entries else { return Ok(v8::undefined(scope).into()) };
+    let Some(entries) = entries else {
+        return Ok(v8::undefined(scope).into());
+    };
     if args.length() < 2 {
         return Ok(entries.into());
     }

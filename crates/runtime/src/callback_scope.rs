@@ -2,6 +2,7 @@
 //!
 //! Sources: `src/api/callback.cc`, `src/env.cc` (AsyncHooks), `src/node_task_queue.cc`, `src/node_errors.cc` of Node 22.
 
+use crate::aliased_buffer::AliasedBuffer;
 use crate::env::Env;
 use crate::fatal_exception::{Enhance, report};
 use crate::latch::End;
@@ -224,14 +225,36 @@ impl Env {
             resource: resource.map(|resource| v8::Global::new(scope, resource)),
         });
         // The library reads the same stack for its own inlined push and pop.
-        if let Some(stack) = self.buffer(scope, "async_wrap.async_ids_stack") {
-            let at = depth as usize * 2;
+        let at = depth as usize * 2;
+        if let Some(stack) = self.async_ids_stack(scope, at + 2) {
             stack.set(at, ids.get::<f64>(id_field::EXECUTION));
             stack.set(at + 1, ids.get::<f64>(id_field::TRIGGER));
         }
         fields.set(hook_field::STACK_LENGTH, depth + 1);
         ids.set(id_field::EXECUTION, context.async_id);
         ids.set(id_field::TRIGGER, context.trigger_async_id);
+    }
+
+    /// The stack of ids, grown to hold `length` numbers. The library reads it from its binding at each use.
+    fn async_ids_stack(&self, scope: &mut v8::PinScope<'_, '_>, length: usize) -> Option<AliasedBuffer> {
+        const KEY: &str = "async_wrap.async_ids_stack";
+        const GROWTH: usize = 3;
+        let stack = self.buffer(scope, KEY)?;
+        let old = stack.len::<f64>();
+        if length <= old {
+            return Some(stack);
+        }
+        let new = length.max(old * GROWTH);
+        let memory = v8::ArrayBuffer::new(scope, new * size_of::<f64>());
+        let array = v8::Float64Array::new(scope, memory, 0, new)?;
+        self.register(scope, KEY, array.into());
+        let binding = v8::Local::<v8::Object>::try_from(self.registered(scope, "binding async_wrap")?).ok()?;
+        crate::realm::set(scope, binding, "async_ids_stack", array.into());
+        let grown = self.buffer(scope, KEY)?;
+        for index in 0..old {
+            grown.set(index, stack.get::<f64>(index));
+        }
+        Some(grown)
     }
 
     /// Leaves a resource's async ids; answers whether outer frames remain.

@@ -225,6 +225,7 @@ impl Env {
         let (Some(registry), Some(name)) = (self.registry(scope), v8::String::new(scope, key)) else { return };
         registry.create_data_property(scope, name.into(), value);
         self.functions.borrow_mut().retain(|known, _| *known != key);
+        self.buffers.borrow_mut().retain(|known, _| *known != key);
     }
 
     /// The value kept under `key`.

@@ -414,6 +414,7 @@ pub(crate) fn setup(
         pid: process.pid(),
         ppid: process.ppid(),
     });
+    crate::bindings::errors::apply_options(scope, env);
     env.clock().restart(mitigation);
     env.advance_clock();
     Ok(process)

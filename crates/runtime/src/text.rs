@@ -5,6 +5,9 @@ use v8::simdutf::{self, Base64Options, LastChunkHandling};
 use crate::binding::Ret;
 use crate::throw::Throw;
 
+#[cfg(target_endian = "big")]
+compile_error!("UTF-16 is copied as it lies in memory");
+
 /// An encoding, numbered as `internalBinding('string_decoder').encodings` is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
@@ -131,7 +134,7 @@ pub fn decode<'s>(scope: &mut v8::PinScope<'s, '_>, bytes: &[u8], encoding: Enco
         Encoding::Ucs2 => {
             // SAFETY: any bits are a number.
             let (before, units, _) = unsafe { bytes.align_to::<u16>() };
-            if before.is_empty() && cfg!(target_endian = "little") {
+            if before.is_empty() {
                 return two_byte(scope, units);
             }
             if bytes.len() / 2 > v8::String::MAX_LENGTH {
@@ -203,9 +206,7 @@ pub fn encode_into(
             string.write_one_byte_v2(scope, 0, target, v8::WriteFlags::empty());
             length
         }
-        Encoding::Utf8 | Encoding::Buffer => {
-            string.write_utf8_v2(scope, target, v8::WriteFlags::kReplaceInvalidUtf8, None)
-        }
+        Encoding::Utf8 | Encoding::Buffer => utf8_into(scope, string, target).1,
         _ => {
             let view = v8::ValueView::new(scope, string);
             match (encoding, view.data()) {
@@ -218,12 +219,13 @@ pub fn encode_into(
                     pairs.len().min(bytes.len()) * 2
                 }
                 (Encoding::Ucs2, v8::ValueViewData::TwoByte(units)) => {
-                    let (pairs, _) = target.as_chunks_mut::<2>();
-                    pairs
-                        .iter_mut()
-                        .zip(units)
-                        .for_each(|(pair, unit)| *pair = unit.to_le_bytes());
-                    pairs.len().min(units.len()) * 2
+                    let units = units.get(..target.len() / 2).unwrap_or(units);
+                    // SAFETY: any unit is two bytes, in the order of this machine: little-endian.
+                    let (_, bytes, _) = unsafe { units.align_to::<u8>() };
+                    if let Some(target) = target.get_mut(..bytes.len()) {
+                        target.copy_from_slice(bytes);
+                    }
+                    bytes.len()
                 }
                 (Encoding::Hex, v8::ValueViewData::OneByte(bytes)) => hex_into(bytes, target),
                 (Encoding::Hex, v8::ValueViewData::TwoByte(units)) => {
@@ -237,6 +239,56 @@ pub fn encode_into(
                     base64_leniently_into(&low_bytes(units), target)
                 }
             }
+        }
+    }
+}
+
+/// Writes as much of `string` as fits as UTF-8, whole characters only; answers the units read and the bytes written.
+pub fn utf8_into(
+    scope: &mut v8::PinScope<'_, '_>,
+    string: v8::Local<v8::String>,
+    target: &mut [u8],
+) -> (usize, usize) {
+    {
+        let view = v8::ValueView::new(scope, string);
+        if let Some(counts) = whole_utf8_into(&view.data(), target) {
+            return counts;
+        }
+    }
+    let mut read = 0;
+    let flags = v8::WriteFlags::kReplaceInvalidUtf8;
+    let written = string.write_utf8_v2(scope, target, flags, Some(&mut read));
+    (read, written)
+}
+
+/// The fast way of [`utf8_into`]: `None` for a string that does not fit or has lone surrogates.
+fn whole_utf8_into(data: &v8::ValueViewData<'_>, target: &mut [u8]) -> Option<(usize, usize)> {
+    match *data {
+        v8::ValueViewData::OneByte(bytes) if bytes.is_empty() => Some((0, 0)),
+        v8::ValueViewData::OneByte(bytes) => {
+            if simdutf::validate_ascii(bytes) {
+                target.get_mut(..bytes.len())?.copy_from_slice(bytes);
+                return Some((bytes.len(), bytes.len()));
+            }
+            if target.len() < bytes.len() * 2
+                && target.len() < simdutf::utf8_length_from_latin1(bytes)
+            {
+                return None;
+            }
+            // SAFETY: the target has room for the result.
+            let written = unsafe { simdutf::convert_latin1_to_utf8(bytes, target) };
+            Some((bytes.len(), written))
+        }
+        v8::ValueViewData::TwoByte(units) => {
+            let fits = target.len() / 3 >= units.len()
+                || (simdutf::validate_utf16le(units)
+                    && simdutf::utf8_length_from_utf16le(units) <= target.len());
+            if !fits {
+                return None;
+            }
+            // SAFETY: the target has room for the result, or for any at all.
+            let written = unsafe { simdutf::convert_utf16le_to_utf8(units, target) };
+            (written != 0).then_some((units.len(), written))
         }
     }
 }

@@ -44,14 +44,8 @@ fn encode_into<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s>
     let string = string_of(args.get(0))?;
     let array = v8::Local::<v8::Uint8Array>::try_from(args.get(1))
         .map_err(|_| Throw::type_error("ERR_INVALID_ARG_TYPE", "argument must be a Uint8Array"))?;
-    let mut read = 0;
     let target = writable(scope, array.into());
-    let written = string.write_utf8_v2(
-        scope,
-        target,
-        v8::WriteFlags::kReplaceInvalidUtf8,
-        Some(&mut read),
-    );
+    let (read, written) = text::utf8_into(scope, string, target);
     if let Some(results) = Env::of(scope).buffer(scope, "encoding_binding.encodeIntoResults") {
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         results.set(READ, count(read));

@@ -269,7 +269,9 @@ fn transcoded(source: &[u8], from: Encoding, to: Encoding) -> Result<Vec<u8>, i3
             .collect(),
         _ => return Err(ILLEGAL_ARGUMENT),
     };
-    if from == Encoding::Ucs2 && to == Encoding::Ucs2 && source.len() % 2 == 1 {
+    // One replacement for what is cut off at the end, be it half a unit or half a pair as well.
+    let lead = units.last().is_some_and(|unit| unit & 0xfc00 == 0xd800);
+    if from == Encoding::Ucs2 && to == Encoding::Ucs2 && source.len() % 2 == 1 && !lead {
         units.push(REPLACEMENT);
     }
     let single_bytes = |limit: u32| {

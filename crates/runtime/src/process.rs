@@ -350,6 +350,7 @@ fn run_job(
     let cwd = job.options.cwd.clone().unwrap_or_else(|| job.vm.options().cwd.clone());
     let (main, source) = program(&job.options, &cwd)?;
     let process = setup(env, &job.vm, &job.options, &main, source, output.clone())?;
+    crate::bindings::errors::apply_options(scope, env);
     crate::bindings::performance::start(scope, env);
     if !prepared && call_main(scope, env, "prepare", |_| Ok(Vec::new())).is_err() {
         return Err(StartFailure::Thrown);
@@ -414,7 +415,6 @@ pub(crate) fn setup(
         pid: process.pid(),
         ppid: process.ppid(),
     });
-    crate::bindings::errors::apply_options(scope, env);
     env.clock().restart(mitigation);
     env.advance_clock();
     Ok(process)

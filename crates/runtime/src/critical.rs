@@ -1,7 +1,7 @@
 //! Knows when a thread may not be stopped for ever: while it holds a lock or stands in the allocator, which it shares
 //! with every other thread of this OS process.
 //!
-//! The linker sends V8's calls of `pthread_mutex_lock` and of the allocator through here (see `link_wrap.rs`); Rust
+//! The linker sends V8's calls of its mutexes, of `pthread_mutex_lock` and of the allocator through here (see `link_wrap.rs`); Rust
 //! code of ours that does the like takes a [`section`].
 
 use std::cell::Cell;
@@ -81,6 +81,33 @@ mod wrapped {
             leave();
         }
         failure
+    }
+
+    wrap!("_ZN4absl5Mutex4lockEv" => absl_lock, fn real_absl_lock(mutex: Pointer));
+    wrap!("_ZN4absl5Mutex8try_lockEv" => absl_try_lock, fn real_absl_try_lock(mutex: Pointer) -> bool);
+    wrap!("_ZN4absl5Mutex6unlockEv" => absl_unlock, fn real_absl_unlock(mutex: Pointer));
+
+    // V8's own mutexes are these.
+    unsafe extern "C" fn absl_lock(mutex: Pointer) {
+        enter();
+        // SAFETY: the caller's own call, passed on.
+        unsafe { real_absl_lock(mutex) }
+    }
+
+    unsafe extern "C" fn absl_try_lock(mutex: Pointer) -> bool {
+        enter();
+        // SAFETY: the caller's own call, passed on.
+        let locked = unsafe { real_absl_try_lock(mutex) };
+        if !locked {
+            leave();
+        }
+        locked
+    }
+
+    unsafe extern "C" fn absl_unlock(mutex: Pointer) {
+        // SAFETY: the caller's own call, passed on.
+        unsafe { real_absl_unlock(mutex) };
+        leave();
     }
 
     /// One function of the allocator: counted, then passed on.

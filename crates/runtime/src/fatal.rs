@@ -15,7 +15,7 @@ use std::ffi::{c_char, c_int, c_void};
 use std::marker::PhantomData;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use crate::env::Shared;
 use crate::latch::End;
@@ -33,6 +33,9 @@ static PARKED: AtomicUsize = AtomicUsize::new(0);
 static SIGNAL: AtomicI32 = AtomicI32::new(0);
 /// Where V8's own builtins lie, once known: start and length.
 static EMBEDDED_CODE: (AtomicUsize, AtomicUsize) = (AtomicUsize::new(0), AtomicUsize::new(0));
+
+/// The isolates of guests.
+static ISOLATES: Mutex<Vec<(usize, Weak<ThreadState>)>> = Mutex::new(Vec::new());
 
 thread_local! {
     /// The guest thread that this is; null elsewhere.
@@ -176,7 +179,10 @@ impl GuestThread {
 
 impl Drop for GuestThread {
     fn drop(&mut self) {
+        debug_assert!(!crate::critical::is_inside(), "a lock was taken here and given back elsewhere");
         CURRENT.set(ptr::null());
+        let isolate = self.state.isolate.load(Ordering::Acquire) as usize;
+        ISOLATES.lock().unwrap_or_else(PoisonError::into_inner).retain(|(known, _)| *known != isolate);
         crate::memory::release_headroom();
         crate::wasm_memory::set_thread_budget(None);
         #[cfg(target_os = "linux")]
@@ -203,6 +209,14 @@ pub(crate) fn attach_isolate(isolate: &v8::Isolate) {
     // SAFETY: the type is a transparent wrapper around the pointer.
     let isolate: *mut c_void = unsafe { std::mem::transmute(isolate) };
     state.isolate.store(isolate, Ordering::Release);
+    // SAFETY: `CURRENT` points into an `Arc` that its `GuestThread` holds; the count is raised for the clone.
+    let state_handle = unsafe {
+        Arc::increment_strong_count(ptr::from_ref(state));
+        Arc::from_raw(ptr::from_ref(state))
+    };
+    let mut isolates = ISOLATES.lock().unwrap_or_else(PoisonError::into_inner);
+    isolates.push((isolate as usize, Arc::downgrade(&state_handle)));
+    drop(isolates);
     #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
     handler::learn_code(state, isolate);
 }
@@ -259,7 +273,7 @@ pub(crate) unsafe extern "C" fn on_out_of_memory(_location: *const c_char, _deta
 
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod printers {
-    use super::{End, c_char, c_int, park_with};
+    use super::{End, c_char, c_int, c_void, park_with, park_worker_of};
     use crate::link_wrap::wrap;
 
     wrap!(
@@ -270,6 +284,20 @@ mod printers {
         "_ZN2v84base8FatalOOMENS0_7OOMTypeEPKc" => fatal_oom,
         fn real_fatal_oom(kind: c_int, message: *const c_char)
     );
+
+    wrap!(
+        "_ZN2v88internal2V823FatalProcessOutOfMemoryEPNS0_7IsolateEPKcRKNS_10OOMDetailsE" => out_of_memory,
+        fn real_out_of_memory(isolate: *mut c_void, location: *const c_char, details: *const c_void)
+    );
+
+    /// V8's end for an allocation that failed for good. The original prints what the collector did, then calls the
+    /// isolate's handler.
+    unsafe extern "C" fn out_of_memory(isolate: *mut c_void, location: *const c_char, details: *const c_void) {
+        park_with(End::Memory("heap"));
+        park_worker_of(isolate);
+        // SAFETY: V8's own call, passed on.
+        unsafe { real_out_of_memory(isolate, location, details) };
+    }
 
     /// V8's end for sizes that overflow. The original prints and aborts; its further arguments are not needed.
     unsafe extern "C" fn fatal_no_security_impact(format: *const c_char) {
@@ -285,6 +313,24 @@ mod printers {
         // SAFETY: V8's own call, passed on.
         unsafe { real_fatal_oom(kind, message) };
     }
+}
+
+/// A thread of V8's own ran out of memory while it worked for `isolate`: ends that guest and gives the thread up.
+/// Returns when the isolate is not a guest's.
+#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn park_worker_of(isolate: *mut c_void) {
+    let _section = crate::critical::section();
+    let guest = ISOLATES
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .iter()
+        .find(|(known, _)| *known == isolate as usize)
+        .and_then(|(_, state)| state.upgrade());
+    let Some(shared) = guest.as_ref().and_then(|state| state.shared.get()) else { return };
+    tracing::error!("V8 ran out of memory on a thread of its own; the thread is parked");
+    PARKED.fetch_add(1, Ordering::Relaxed);
+    crate::watchdog::kill(shared, End::Memory("heap"));
+    sleep_for_ever();
 }
 
 /// Reports `end` and sleeps for ever when the calling thread runs a guest; returns when it does not.
@@ -483,7 +529,10 @@ mod handler {
         let Some(state) = (unsafe { CURRENT.get().as_ref() }) else { return };
         let condemned = state.shared.get().is_some_and(|shared| shared.latch.is_set());
         let isolate = state.isolate.load(Ordering::Acquire);
-        if !condemned || isolate.is_null() || crate::critical::is_inside() {
+        if !condemned || isolate.is_null() {
+            return;
+        }
+        if crate::critical::is_inside() {
             return;
         }
         let [pc, sp, fp] = registers(context.cast());
@@ -514,7 +563,7 @@ mod handler {
                 _ => attempts > 50,
             };
             if !safe {
-                return;
+                    return;
             }
         }
         state.parked.store(true, Ordering::Release);

@@ -11,7 +11,7 @@
 //! isolates share the cage.
 
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,8 @@ const CAGE_ADMISSION_BYTES: usize = 2800 << 20;
 const CAGE_HIGH_BYTES: usize = 3400 << 20;
 /// What a condemned process gets on top, to come to its end: more than the largest single object of V8.
 const HEADROOM_BYTES: usize = 3 << 29;
+/// The same for buffers.
+const EXTERNAL_HEADROOM_BYTES: usize = 64 << 20;
 /// How long an out-of-memory process waits for another one to give the headroom back.
 const HEADROOM_WAIT: Duration = Duration::from_millis(300);
 /// A heap that a fresh process has at least.
@@ -74,10 +76,13 @@ pub struct MemoryBudget {
     peak: AtomicUsize,
     /// Address space that growable buffers have reserved.
     pub(crate) reserved: AtomicUsize,
-    /// The allocator refused, so that V8's next complaint is about buffers and not about its heap.
-    refused: AtomicBool,
+    /// What a buffer was refused last; 0 once one was granted again. V8's next complaint is about it, not its heap.
+    refused: AtomicUsize,
+    /// Buffers refused in a row.
+    refusals: AtomicUsize,
     /// How often V8 has asked for more heap.
     asked: AtomicUsize,
+    looks_over: AtomicUsize,
     shared: OnceLock<Arc<Shared>>,
 }
 
@@ -97,8 +102,10 @@ impl MemoryBudget {
             native: AtomicUsize::new(0),
             peak: AtomicUsize::new(0),
             reserved: AtomicUsize::new(0),
-            refused: AtomicBool::new(false),
+            refused: AtomicUsize::new(0),
+            refusals: AtomicUsize::new(0),
             asked: AtomicUsize::new(0),
+            looks_over: AtomicUsize::new(0),
             shared: OnceLock::new(),
         });
         budget.set_heap(0, PROCESS_FLOOR_BYTES);
@@ -128,16 +135,34 @@ impl MemoryBudget {
     }
 
     /// Takes `bytes` for a buffer; `false` when that would be over the limit.
+    ///
+    /// V8 collects garbage and asks again, twice. When that did not help the process is condemned, and granted what it
+    /// asks for, so that it comes to its end fast instead of to V8's last-resort collections.
     pub(crate) fn charge_external(&self, bytes: usize) -> bool {
-        let held = self.external.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
-        let total = held.saturating_add(self.native.load(Ordering::Relaxed));
-        if total > self.limit {
-            self.external.fetch_sub(bytes, Ordering::Relaxed);
-            self.refused.store(true, Ordering::Relaxed);
-            return false;
+        const REQUESTS: usize = 3;
+        self.external.fetch_add(bytes, Ordering::Relaxed);
+        let total = self.used().total();
+        if total <= self.limit {
+            self.refused.store(0, Ordering::Relaxed);
+            self.refusals.store(0, Ordering::Relaxed);
+            self.peak.fetch_max(total, Ordering::Relaxed);
+            return true;
         }
-        self.peak.fetch_max(total.saturating_add(self.heap.load(Ordering::Relaxed)), Ordering::Relaxed);
-        true
+        // One request that alone is beyond the limit is an error that the guest can handle.
+        if bytes <= self.limit && self.refusals.fetch_add(1, Ordering::Relaxed) + 1 >= REQUESTS {
+            self.condemn("external");
+            if total <= self.limit.saturating_add(EXTERNAL_HEADROOM_BYTES) {
+                return true;
+            }
+        }
+        self.external.fetch_sub(bytes, Ordering::Relaxed);
+        self.refused.store(bytes.max(1), Ordering::Relaxed);
+        false
+    }
+
+    /// Notes that address space was refused: V8's next complaint is about that, and no reason to end the process.
+    pub(crate) fn refuse_reservation(&self) {
+        self.refused.store(usize::MAX, Ordering::Relaxed);
     }
 
     /// Takes `bytes` for a buffer that cannot be refused.
@@ -155,8 +180,8 @@ impl MemoryBudget {
     /// # Errors
     /// [`LimitError`] when that is over the limit: the process has an end by then and the caller should return.
     pub fn charge_native(self: &Arc<Self>, bytes: usize) -> Result<NativeCharge, LimitError> {
-        let held = self.native.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
-        let total = held.saturating_add(self.external.load(Ordering::Relaxed));
+        self.native.fetch_add(bytes, Ordering::Relaxed);
+        let total = self.used().total();
         if total > self.limit {
             self.native.fetch_sub(bytes, Ordering::Relaxed);
             self.condemn("native");
@@ -170,13 +195,30 @@ impl MemoryBudget {
         Ok(NativeCharge { budget: self.clone(), bytes })
     }
 
+    /// Notes what the isolate's heap holds now, for [`Self::peak`]: a short program may end before its first collection.
+    pub fn sample(&self, isolate: &mut v8::Isolate) {
+        let statistics = isolate.get_heap_statistics();
+        let used = statistics.used_heap_size().saturating_add(statistics.malloced_memory());
+        self.set_heap(used, statistics.total_heap_size());
+        self.peak.fetch_max(self.used().total(), Ordering::Relaxed);
+    }
+
     /// Ends the process because of its memory.
     pub(crate) fn condemn(&self, what: &'static str) {
         if let Some(shared) = self.shared.get() {
-            shared.latch.set(End::Memory(what));
-            shared.isolate.terminate_execution();
-            shared.inbox.wake();
+            crate::watchdog::kill(shared, End::Memory(what));
         }
+    }
+
+    /// Whether everything together has been over the limit for several looks in a row. Each new buffer is checked
+    /// against the heap, but the heap can also grow under old buffers.
+    fn is_over(&self) -> bool {
+        const LOOKS: usize = 3;
+        if self.used().total() <= self.limit {
+            self.looks_over.store(0, Ordering::Relaxed);
+            return false;
+        }
+        self.looks_over.fetch_add(1, Ordering::Relaxed) + 1 >= LOOKS
     }
 
     fn set_heap(&self, used: usize, committed: usize) {
@@ -261,10 +303,15 @@ pub fn install(isolate: &mut v8::Isolate, budget: &Arc<MemoryBudget>, shared: &A
 unsafe extern "C" fn near_heap_limit(data: *mut c_void, current: usize, _initial: usize) -> usize {
     // SAFETY: see above.
     let budget = unsafe { &*data.cast::<MemoryBudget>() };
-    if budget.refused.swap(false, Ordering::Relaxed) {
+    match budget.refused.swap(0, Ordering::Relaxed) {
+        0 => {}
         // V8 asks because a buffer was refused; more heap would not help.
-        budget.condemn("external");
-        return current;
+        bytes => {
+            if bytes <= budget.limit {
+                budget.condemn("external");
+            }
+            return current;
+        }
     }
     budget.condemn("heap");
     let wanted = match budget.asked.fetch_add(1, Ordering::Relaxed) {
@@ -275,7 +322,8 @@ unsafe extern "C" fn near_heap_limit(data: *mut c_void, current: usize, _initial
     wanted.min(CAGE_BYTES)
 }
 
-/// Notes what the heap holds; condemns the process when that is too much together with everything else.
+/// Notes what the heap holds; condemns the process when that is too much together with what bindings hold. Buffers do
+/// not count here: those that this collection found dead are freed later. See [`MemoryBudget::is_over`].
 ///
 /// # Safety
 /// Called by V8 with the pointer given in [`install`], which outlives the isolate.
@@ -294,10 +342,10 @@ unsafe extern "C" fn after_gc(
         statistics.used_heap_size().saturating_add(statistics.malloced_memory()),
         statistics.total_heap_size(),
     );
-    let total = budget.used().total();
-    budget.peak.fetch_max(total, Ordering::Relaxed);
-    if kind == v8::GCType::kGCTypeMarkSweepCompact && total > budget.limit {
-        budget.condemn("heap and external");
+    let used = budget.used();
+    budget.peak.fetch_max(used.total().min(budget.limit), Ordering::Relaxed);
+    if kind == v8::GCType::kGCTypeMarkSweepCompact && used.heap.saturating_add(used.native) > budget.limit {
+        budget.condemn("heap");
     }
     if CAGE_USED.load(Ordering::Relaxed) > CAGE_HIGH_BYTES {
         condemn_largest("heap of all runtimes");
@@ -351,8 +399,15 @@ pub(crate) fn release_headroom() {
     }
 }
 
-/// Condemns the largest process when this OS process holds too much memory. Called once a second; allocates nothing.
-pub(crate) fn check_resident() {
+/// Looks at every process and at this OS process as a whole. Called once a second; allocates nothing.
+pub(crate) fn check() {
+    if let Ok(live) = LIVE.try_lock() {
+        for budget in live.iter().filter_map(Weak::upgrade) {
+            if budget.is_over() {
+                budget.condemn("heap and external");
+            }
+        }
+    }
     let Some(resident) = resident_bytes() else { return };
     if resident > resident_limit() {
         tracing::error!(resident, "this OS process holds too much memory; its largest guest ends");

@@ -9,7 +9,7 @@
 use std::rc::Rc;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use secure_exec_kernel::{ClockMode, OutputSink, ProcessOptions as KernelProcessOptions, Program, Stdin, Stdio};
 
@@ -136,14 +136,18 @@ impl Control {
         self.lock().done = None;
     }
 
-    /// Reports the end of a process whose thread will never report it itself.
+    /// Reports the end of a process whose thread will not report it itself, or not soon.
     pub fn finish_parked(&self, end: &End) {
-        let (output, started) = {
+        let (output, started, shared) = {
             let state = self.lock();
-            (state.output.clone(), state.started)
+            (state.output.clone(), state.started, state.shared.clone())
         };
         let [stdout, stderr] = output.map(|output| output.take()).unwrap_or_default();
-        let usage = Usage { cpu: Duration::ZERO, wall: started.map(|started| started.elapsed()).unwrap_or_default(), peak_heap_bytes: 0 };
+        let usage = Usage {
+            cpu: shared.as_ref().and_then(crate::watchdog::cpu_time).unwrap_or_default(),
+            wall: started.map(|started| started.elapsed()).unwrap_or_default(),
+            peak_heap_bytes: 0,
+        };
         self.finish(outcome_of(end, None, stdout, stderr, usage, None));
     }
 }
@@ -196,6 +200,7 @@ pub fn thread_main(spec: IsolateSpec, work: &Receiver<Work>) {
     isolate.remove_slot::<Rc<Env>>();
     drop(env);
     if let Some((job, mut outcome)) = outcome {
+        budget.sample(&mut isolate);
         outcome.usage.peak_heap_bytes = budget.peak();
         job.control.finish(outcome);
     }

@@ -44,6 +44,8 @@ mod wrapped {
         may_grow: bool,
     }
 
+    const WASM_PAGE_BYTES: usize = 64 << 10;
+
     /// `v8::PageAllocator::Permission`.
     const NO_ACCESS: i32 = 0;
     const READ_WRITE: i32 = 2;
@@ -86,6 +88,12 @@ mod wrapped {
         if shared {
             return std::ptr::null_mut();
         }
+        // No more than the process may ever hold is reserved. V8 moves a memory that grows beyond its reservation.
+        let maximum = BUDGET.with_borrow(|budget| {
+            let Some(budget) = budget else { return maximum };
+            let left = MAX_RESERVED_BYTES.saturating_sub(budget.reserved.load(Ordering::Relaxed)) / 4;
+            maximum.min(budget.limit().min(left) / WASM_PAGE_BYTES).max(initial)
+        });
         // SAFETY: V8's own call, passed on.
         unsafe { real_allocate_wasm_memory(isolate, initial, maximum, kind, shared) }
     }
@@ -106,6 +114,7 @@ mod wrapped {
         if let Some(budget) = &budget
             && budget.reserved.load(Ordering::Relaxed).saturating_add(size) > MAX_RESERVED_BYTES
         {
+            budget.refuse_reservation();
             return std::ptr::null_mut();
         }
         // SAFETY: V8's own call, passed on.
@@ -138,6 +147,11 @@ mod wrapped {
             _ => before,
         };
         if after > before && !region.budget.charge_external(after - before) {
+            // V8 asks again after a collection only for a new buffer. Growth that one more step would not allow ends
+            // the process; one step that alone is beyond the limit is an error that the guest can handle.
+            if before > 0 && after - before <= region.budget.limit() {
+                region.budget.condemn("external");
+            }
             return false;
         }
         // SAFETY: V8's own call, passed on.

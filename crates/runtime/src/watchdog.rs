@@ -4,8 +4,10 @@
 //!
 //! ```text
 //! 0 ms    latch, terminate_execution, wake the loop; again every 5 ms
-//! 30 ms   signal: park the thread where it holds nothing that others need; again every 5 ms
-//! 2 s     report the process as ended although its thread is still busy in host code
+//! 25 ms   of the thread's CPU time later: the process is reported as ended, although its thread is still busy in one
+//!         builtin or in the collector
+//! 250 ms  of CPU time (2 s for memory): signal, which parks the thread where it holds nothing that others need; again
+//!         every 5 ms
 //! ```
 //!
 //! In the steady state the watchdog's thread allocates nothing.
@@ -20,10 +22,14 @@ use crate::latch::End;
 
 /// Time between two requests to a process that is being ended.
 const REPEAT: Duration = Duration::from_millis(5);
-/// How long a process may take to end by itself before its thread is parked.
-const PARK_AFTER: Duration = Duration::from_millis(30);
-/// How long until a process counts as ended although its thread neither came back nor parked.
+/// CPU time in which a process may end by itself before it is reported as ended.
+const REPORT_AFTER: Duration = Duration::from_millis(25);
+/// The same in real time, for a thread that waits in the kernel and does not come back.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(2);
+/// CPU time in which a thread may finish its builtin before it is parked.
+const PARK_AFTER: Duration = Duration::from_millis(250);
+/// The same for a process that is out of memory: its memory would stay for ever.
+const PARK_AFTER_MEMORY: Duration = Duration::from_secs(2);
 /// The watchdog never sleeps shorter than this for a process that has time left.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
 /// A process that used no CPU time since the last look is looked at again after this time at the earliest.
@@ -52,6 +58,8 @@ struct Entry {
     last_cpu: Duration,
     /// When it was first asked to end.
     ending_since: Option<Instant>,
+    /// Its CPU time by then.
+    ending_cpu: Duration,
     reported: bool,
 }
 
@@ -130,6 +138,7 @@ pub fn register(spec: WatchSpec, guest: &GuestThread) -> Registration {
         deadline: spec.wall_limit.and_then(|limit| start.checked_add(limit)),
         last_cpu: Duration::ZERO,
         ending_since: None,
+        ending_cpu: Duration::ZERO,
         reported: false,
     });
     wake(&mut state);
@@ -138,16 +147,13 @@ pub fn register(spec: WatchSpec, guest: &GuestThread) -> Registration {
 
 /// Ends a process from any thread. Answers whether this gave it its end.
 pub fn kill(shared: &Arc<Shared>, end: End) -> bool {
+    // The thread may be the guest's own, inside V8.
+    let _section = crate::critical::section();
     let first = shared.latch.set(end);
     shared.isolate.terminate_execution();
     shared.inbox.wake();
     wake(&mut state());
     first
-}
-
-/// Must be called when a latch was set outside of this module and the process may not notice by itself.
-pub fn nudge() {
-    wake(&mut state());
 }
 
 fn wake(state: &mut State) {
@@ -190,7 +196,7 @@ fn watch() {
         if !state.entries.is_empty() && now >= next_memory {
             next_memory = now + MEMORY_PERIOD;
             drop(state);
-            crate::memory::check_resident();
+            crate::memory::check();
             state = self::state();
             continue;
         }
@@ -207,19 +213,25 @@ fn watch() {
     }
 }
 
-/// Reports a process whose thread will not come back.
+/// Reports a process as ended: its thread is parked, or busy with what cannot be interrupted.
 fn finish(mut state: MutexGuard<'_, State>, id: u64) {
-    let Some(at) = state.entries.iter().position(|entry| entry.id == id) else { return };
-    let Some(entry) = state.entries.get_mut(at) else { return };
+    let Some(entry) = state.entries.iter_mut().find(|entry| entry.id == id) else { return };
     entry.reported = true;
     let (thread, shared) = (entry.thread.clone(), entry.shared.clone());
-    if thread.is_parked() {
-        state.entries.swap_remove(at);
-    }
+    let parked = thread.is_parked();
     drop(state);
     let end = shared.latch.get().cloned().unwrap_or(End::Cpu);
-    tracing::error!(?end, parked = thread.is_parked(), "a process did not end by itself");
+    tracing::warn!(?end, parked, "a process did not end by itself");
     let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| thread.report(end)));
+    if parked {
+        self::state().entries.retain(|entry| entry.id != id);
+    }
+}
+
+/// CPU time that a process has used since it was registered; `None` when it is not watched.
+pub fn cpu_time(shared: &Arc<Shared>) -> Option<Duration> {
+    let _section = crate::critical::section();
+    state().entries.iter().find(|entry| Arc::ptr_eq(&entry.shared, shared)).and_then(Entry::cpu_used)
 }
 
 impl Entry {
@@ -247,20 +259,27 @@ impl Entry {
         if !self.shared.latch.is_set() {
             return false;
         }
-        let since = *self.ending_since.get_or_insert(now);
+        let cpu = self.thread.cpu_time().unwrap_or_default();
+        let since = *self.ending_since.get_or_insert_with(|| {
+            self.ending_cpu = cpu;
+            now
+        });
         self.shared.isolate.terminate_execution();
         self.shared.inbox.wake();
-        let elapsed = now.saturating_duration_since(since);
-        if elapsed >= PARK_AFTER {
+        // A thread that did not run could not end. One that waits in the kernel was woken and needs no signal.
+        let used = cpu.saturating_sub(self.ending_cpu);
+        let memory = matches!(self.shared.latch.get(), Some(End::Memory(_)));
+        if used >= if memory { PARK_AFTER_MEMORY } else { PARK_AFTER } {
             self.thread.signal();
         }
-        !self.reported && elapsed >= GIVE_UP_AFTER
+        let waited = now.saturating_duration_since(since);
+        !self.reported && (used >= REPORT_AFTER || waited >= GIVE_UP_AFTER)
     }
 
     /// When to look again; never before anything can have happened.
     fn next_look(&mut self, now: Instant) -> Option<Instant> {
         if self.ending_since.is_some() {
-            return Some(now + if self.reported { 10 * REPEAT } else { REPEAT });
+            return Some(now + REPEAT);
         }
         let cpu = self.cpu_limit.map(|limit| {
             let used = self.cpu_used().unwrap_or_default();

@@ -99,19 +99,24 @@ fn assert_neighbour() {
     assert!(start.elapsed() < Duration::from_secs(2), "the neighbour took {:?}", start.elapsed());
 }
 
-/// CPU time that this OS process uses in 300 ms.
+/// The OS process comes to rest: a thread whose process was reported as ended may finish its builtin.
 fn assert_idle() {
     let used = || {
         let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         // SAFETY: writes into a local.
         unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
-        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+        Duration::new(time.tv_sec.try_into().unwrap(), time.tv_nsec.try_into().unwrap())
     };
-    std::thread::sleep(Duration::from_millis(200));
-    let before = used();
-    std::thread::sleep(Duration::from_millis(300));
-    let busy = used() - before;
-    assert!(busy < Duration::from_millis(60), "busy for {busy:?} of 300 ms");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let before = used();
+        std::thread::sleep(Duration::from_millis(300));
+        let busy = used() - before;
+        if busy < Duration::from_millis(30) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "still busy for {busy:?} of 300 ms");
+    }
 }
 
 /// Runs every program and hands its report to `check`.
@@ -160,7 +165,7 @@ fn cpu() {
         "setTimeout(() => { for (;;); }, 1)",
         "/(x*)*y/.test('x'.repeat(40))",
         "/(?:a|a|aa)+b/.test('a'.repeat(60))",
-        "/1+2/.test('1'.repeat(1 << 22))",
+        "/1+1+2/.test('1'.repeat(1 << 20))",
         "new Proxy({}, { get() { for (;;); } }).x",
         "JSON.stringify((function d(n) { return n ? [d(n - 1), d(n - 1)] : [] })(3), () => { for (;;); })",
         "let d = {}; for (let i = 0; i < 40; i++) d = { a: d, b: d }; JSON.stringify(d)",
@@ -168,7 +173,7 @@ fn cpu() {
         "(1n << (1n << 26n)).toString().length",
         "BigInt('1'.repeat(1e7))",
         "new Array(2 ** 32 - 1).forEach.call({ length: 2 ** 53 - 1 }, () => { })",
-        "Array.from({ length: 2 ** 32 }, () => 1)",
+        "Array.from({ length: 2 ** 32 - 1 }, () => 1)",
         "new WebAssembly.Instance(new WebAssembly.Module(new Uint8Array([0,97,115,109,1,0,0,0,1,4,1,96,0,0,3,2,1,0,7,5,1,1,102,0,0,10,9,1,7,0,3,64,12,0,11,11]))).exports.f()",
     ];
     each(&programs, Limits { memory: 256 << 20, ..LIMITS }, |program, report| {
@@ -191,7 +196,7 @@ fn uninterruptible() {
         "Array.prototype.some.call({ length: 2 ** 53 - 1 }, Boolean)",
         "Array.prototype.map.call({ length: 2 ** 32 - 1 }, Boolean)",
         "Array.prototype.reduce.call({ length: 2 ** 53 - 1 }, Boolean)",
-        "Array.prototype.findLast.call({ length: 2 ** 53 - 1 }, Object)",
+        "Array.prototype.findLast.call({ length: 2 ** 53 - 1 }, Boolean)",
         "Array.prototype.copyWithin.call({ length: 2 ** 53 - 1 }, 0, 1)",
         "Array.prototype.flat.call({ length: 2 ** 53 - 1 })",
         "Array.prototype.unshift.call({ length: 2 ** 53 - 3 }, 1)",

@@ -216,61 +216,75 @@ impl Env {
             return;
         };
         let depth = fields.get::<u32>(hook_field::STACK_LENGTH);
-        self.async_stack.borrow_mut().push(crate::env::AsyncFrame {
-            previous: AsyncContext {
-                async_id: ids.get(id_field::EXECUTION),
-                trigger_async_id: ids.get(id_field::TRIGGER),
-            },
-            depth,
-            resource: resource.map(|resource| v8::Global::new(scope, resource)),
-        });
-        // The library reads the same stack for its own inlined push and pop.
+        // The library reads and writes the same stack in its own push and pop, while it is large enough.
         let at = depth as usize * 2;
-        if let Some(stack) = self.async_ids_stack(scope, at + 2) {
-            stack.set(at, ids.get::<f64>(id_field::EXECUTION));
-            stack.set(at + 1, ids.get::<f64>(id_field::TRIGGER));
-        }
+        let Some(stack) = self.async_ids_stack(scope, at + 2) else { return };
+        stack.set(at, ids.get::<f64>(id_field::EXECUTION));
+        stack.set(at + 1, ids.get::<f64>(id_field::TRIGGER));
         fields.set(hook_field::STACK_LENGTH, depth + 1);
         ids.set(id_field::EXECUTION, context.async_id);
         ids.set(id_field::TRIGGER, context.trigger_async_id);
+        let mut frames = self.async_stack.borrow_mut();
+        frames.truncate_from(depth);
+        if let Some(resource) = resource {
+            frames.0.push(crate::env::AsyncFrame { depth, resource: v8::Global::new(scope, resource) });
+        }
     }
 
-    /// The stack of ids, grown to hold `length` numbers. The library reads it from its binding at each use.
+    /// The stack of entered ids, with room for `length` numbers. It grows for the library, too.
     fn async_ids_stack(&self, scope: &mut v8::PinScope<'_, '_>, length: usize) -> Option<AliasedBuffer> {
+        /// JavaScript's own stack ends long before.
+        const MOST: usize = 1 << 20;
         const KEY: &str = "async_wrap.async_ids_stack";
-        const GROWTH: usize = 3;
         let stack = self.buffer(scope, KEY)?;
         let old = stack.len::<f64>();
-        if length <= old {
+        if old >= length {
             return Some(stack);
         }
-        let new = length.max(old * GROWTH);
-        let memory = v8::ArrayBuffer::new(scope, new * size_of::<f64>());
+        if length > MOST {
+            return None;
+        }
+        v8::scope!(let scope, scope);
+        let new = length.saturating_mul(3);
+        let memory = crate::array_buffer::new_array_buffer(scope, new * size_of::<f64>()).ok()?;
         let array = v8::Float64Array::new(scope, memory, 0, new)?;
         self.register(scope, KEY, array.into());
-        let binding = v8::Local::<v8::Object>::try_from(self.registered(scope, "binding async_wrap")?).ok()?;
-        crate::realm::set(scope, binding, "async_ids_stack", array.into());
+        self.forget_buffer(KEY);
         let grown = self.buffer(scope, KEY)?;
         for index in 0..old {
             grown.set(index, stack.get::<f64>(index));
         }
+        let binding = v8::Local::<v8::Object>::try_from(self.registered(scope, "binding async_wrap")?).ok()?;
+        crate::realm::set(scope, binding, "async_ids_stack", array.into());
         Some(grown)
     }
 
-    /// Leaves a resource's async ids; answers whether outer frames remain.
-    pub fn pop_async_context(&self, scope: &mut v8::PinScope<'_, '_>, _async_id: f64) -> bool {
+    /// Leaves a resource's async ids; answers whether outer frames remain. `async_id` must be what was entered last: the
+    /// process ends otherwise, while hooks are checked.
+    pub fn pop_async_context(&self, scope: &mut v8::PinScope<'_, '_>, async_id: f64) -> bool {
         let (Some(fields), Some(ids)) =
             (self.buffer(scope, "async_wrap.async_hook_fields"), self.buffer(scope, "async_wrap.async_id_fields"))
         else {
             return false;
         };
-        let Some(frame) = self.async_stack.borrow_mut().pop() else {
+        // Emptied already, after an exception that the guest handled.
+        let Some(depth) = fields.get::<u32>(hook_field::STACK_LENGTH).checked_sub(1) else { return false };
+        let actual = ids.get::<f64>(id_field::EXECUTION);
+        if fields.get::<u32>(hook_field::CHECK) > 0 && actual != async_id {
+            self.write_stderr(&format!(
+                "Error: async hook stack has become corrupted (actual: {actual:.0}, expected: {async_id:.0})\n"
+            ));
+            self.end(scope, End::Error(1));
             return false;
-        };
-        ids.set(id_field::EXECUTION, frame.previous.async_id);
-        ids.set(id_field::TRIGGER, frame.previous.trigger_async_id);
-        fields.set(hook_field::STACK_LENGTH, frame.depth);
-        frame.depth > 0
+        }
+        let at = depth as usize * 2;
+        if let Some(stack) = self.buffer(scope, "async_wrap.async_ids_stack") {
+            ids.set(id_field::EXECUTION, stack.get::<f64>(at));
+            ids.set(id_field::TRIGGER, stack.get::<f64>(at + 1));
+        }
+        fields.set(hook_field::STACK_LENGTH, depth);
+        self.async_stack.borrow_mut().truncate_from(depth);
+        depth > 0
     }
 
     fn emit_hook(&self, scope: &mut v8::PinScope<'_, '_>, field: usize, hook: &'static str, async_id: f64) {

@@ -27,11 +27,23 @@ pub struct Shared {
     pub inbox: crate::event_loop::Inbox,
 }
 
-/// One entered async context: what to go back to, and the resource for `executionAsyncResource()`.
+/// The resource of one entered async context, for `executionAsyncResource()`.
 pub(crate) struct AsyncFrame {
-    pub previous: crate::callback_scope::AsyncContext,
     pub depth: u32,
-    pub resource: Option<v8::Global<v8::Object>>,
+    pub resource: v8::Global<v8::Object>,
+}
+
+/// Resources of entered async contexts, by rising depth. The library enters and leaves contexts by itself, too: only a
+/// push or a pop of ours tells which of these have been left.
+#[derive(Default)]
+pub(crate) struct AsyncFrames(pub Vec<AsyncFrame>);
+
+impl AsyncFrames {
+    /// Forgets what was entered at `depth` or deeper.
+    pub fn truncate_from(&mut self, depth: u32) {
+        let kept = self.0.partition_point(|frame| frame.depth < depth);
+        self.0.truncate(kept);
+    }
 }
 
 /// The state of one guest process. See the module's text.
@@ -50,7 +62,7 @@ pub struct Env {
     clock: crate::clock::Clock,
     /// Environment variables.
     pub variables: crate::environment::Variables,
-    pub(crate) async_stack: RefCell<Vec<AsyncFrame>>,
+    pub(crate) async_stack: RefCell<AsyncFrames>,
     /// Nesting of callback scopes; ticks run when it falls to zero.
     pub(crate) callback_depth: Cell<u32>,
     pub(crate) constructing_from_rust: Cell<bool>,
@@ -258,6 +270,11 @@ impl Env {
         let buffer = AliasedBuffer::new(scope, array)?;
         self.buffers.borrow_mut().insert(key, buffer.clone());
         Some(buffer)
+    }
+
+    /// Lets [`Self::buffer`] look for `key` again.
+    pub(crate) fn forget_buffer(&self, key: &'static str) {
+        self.buffers.borrow_mut().remove(key);
     }
 
     /// A new instance of the class `"binding.Class"`, made without running its guest-visible constructor's checks.

@@ -95,9 +95,9 @@ fn execution_async_resource<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s
     let depth = args.get(0).uint32_value(scope).unwrap_or(0);
     let env = Env::of(scope);
     let frames = env.async_stack.borrow();
-    let resource = frames.iter().rev().find(|frame| frame.depth == depth).and_then(|frame| frame.resource.as_ref());
-    Ok(match resource {
-        Some(resource) => v8::Local::new(scope, resource).into(),
+    let frame = frames.0.binary_search_by_key(&depth, |frame| frame.depth).ok().and_then(|index| frames.0.get(index));
+    Ok(match frame {
+        Some(frame) => v8::Local::new(scope, &frame.resource).into(),
         None => v8::undefined(scope).into(),
     })
 }

@@ -11,6 +11,7 @@ use v8::{ValueDeserializerHelper, ValueSerializerHelper};
 use crate::allocator::Budget;
 use crate::array_buffer::Contents;
 use crate::binding::{Args, Binding, Class, Ret, function};
+use crate::bindings::contextify::construct_call_required;
 use crate::bindings::messaging::memory_budget;
 use crate::env::Env;
 use crate::message::Charge;
@@ -192,10 +193,6 @@ fn invalid(message: &str) -> Throw {
 
 fn undefined<'s>(scope: &mut v8::PinScope<'s, '_>) -> Ret<'s> {
     Ok(v8::undefined(scope).into())
-}
-
-fn construct_call_required(class: &str) -> Throw {
-    Throw::Plain(ErrorClass::Type, format!("Class constructor {class} cannot be invoked without `new`"))
 }
 
 fn new_serializer<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {

@@ -11,7 +11,6 @@ use v8::{ValueDeserializerHelper, ValueSerializerHelper};
 use crate::allocator::Budget;
 use crate::array_buffer::Contents;
 use crate::binding::{Args, Binding, Class, Ret, function};
-use crate::bindings::contextify::construct_call_required;
 use crate::bindings::messaging::memory_budget;
 use crate::env::Env;
 use crate::message::Charge;
@@ -193,6 +192,11 @@ fn invalid(message: &str) -> Throw {
 
 fn undefined<'s>(scope: &mut v8::PinScope<'s, '_>) -> Ret<'s> {
     Ok(v8::undefined(scope).into())
+}
+
+fn construct_call_required(class: &str) -> Throw {
+    let message = format!("Class constructor {class} cannot be invoked without 'new'");
+    Throw::type_error("ERR_CONSTRUCT_CALL_REQUIRED", message)
 }
 
 fn new_serializer<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {

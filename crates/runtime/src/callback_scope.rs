@@ -270,6 +270,9 @@ impl Env {
         // Emptied already, after an exception that the guest handled.
         let Some(depth) = fields.get::<u32>(hook_field::STACK_LENGTH).checked_sub(1) else { return false };
         let actual = ids.get::<f64>(id_field::EXECUTION);
+        if self.is_ending() {
+            return false;
+        }
         if fields.get::<u32>(hook_field::CHECK) > 0 && actual != async_id {
             self.write_stderr(&format!(
                 "Error: async hook stack has become corrupted (actual: {actual:.0}, expected: {async_id:.0})\n"

@@ -71,6 +71,7 @@ pub struct Env {
     kernel: RefCell<Option<Arc<secure_exec_kernel::Kernel>>>,
     uncaught: RefCell<Option<crate::api::GuestError>>,
     options: RefCell<ProcessOptions>,
+    memory: RefCell<Option<Arc<crate::memory::MemoryBudget>>>,
     /// Further state of single bindings, one value a type.
     extensions: RefCell<HashMap<std::any::TypeId, Rc<dyn Any>>>,
 }
@@ -112,6 +113,7 @@ impl Env {
             kernel: RefCell::default(),
             options: RefCell::default(),
             uncaught: RefCell::default(),
+            memory: RefCell::default(),
             extensions: RefCell::default(),
         });
         isolate.set_slot(env.clone());
@@ -203,6 +205,16 @@ impl Env {
     /// Sets what the embedder decided.
     pub fn set_options(&self, options: ProcessOptions) {
         self.options.replace(options);
+    }
+
+    /// What the process may hold and holds; nothing while the snapshot is built.
+    pub fn memory_account(&self) -> Option<Arc<crate::memory::MemoryBudget>> {
+        self.memory.borrow().clone()
+    }
+
+    /// Gives this isolate its memory budget.
+    pub fn set_memory_account(&self, memory: Arc<crate::memory::MemoryBudget>) {
+        self.memory.replace(Some(memory));
     }
 
     /// State of type `T` that one binding keeps, made on first use.

@@ -31,6 +31,8 @@ const OUT_OF_MEMORY: &str = "Data cannot be cloned, out of memory.";
 const PLAIN_OBJECT: u32 = u32::MAX;
 /// What every message costs beside its bytes.
 const MESSAGE_OVERHEAD: usize = 512;
+/// With less than this left, garbage is collected before a value is written.
+pub const ROOM: usize = 16 << 20;
 /// Entries of a transfer list.
 const MAX_TRANSFERS: usize = 1 << 20;
 
@@ -70,41 +72,57 @@ pub struct HostType {
     pub clone_object: fn(&Rc<dyn Any>) -> Option<Box<dyn TransferData>>,
 }
 
-/// Memory that a guest's serialized values may hold, messages and serializers together.
+/// Memory that a guest's serialized values may hold, messages and serializers together. It is part of the process's
+/// memory; meeting it throws, instead of ending the process.
 #[derive(Clone)]
 pub struct MemoryBudget {
     used: Arc<AtomicUsize>,
     limit: usize,
+    process: Option<Arc<crate::memory::MemoryBudget>>,
 }
 
 /// A share of a [`MemoryBudget`], given back when it is dropped.
 pub struct Charge {
     used: Arc<AtomicUsize>,
     bytes: usize,
+    _native: Option<crate::memory::NativeCharge>,
 }
 
 impl MemoryBudget {
-    /// Bounds of [`Self::new`].
-    const RANGE: (usize, usize) = (64 << 20, 1 << 30);
+    const MOST: usize = 1 << 30;
 
-    /// A budget as large as the heap's limit, within 64 MiB and 1 GiB.
-    pub fn new(heap_limit: usize) -> Self {
-        Self { used: Arc::default(), limit: heap_limit.clamp(Self::RANGE.0, Self::RANGE.1) }
+    /// As much as `process` may have, and 1 GiB at most.
+    pub fn new(process: Option<Arc<crate::memory::MemoryBudget>>) -> Self {
+        let limit = process.as_ref().map_or(Self::MOST, |process| process.limit().min(Self::MOST));
+        Self { used: Arc::default(), limit, process }
     }
 
     /// What is left.
     pub fn left(&self) -> usize {
-        self.limit.saturating_sub(self.used.load(Ordering::Relaxed))
+        let own = self.limit.saturating_sub(self.used.load(Ordering::Relaxed));
+        let process = self.process.as_ref();
+        own.min(process.map_or(own, |process| process.limit().saturating_sub(process.used().total())))
     }
 
-    /// Takes `bytes`, if so much is left.
-    pub fn charge(&self, bytes: usize) -> Option<Charge> {
-        self.used
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-                used.checked_add(bytes).filter(|total| *total <= self.limit)
-            })
-            .ok()?;
-        Some(Charge { used: self.used.clone(), bytes })
+    /// What is left when `wanted` bytes are needed: garbage is collected first if that is too little.
+    pub fn left_for(&self, scope: &mut v8::PinScope<'_, '_>, wanted: usize) -> usize {
+        if self.left() < wanted {
+            scope.low_memory_notification();
+        }
+        self.left()
+    }
+
+    /// Takes `bytes`, if so much is left after a garbage collection.
+    pub fn charge(&self, scope: &mut v8::PinScope<'_, '_>, bytes: usize) -> Option<Charge> {
+        if self.left_for(scope, bytes) < bytes {
+            return None;
+        }
+        let native = match &self.process {
+            Some(process) => Some(process.charge_native(bytes).ok()?),
+            None => None,
+        };
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+        Some(Charge { used: self.used.clone(), bytes, _native: native })
     }
 }
 
@@ -484,8 +502,8 @@ impl Message {
         let array_buffers = add_transfer_list(scope, &writer, &serializer, transfer_list, source_port)?;
         add_nested(scope, &writer)?;
 
-        let memory = messaging::memory_budget(scope, env);
-        let Some(budget) = Budget::new(memory.left()) else {
+        let memory = messaging::memory_budget(env);
+        let Some(budget) = Budget::new(memory.left_for(scope, ROOM)) else {
             return Err(data_clone_error(scope, OUT_OF_MEMORY));
         };
         let context = scope.get_current_context();
@@ -519,7 +537,7 @@ impl Message {
         drop(budget);
         let mut bytes = serializer.release();
         bytes.shrink_to_fit();
-        let Some(charge) = memory.charge(bytes.len().saturating_add(MESSAGE_OVERHEAD)) else {
+        let Some(charge) = memory.charge(scope, bytes.len().saturating_add(MESSAGE_OVERHEAD)) else {
             return Err(data_clone_error(scope, OUT_OF_MEMORY));
         };
         Ok(Self {

@@ -195,6 +195,7 @@ pub fn thread_main(spec: IsolateSpec, work: &Receiver<Work>) {
     crate::memory::install(&mut isolate, &budget, &shared);
     let tasks = crate::engine::TaskOwner::new(&isolate, shared.inbox.clone());
     let env = Env::install(&mut isolate, shared);
+    env.set_memory_account(budget.clone());
     let outcome = run_in_isolate(&mut isolate, &env, &guest, spec, work, &current);
     env.release_handles();
     isolate.remove_slot::<Rc<Env>>();

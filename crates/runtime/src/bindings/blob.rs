@@ -180,14 +180,8 @@ impl Blob {
     }
 
     fn charge(scope: &mut v8::PinScope<'_, '_>, bytes: usize) -> Result<Charge, Throw> {
-        let memory = memory_budget(scope, &Env::of(scope));
-        if let Some(charge) = memory.charge(bytes) {
-            return Ok(charge);
-        }
-        // Blobs that nobody refers to any more may hold it.
-        scope.low_memory_notification();
-        memory
-            .charge(bytes)
+        memory_budget(&Env::of(scope))
+            .charge(scope, bytes)
             .ok_or_else(crate::array_buffer::allocation_failed)
     }
 

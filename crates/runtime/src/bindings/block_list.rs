@@ -80,8 +80,8 @@ impl BlockList {
 
     fn add(&self, scope: &mut v8::PinScope<'_, '_>, rule: Rule) -> Result<(), Throw> {
         let env = Env::of(scope);
-        let charge = memory_budget(scope, &env)
-            .charge(RULE_BYTES)
+        let charge = memory_budget(&env)
+            .charge(scope, RULE_BYTES)
             .ok_or_else(|| Throw::error("ERR_MEMORY_ALLOCATION_FAILED", "Failed to allocate memory"))?;
         self.lock().push(Entry { rule, _charge: charge });
         Ok(())

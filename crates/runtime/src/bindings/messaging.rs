@@ -110,12 +110,12 @@ pub fn host_types() -> impl Iterator<Item = &'static HostType> {
 }
 
 /// What serialized values of this process may hold.
-pub fn memory_budget(scope: &mut v8::PinScope<'_, '_>, env: &Env) -> MemoryBudget {
+pub fn memory_budget(env: &Env) -> MemoryBudget {
     let state = env.extension::<Messaging>();
     if let Some(memory) = &*state.memory.borrow() {
         return memory.clone();
     }
-    let memory = MemoryBudget::new(scope.get_heap_statistics().heap_size_limit());
+    let memory = MemoryBudget::new(env.memory_account());
     state.memory.replace(Some(memory.clone()));
     memory
 }

@@ -351,19 +351,25 @@ impl Shared {
         env: &Env,
         change: impl FnOnce(&mut Histogram) -> T,
     ) -> Result<T, Throw> {
-        let memory = memory_budget(scope, env);
-        let mut state = self.lock();
-        let before = state.0.bytes();
-        let result = change(&mut state.0);
-        let after = state.0.bytes();
-        if before != after || state.1.is_none() {
-            state.1 = None;
-            state.1 = memory.charge(after);
-            if state.1.is_none() {
-                state.0.reset();
-                return Err(Throw::error("ERR_MEMORY_ALLOCATION_FAILED", "Failed to allocate memory"));
+        let (result, after) = {
+            let mut state = self.lock();
+            let before = state.0.bytes();
+            let result = change(&mut state.0);
+            let after = state.0.bytes();
+            if before == after && state.1.is_some() {
+                return Ok(result);
             }
+            state.1 = None;
+            (result, after)
+        };
+        // Without the lock: taking memory may collect garbage.
+        let charge = memory_budget(env).charge(scope, after);
+        let mut state = self.lock();
+        if charge.is_none() {
+            state.0.reset();
+            return Err(Throw::error("ERR_MEMORY_ALLOCATION_FAILED", "Failed to allocate memory"));
         }
+        state.1 = charge;
         Ok(result)
     }
 }

@@ -13,7 +13,7 @@ use crate::array_buffer::Contents;
 use crate::binding::{Args, Binding, Class, Ret, function};
 use crate::bindings::messaging::memory_budget;
 use crate::env::Env;
-use crate::message::Charge;
+use crate::message::{Charge, ROOM};
 use crate::throw::{ErrorClass, Throw};
 
 /// See the module's text.
@@ -205,7 +205,7 @@ fn new_serializer<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<
     }
     let env = Env::of(scope);
     let receiver = Rc::new(Receiver::default());
-    let charge = memory_budget(scope, &env).charge(OVERHEAD);
+    let charge = memory_budget(&env).charge(scope, OVERHEAD);
     let charge = charge.ok_or_else(|| Throw::error("ERR_MEMORY_ALLOCATION_FAILED", "Failed to allocate memory"))?;
     let serializer = Serializer {
         inner: v8::ValueSerializer::new(scope, Box::new(SerializerDelegate(receiver.clone()))),
@@ -230,10 +230,10 @@ fn writing<T>(
 ) -> Result<T, Throw> {
     let serializer = serializer_of(scope, args)?;
     let env = Env::of(scope);
-    let memory = memory_budget(scope, &env);
+    let memory = memory_budget(&env);
     let receiver = serializer.receiver.clone();
     receiver.during(scope, args.this(), |scope| {
-        let budget = Budget::new(memory.left().saturating_add(serializer.held.get()));
+        let budget = Budget::new(memory.left_for(scope, ROOM).saturating_add(serializer.held.get()));
         let Some(budget) = budget.filter(|_| !serializer.broken.get()) else {
             return Err(serializer.receiver.data_clone_error(scope, OUT_OF_MEMORY));
         };
@@ -243,7 +243,7 @@ fn writing<T>(
         let held = usage.granted.saturating_add(OVERHEAD);
         if held > serializer.held.get() {
             serializer.charge.take();
-            let charge = memory.charge(held);
+            let charge = memory.charge(scope, held);
             serializer.broken.set(charge.is_none());
             serializer.held.set(held);
             serializer.charge.replace(charge);
@@ -287,7 +287,7 @@ fn release_buffer<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<
     drop(bytes);
     let env = Env::of(scope);
     serializer.charge.take();
-    serializer.charge.replace(memory_budget(scope, &env).charge(OVERHEAD));
+    serializer.charge.replace(memory_budget(&env).charge(scope, OVERHEAD));
     serializer.held.set(OVERHEAD);
     Ok(buffer.into())
 }
@@ -412,8 +412,8 @@ fn new_deserializer<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Re
     let env = Env::of(scope);
     let key = v8::String::new(scope, "buffer").ok_or(Throw::Pending)?;
     args.this().set(scope, key.into(), view.into()).ok_or(Throw::Pending)?;
-    let memory = memory_budget(scope, &env);
-    let charge = memory.charge(view.byte_length().saturating_add(OVERHEAD));
+    let memory = memory_budget(&env);
+    let charge = memory.charge(scope, view.byte_length().saturating_add(OVERHEAD));
     let charge = charge.ok_or_else(|| Throw::error("ERR_MEMORY_ALLOCATION_FAILED", "Failed to allocate memory"))?;
     let mut storage = Contents::default();
     let bytes: Box<[u8]> = storage.of(scope, view).into();

@@ -30,7 +30,9 @@ fn permits(size: usize, align: usize) -> bool {
     if size < SMALL || align != 1 {
         return true;
     }
-    let Ok(limit) = LIMIT.try_with(Cell::get) else { return true };
+    let Ok(limit) = LIMIT.try_with(Cell::get) else {
+        return true;
+    };
     if limit == usize::MAX {
         return true;
     }
@@ -94,14 +96,24 @@ impl Budget {
     /// is left.
     pub fn new(limit: usize) -> Option<Self> {
         let held = HELD.get().saturating_add(GRANTED.get());
-        let limit = limit.checked_sub(held).filter(|limit| *limit >= Self::LEAST)?;
-        let previous = (LIMIT.replace(limit), GRANTED.replace(0), DENIED.replace(false), HELD.replace(held));
+        let limit = limit
+            .checked_sub(held)
+            .filter(|limit| *limit >= Self::LEAST)?;
+        let previous = (
+            LIMIT.replace(limit),
+            GRANTED.replace(0),
+            DENIED.replace(false),
+            HELD.replace(held),
+        );
         Some(Self { previous })
     }
 
     /// What happened so far.
     pub fn usage(&self) -> Usage {
-        Usage { granted: GRANTED.get(), denied: DENIED.get() }
+        Usage {
+            granted: GRANTED.get(),
+            denied: DENIED.get(),
+        }
     }
 }
 
@@ -148,8 +160,17 @@ mod tests {
         let mut bytes: Vec<u8> = Vec::new();
         assert!(bytes.try_reserve_exact(16 << 20).is_ok());
         assert!(bytes.try_reserve_exact(33 << 20).is_err());
-        assert_eq!(budget.usage(), Usage { granted: 16 << 20, denied: true });
-        assert!(Budget::new(20 << 20).is_none(), "the outer budget's bytes count");
+        assert_eq!(
+            budget.usage(),
+            Usage {
+                granted: 16 << 20,
+                denied: true
+            }
+        );
+        assert!(
+            Budget::new(20 << 20).is_none(),
+            "the outer budget's bytes count"
+        );
         {
             let _suspended = Suspended::new();
             assert!(Vec::<u8>::new().try_reserve_exact(33 << 20).is_ok());

@@ -41,7 +41,9 @@ impl Histogram {
         }
         let sub_buckets = 1_i64 << (half_count_magnitude + 1);
         let mut buckets = 1;
-        let mut untrackable = sub_buckets.checked_shl(unit_magnitude).filter(|value| *value > 0)?;
+        let mut untrackable = sub_buckets
+            .checked_shl(unit_magnitude)
+            .filter(|value| *value > 0)?;
         while untrackable <= highest {
             buckets += 1;
             if untrackable > i64::MAX / 2 {
@@ -83,15 +85,26 @@ impl Histogram {
     fn value_at(&self, index: i64) -> i64 {
         let bucket = (index >> self.half_count_magnitude) - 1;
         let sub = (index & (self.half_count() - 1)) + self.half_count();
-        let (bucket, sub) = if bucket < 0 { (0, sub - self.half_count()) } else { (bucket, sub) };
+        let (bucket, sub) = if bucket < 0 {
+            (0, sub - self.half_count())
+        } else {
+            (bucket, sub)
+        };
         sub.wrapping_shl(u32::try_from(bucket).unwrap_or(0) + self.unit_magnitude)
     }
 
     /// The lowest value of `value`'s bucket and the bucket's width.
     fn range(&self, value: i64) -> (i64, i64) {
         let (bucket, sub) = self.place(value);
-        let widened = if sub >= 2 * self.half_count() { bucket + 1 } else { bucket };
-        (sub.wrapping_shl(bucket + self.unit_magnitude), 1_i64.wrapping_shl(self.unit_magnitude + widened))
+        let widened = if sub >= 2 * self.half_count() {
+            bucket + 1
+        } else {
+            bucket
+        };
+        (
+            sub.wrapping_shl(bucket + self.unit_magnitude),
+            1_i64.wrapping_shl(self.unit_magnitude + widened),
+        )
     }
 
     fn highest_equivalent(&self, value: i64) -> i64 {
@@ -125,7 +138,11 @@ impl Histogram {
 
     /// Records `value`.
     pub fn record(&mut self, value: i64) {
-        if self.insert(value, 1) { self.count += 1 } else { self.exceeds += 1 }
+        if self.insert(value, 1) {
+            self.count += 1
+        } else {
+            self.exceeds += 1
+        }
     }
 
     /// Records the nanoseconds since the last call.
@@ -171,7 +188,11 @@ impl Histogram {
         if self.counts.get(&0).is_some_and(|count| *count > 0) {
             return 0;
         }
-        if self.min == i64::MAX { i64::MAX } else { self.range(self.min).0 }
+        if self.min == i64::MAX {
+            i64::MAX
+        } else {
+            self.range(self.min).0
+        }
     }
 
     /// The highest value; 0 when there is none.
@@ -179,22 +200,42 @@ impl Histogram {
         self.highest_equivalent(self.max)
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "the C library computes in doubles, too")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "the C library computes in doubles, too"
+    )]
     fn medians(&self) -> impl Iterator<Item = (f64, f64)> {
-        self.counts.iter().map(|(index, count)| (self.median_equivalent(self.value_at(*index)) as f64, *count as f64))
+        self.counts.iter().map(|(index, count)| {
+            (
+                self.median_equivalent(self.value_at(*index)) as f64,
+                *count as f64,
+            )
+        })
     }
 
     /// The mean; not a number when there is no value.
-    #[expect(clippy::cast_precision_loss, reason = "the C library computes in doubles, too")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "the C library computes in doubles, too"
+    )]
     pub fn mean(&self) -> f64 {
-        self.medians().map(|(value, count)| value * count).sum::<f64>() / self.total as f64
+        self.medians()
+            .map(|(value, count)| value * count)
+            .sum::<f64>()
+            / self.total as f64
     }
 
     /// The standard deviation; not a number when there is no value.
-    #[expect(clippy::cast_precision_loss, reason = "the C library computes in doubles, too")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "the C library computes in doubles, too"
+    )]
     pub fn stddev(&self) -> f64 {
         let mean = self.mean();
-        let squares = self.medians().map(|(value, count)| (value - mean).powi(2) * count).sum::<f64>();
+        let squares = self
+            .medians()
+            .map(|(value, count)| (value - mean).powi(2) * count)
+            .sum::<f64>();
         (squares / self.total as f64).sqrt()
     }
 
@@ -263,7 +304,10 @@ mod tests {
     #[test]
     fn an_empty_histogram_is_as_in_node() {
         let histogram = recorded(&[]);
-        assert_eq!((histogram.min(), histogram.max(), histogram.count()), (i64::MAX, 0, 0));
+        assert_eq!(
+            (histogram.min(), histogram.max(), histogram.count()),
+            (i64::MAX, 0, 0)
+        );
         assert!(histogram.mean().is_nan() && histogram.stddev().is_nan());
         assert_eq!(histogram.percentiles(), [(100.0, 0)]);
         assert_eq!(histogram.percentile(50.0), 0);
@@ -273,7 +317,10 @@ mod tests {
     fn one_value_gives_the_first_and_the_last_percentile() {
         let histogram = recorded(&[1]);
         assert_eq!(histogram.percentiles(), [(0.0, 1), (100.0, 1)]);
-        assert_eq!((histogram.min(), histogram.max(), histogram.mean()), (1, 1, 1.0));
+        assert_eq!(
+            (histogram.min(), histogram.max(), histogram.mean()),
+            (1, 1, 1.0)
+        );
     }
 
     #[test]

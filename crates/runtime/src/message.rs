@@ -93,15 +93,23 @@ impl MemoryBudget {
 
     /// As much as `process` may have, and 1 GiB at most.
     pub fn new(process: Option<Arc<crate::memory::MemoryBudget>>) -> Self {
-        let limit = process.as_ref().map_or(Self::MOST, |process| process.limit().min(Self::MOST));
-        Self { used: Arc::default(), limit, process }
+        let limit = process
+            .as_ref()
+            .map_or(Self::MOST, |process| process.limit().min(Self::MOST));
+        Self {
+            used: Arc::default(),
+            limit,
+            process,
+        }
     }
 
     /// What is left.
     pub fn left(&self) -> usize {
         let own = self.limit.saturating_sub(self.used.load(Ordering::Relaxed));
         let process = self.process.as_ref();
-        own.min(process.map_or(own, |process| process.limit().saturating_sub(process.used().total())))
+        own.min(process.map_or(own, |process| {
+            process.limit().saturating_sub(process.used().total())
+        }))
     }
 
     /// What is left when `wanted` bytes are needed: garbage is collected first if that is too little.
@@ -122,7 +130,11 @@ impl MemoryBudget {
             None => None,
         };
         self.used.fetch_add(bytes, Ordering::Relaxed);
-        Some(Charge { used: self.used.clone(), bytes, _native: native })
+        Some(Charge {
+            used: self.used.clone(),
+            bytes,
+            _native: native,
+        })
     }
 }
 
@@ -184,16 +196,25 @@ impl Message {
     /// Whether the channel end `id` travels with it.
     pub fn carries_port(&self, id: u64) -> bool {
         self.has_transferables
-            && self.luggage().transferables.iter().flatten().any(|data| data.port().is_some_and(|port| port.id() == id))
+            && self
+                .luggage()
+                .transferables
+                .iter()
+                .flatten()
+                .any(|data| data.port().is_some_and(|port| port.id() == id))
     }
 }
 
 /// Throws a `DataCloneError`.
 pub fn throw_data_clone(scope: &mut v8::PinScope<'_, '_>, message: v8::Local<v8::String>) {
-    let Some(class) = dom_exception(scope).and_then(|class| v8::Local::<v8::Function>::try_from(class).ok()) else {
+    let Some(class) =
+        dom_exception(scope).and_then(|class| v8::Local::<v8::Function>::try_from(class).ok())
+    else {
         return;
     };
-    let Some(name) = v8::String::new(scope, "DataCloneError") else { return };
+    let Some(name) = v8::String::new(scope, "DataCloneError") else {
+        return;
+    };
     if let Some(error) = class.new_instance(scope, &[message.into(), name.into()]) {
         scope.throw_exception(error.into());
     }
@@ -216,13 +237,20 @@ struct Identities {
 impl Identities {
     fn find(&self, object: v8::Local<v8::Object>) -> Option<usize> {
         let candidates = self.by_hash.get(&object.get_identity_hash().get())?;
-        candidates.iter().copied().find(|index| self.objects.get(*index).is_some_and(|known| *known == object))
+        candidates.iter().copied().find(|index| {
+            self.objects
+                .get(*index)
+                .is_some_and(|known| *known == object)
+        })
     }
 
     fn add(&mut self, scope: &v8::PinScope<'_, '_>, object: v8::Local<v8::Object>) -> usize {
         let index = self.objects.len();
         self.objects.push(v8::Global::new(scope, object));
-        self.by_hash.entry(object.get_identity_hash().get()).or_default().push(index);
+        self.by_hash
+            .entry(object.get_identity_hash().get())
+            .or_default()
+            .push(index);
         index
     }
 }
@@ -245,28 +273,52 @@ fn file_handle_of(host: &Rc<dyn Any>) -> Option<Rc<FileHandle>> {
 }
 
 /// How `object` may travel, or `None` when it is an ordinary object.
-fn mode_of(scope: &mut v8::PinScope<'_, '_>, writer: &Writer<'_>, object: v8::Local<v8::Object>) -> Option<u32> {
+fn mode_of(
+    scope: &mut v8::PinScope<'_, '_>,
+    writer: &Writer<'_>,
+    object: v8::Local<v8::Object>,
+) -> Option<u32> {
     if let Some(host) = writer.env.objects.unwrap_any(scope, object) {
         if let Some(port) = host.downcast_ref::<MessagePort>() {
-            return Some(if port.is_detached() { transfer_mode::NONE } else { transfer_mode::TRANSFERABLE });
+            return Some(if port.is_detached() {
+                transfer_mode::NONE
+            } else {
+                transfer_mode::TRANSFERABLE
+            });
         }
         if let Some(handle) = file_handle_of(&host) {
-            return Some(if handle.is_open() { transfer_mode::TRANSFERABLE } else { transfer_mode::NONE });
+            return Some(if handle.is_open() {
+                transfer_mode::TRANSFERABLE
+            } else {
+                transfer_mode::NONE
+            });
         }
         let cloneable = messaging::host_types().any(|kind| (kind.clone_object)(&host).is_some());
-        return Some(if cloneable { transfer_mode::CLONEABLE } else { transfer_mode::NONE });
+        return Some(if cloneable {
+            transfer_mode::CLONEABLE
+        } else {
+            transfer_mode::NONE
+        });
     }
     if !object.has_private(scope, writer.transfer_mode)? {
         return None;
     }
     let mode = object.get_private(scope, writer.transfer_mode)?;
-    Some(if mode.is_uint32() { mode.uint32_value(scope).unwrap_or(0) } else { transfer_mode::NONE })
+    Some(if mode.is_uint32() {
+        mode.uint32_value(scope).unwrap_or(0)
+    } else {
+        transfer_mode::NONE
+    })
 }
 
 struct Delegate<'a>(Rc<Writer<'a>>);
 
 impl v8::ValueSerializerImpl for Delegate<'_> {
-    fn throw_data_clone_error<'s>(&self, scope: &mut v8::PinScope<'s, '_>, message: v8::Local<'s, v8::String>) {
+    fn throw_data_clone_error<'s>(
+        &self,
+        scope: &mut v8::PinScope<'s, '_>,
+        message: v8::Local<'s, v8::String>,
+    ) {
         throw_data_clone(scope, message);
     }
 
@@ -274,7 +326,11 @@ impl v8::ValueSerializerImpl for Delegate<'_> {
         true
     }
 
-    fn is_host_object<'s>(&self, scope: &mut v8::PinScope<'s, '_>, object: v8::Local<'s, v8::Object>) -> Option<bool> {
+    fn is_host_object<'s>(
+        &self,
+        scope: &mut v8::PinScope<'s, '_>,
+        object: v8::Local<'s, v8::Object>,
+    ) -> Option<bool> {
         // The serializer itself does not look whether its process has ended.
         if self.0.env.is_ending() {
             return None;
@@ -329,7 +385,10 @@ impl v8::ValueSerializerImpl for Delegate<'_> {
         let index = match known {
             Some(index) => index,
             None => {
-                self.0.shared_stores.borrow_mut().push(Store(buffer.get_backing_store()));
+                self.0
+                    .shared_stores
+                    .borrow_mut()
+                    .push(Store(buffer.get_backing_store()));
                 self.0.shared_buffers.borrow_mut().add(scope, object)
             }
         };
@@ -348,7 +407,11 @@ impl v8::ValueSerializerImpl for Delegate<'_> {
 }
 
 /// Whether `object` is the `process.env` of this process.
-fn is_process_env(scope: &mut v8::PinScope<'_, '_>, env: &Env, object: v8::Local<v8::Object>) -> bool {
+fn is_process_env(
+    scope: &mut v8::PinScope<'_, '_>,
+    env: &Env,
+    object: v8::Local<v8::Object>,
+) -> bool {
     let current = env.process_object(scope).and_then(|process| {
         let key = v8::String::new(scope, "env")?;
         process.get(scope, key.into())
@@ -379,8 +442,11 @@ impl TransferData for ScriptData {
     ) -> Option<v8::Local<'s, v8::Object>> {
         let context = scope.get_current_context();
         if env.context(scope) != Some(context) {
-            Throw::error("ERR_MESSAGE_TARGET_CONTEXT_UNAVAILABLE", "A message object could not be deserialized successfully in the target vm.Context")
-                .throw(scope);
+            Throw::error(
+                "ERR_MESSAGE_TARGET_CONTEXT_UNAVAILABLE",
+                "A message object could not be deserialized successfully in the target vm.Context",
+            )
+            .throw(scope);
             return None;
         }
         let create = env.function(scope, "messaging.deserializerCreateObject")?;
@@ -410,7 +476,11 @@ fn script_data<'s>(
     object: v8::Local<'s, v8::Object>,
     transfer: bool,
 ) -> Option<Written<'s>> {
-    let name = if transfer { "messaging_transfer_symbol" } else { "messaging_clone_symbol" };
+    let name = if transfer {
+        "messaging_transfer_symbol"
+    } else {
+        "messaging_clone_symbol"
+    };
     let name = crate::bindings::symbols::symbol(scope, env, name);
     let method = object.get(scope, name)?;
     if let Ok(method) = v8::Local::<v8::Function>::try_from(method) {
@@ -420,11 +490,20 @@ fn script_data<'s>(
             let payload = result.get(scope, key.into())?;
             let key = v8::String::new(scope, "deserializeInfo")?;
             let info = result.get(scope, key.into())?.to_string(scope)?;
-            let data = ScriptData { deserialize_info: info.to_rust_string_lossy(scope) };
-            return Some(Written { data: Box::new(data), payload: Some(payload) });
+            let data = ScriptData {
+                deserialize_info: info.to_rust_string_lossy(scope),
+            };
+            return Some(Written {
+                data: Box::new(data),
+                payload: Some(payload),
+            });
         }
     }
-    if transfer { script_data(scope, env, object, false) } else { None }
+    if transfer {
+        script_data(scope, env, object, false)
+    } else {
+        None
+    }
 }
 
 /// The data of a host object that was met while writing.
@@ -439,19 +518,29 @@ fn host_data<'s>(
     };
     if let Some(port) = host.downcast_ref::<MessagePort>() {
         let data = transfer.then(|| port.detach(env)).flatten()?;
-        return Some(Written { data: Box::new(data), payload: None });
+        return Some(Written {
+            data: Box::new(data),
+            payload: None,
+        });
     }
     if let Some(handle) = file_handle_of(&host) {
         let data = transfer.then(|| handle.detach()).flatten()?;
-        return Some(Written { data: Box::new(data), payload: None });
+        return Some(Written {
+            data: Box::new(data),
+            payload: None,
+        });
     }
     let data = messaging::host_types().find_map(|kind| (kind.clone_object)(&host))?;
-    Some(Written { data, payload: None })
+    Some(Written {
+        data,
+        payload: None,
+    })
 }
 
 /// Adds what the objects of the transfer list bring along themselves.
 fn add_nested(scope: &mut v8::PinScope<'_, '_>, writer: &Writer<'_>) -> Result<(), Throw> {
-    let name = crate::bindings::symbols::symbol(scope, &writer.env, "messaging_transfer_list_symbol");
+    let name =
+        crate::bindings::symbols::symbol(scope, &writer.env, "messaging_transfer_list_symbol");
     let mut index = 0;
     loop {
         let object = writer.host_objects.borrow().objects.get(index).cloned();
@@ -463,17 +552,28 @@ fn add_nested(scope: &mut v8::PinScope<'_, '_>, writer: &Writer<'_>) -> Result<(
             continue;
         }
         let method = object.get(scope, name).ok_or(Throw::Pending)?;
-        let Ok(method) = v8::Local::<v8::Function>::try_from(method) else { continue };
-        let list = method.call(scope, object.into(), &[]).ok_or(Throw::Pending)?;
-        let Ok(list) = v8::Local::<v8::Array>::try_from(list) else { continue };
+        let Ok(method) = v8::Local::<v8::Function>::try_from(method) else {
+            continue;
+        };
+        let list = method
+            .call(scope, object.into(), &[])
+            .ok_or(Throw::Pending)?;
+        let Ok(list) = v8::Local::<v8::Array>::try_from(list) else {
+            continue;
+        };
         for at in 0..list.length() {
             let value = list.get_index(scope, at).ok_or(Throw::Pending)?;
-            let Ok(nested) = v8::Local::<v8::Object>::try_from(value) else { continue };
+            let Ok(nested) = v8::Local::<v8::Object>::try_from(value) else {
+                continue;
+            };
             let travels = mode_of(scope, writer, nested).is_some();
             if travels && writer.host_objects.borrow().find(nested).is_none() {
                 let count = writer.host_objects.borrow_mut().add(scope, nested);
                 if count > MAX_TRANSFERS {
-                    return Err(Throw::range_error("ERR_OUT_OF_RANGE", "The transfer list is too long"));
+                    return Err(Throw::range_error(
+                        "ERR_OUT_OF_RANGE",
+                        "The transfer list is too long",
+                    ));
                 }
             }
         }
@@ -499,7 +599,8 @@ impl Message {
             modules: RefCell::default(),
         });
         let serializer = v8::ValueSerializer::new(scope, Box::new(Delegate(writer.clone())));
-        let array_buffers = add_transfer_list(scope, &writer, &serializer, transfer_list, source_port)?;
+        let array_buffers =
+            add_transfer_list(scope, &writer, &serializer, transfer_list, source_port)?;
         add_nested(scope, &writer)?;
 
         let memory = messaging::memory_budget(env);
@@ -508,12 +609,16 @@ impl Message {
         };
         let context = scope.get_current_context();
         serializer.write_header();
-        serializer.write_value(context, input).ok_or(Throw::Pending)?;
+        serializer
+            .write_value(context, input)
+            .ok_or(Throw::Pending)?;
 
         let mut luggage = Luggage::default();
         for buffer in array_buffers {
             // A getter of the value may have detached or resized it meanwhile: what is there now is taken.
-            luggage.array_buffers.push(Some(Store(buffer.get_backing_store())));
+            luggage
+                .array_buffers
+                .push(Some(Store(buffer.get_backing_store())));
             buffer.detach(None);
         }
         let mut index = 0;
@@ -526,7 +631,9 @@ impl Message {
             let object = v8::Local::new(scope, object);
             let written = host_data(scope, env, object, transfer).ok_or(Throw::Pending)?;
             if let Some(payload) = written.payload {
-                serializer.write_value(context, payload).ok_or(Throw::Pending)?;
+                serializer
+                    .write_value(context, payload)
+                    .ok_or(Throw::Pending)?;
             }
             luggage.transferables.push(Some(written.data));
         }
@@ -537,7 +644,8 @@ impl Message {
         drop(budget);
         let mut bytes = serializer.release();
         bytes.shrink_to_fit();
-        let Some(charge) = memory.charge(scope, bytes.len().saturating_add(MESSAGE_OVERHEAD)) else {
+        let Some(charge) = memory.charge(scope, bytes.len().saturating_add(MESSAGE_OVERHEAD))
+        else {
             return Err(data_clone_error(scope, OUT_OF_MEMORY));
         };
         Ok(Self {
@@ -558,7 +666,10 @@ impl Message {
         ports: Option<&mut Vec<v8::Local<'s, v8::Value>>>,
     ) -> Option<v8::Local<'s, v8::Value>> {
         let bytes = self.bytes.as_deref()?;
-        let Luggage { transferables, array_buffers } = std::mem::take(&mut *self.luggage());
+        let Luggage {
+            transferables,
+            array_buffers,
+        } = std::mem::take(&mut *self.luggage());
         let mut objects = Vec::with_capacity(transferables.len());
         let mut reads_payload = Vec::with_capacity(transferables.len());
         let outcome = (|| {
@@ -595,12 +706,20 @@ impl Message {
         array_buffers: Vec<Option<Store>>,
     ) -> Option<v8::Local<'s, v8::Value>> {
         let mut shared = Vec::new();
-        for store in self.shared_buffers.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for store in self
+            .shared_buffers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+        {
             let buffer = v8::SharedArrayBuffer::with_backing_store(scope, &store.0);
             shared.push(v8::Global::new(scope, buffer));
         }
         let reader = Reader {
-            objects: objects.iter().map(|object| v8::Global::new(scope, *object)).collect(),
+            objects: objects
+                .iter()
+                .map(|object| v8::Global::new(scope, *object))
+                .collect(),
             shared,
             modules: &self.modules,
         };
@@ -637,14 +756,21 @@ fn add_transfer_list<'s>(
     list: &[v8::Local<'s, v8::Value>],
     source_port: Option<v8::Local<'s, v8::Object>>,
 ) -> Result<Vec<v8::Local<'s, v8::ArrayBuffer>>, Throw> {
-    let untransferable = crate::realm::private_symbol(scope, "untransferable_object_private_symbol");
+    let untransferable =
+        crate::realm::private_symbol(scope, "untransferable_object_private_symbol");
     let mut array_buffers = Vec::new();
     let mut known_buffers = Identities::default();
     for entry in list {
         let Ok(object) = v8::Local::<v8::Object>::try_from(*entry) else {
-            return Err(data_clone_error(scope, "Found invalid value in transferList."));
+            return Err(data_clone_error(
+                scope,
+                "Found invalid value in transferList.",
+            ));
         };
-        if object.has_private(scope, untransferable).ok_or(Throw::Pending)? {
+        if object
+            .has_private(scope, untransferable)
+            .ok_or(Throw::Pending)?
+        {
             return Err(data_clone_error(scope, TRANSFER_UNSUPPORTED));
         }
         if let Ok(buffer) = v8::Local::<v8::ArrayBuffer>::try_from(*entry) {
@@ -652,26 +778,43 @@ fn add_transfer_list<'s>(
                 return Err(data_clone_error(scope, TRANSFER_UNSUPPORTED));
             }
             if known_buffers.find(object).is_some() {
-                return Err(data_clone_error(scope, "Transfer list contains duplicate ArrayBuffer"));
+                return Err(data_clone_error(
+                    scope,
+                    "Transfer list contains duplicate ArrayBuffer",
+                ));
             }
             let id = known_buffers.add(scope, object);
-            serializer.transfer_array_buffer(u32::try_from(id).map_err(|_| Throw::Pending)?, buffer);
+            serializer
+                .transfer_array_buffer(u32::try_from(id).map_err(|_| Throw::Pending)?, buffer);
             array_buffers.push(buffer);
             continue;
         }
         let Some(mode) = mode_of(scope, writer, object) else {
-            return Err(data_clone_error(scope, "Found invalid value in transferList."));
+            return Err(data_clone_error(
+                scope,
+                "Found invalid value in transferList.",
+            ));
         };
         if source_port == Some(object) {
-            return Err(data_clone_error(scope, "Transfer list contains source port"));
+            return Err(data_clone_error(
+                scope,
+                "Transfer list contains source port",
+            ));
         }
         let port = writer.env.objects.unwrap::<MessagePort>(scope, object);
         if port.is_some_and(|port| port.is_detached()) {
-            return Err(data_clone_error(scope, "MessagePort in transfer list is already detached"));
+            return Err(data_clone_error(
+                scope,
+                "MessagePort in transfer list is already detached",
+            ));
         }
         if writer.host_objects.borrow().find(object).is_some() {
-            let name = v8::Local::new(scope, object.get_constructor_name()).to_rust_string_lossy(scope);
-            return Err(data_clone_error(scope, &format!("Transfer list contains duplicate {name}")));
+            let name =
+                v8::Local::new(scope, object.get_constructor_name()).to_rust_string_lossy(scope);
+            return Err(data_clone_error(
+                scope,
+                &format!("Transfer list contains duplicate {name}"),
+            ));
         }
         if mode & transfer_mode::TRANSFERABLE == 0 {
             return Err(data_clone_error(scope, TRANSFER_UNSUPPORTED));
@@ -699,9 +842,13 @@ impl v8::ValueDeserializerImpl for Reader<'_> {
         }
         if index == PLAIN_OBJECT {
             let context = scope.get_current_context();
-            return deserializer.read_value(context).and_then(|value| v8::Local::try_from(value).ok());
+            return deserializer
+                .read_value(context)
+                .and_then(|value| v8::Local::try_from(value).ok());
         }
-        self.objects.get(index as usize).map(|object| v8::Local::new(scope, object))
+        self.objects
+            .get(index as usize)
+            .map(|object| v8::Local::new(scope, object))
     }
 
     fn get_shared_array_buffer_from_id<'s>(
@@ -709,7 +856,9 @@ impl v8::ValueDeserializerImpl for Reader<'_> {
         scope: &mut v8::PinScope<'s, '_>,
         id: u32,
     ) -> Option<v8::Local<'s, v8::SharedArrayBuffer>> {
-        self.shared.get(id as usize).map(|buffer| v8::Local::new(scope, buffer))
+        self.shared
+            .get(id as usize)
+            .map(|buffer| v8::Local::new(scope, buffer))
     }
 
     fn get_wasm_module_from_id<'s>(
@@ -727,7 +876,9 @@ pub fn read_iterable<'s>(
     value: v8::Local<'s, v8::Value>,
 ) -> Result<Option<Vec<v8::Local<'s, v8::Value>>>, Throw> {
     let too_long = || Throw::range_error("ERR_OUT_OF_RANGE", "The transfer list is too long");
-    let Ok(object) = v8::Local::<v8::Object>::try_from(value) else { return Ok(None) };
+    let Ok(object) = v8::Local::<v8::Object>::try_from(value) else {
+        return Ok(None);
+    };
     let mut entries = Vec::new();
     if let Ok(array) = v8::Local::<v8::Array>::try_from(value) {
         let length = array.length();
@@ -741,19 +892,34 @@ pub fn read_iterable<'s>(
     }
     let key = v8::Symbol::get_iterator(scope);
     let method = object.get(scope, key.into()).ok_or(Throw::Pending)?;
-    let Ok(method) = v8::Local::<v8::Function>::try_from(method) else { return Ok(None) };
+    let Ok(method) = v8::Local::<v8::Function>::try_from(method) else {
+        return Ok(None);
+    };
     let iterator = method.call(scope, value, &[]).ok_or(Throw::Pending)?;
-    let Ok(iterator) = v8::Local::<v8::Object>::try_from(iterator) else { return Ok(None) };
-    let [next_key, done_key, value_key] = ["next", "done", "value"].map(|name| v8::String::new(scope, name));
+    let Ok(iterator) = v8::Local::<v8::Object>::try_from(iterator) else {
+        return Ok(None);
+    };
+    let [next_key, done_key, value_key] =
+        ["next", "done", "value"].map(|name| v8::String::new(scope, name));
     let (Some(next_key), Some(done_key), Some(value_key)) = (next_key, done_key, value_key) else {
         return Err(Throw::Pending);
     };
     let next = iterator.get(scope, next_key.into()).ok_or(Throw::Pending)?;
-    let Ok(next) = v8::Local::<v8::Function>::try_from(next) else { return Ok(None) };
+    let Ok(next) = v8::Local::<v8::Function>::try_from(next) else {
+        return Ok(None);
+    };
     loop {
-        let result = next.call(scope, iterator.into(), &[]).ok_or(Throw::Pending)?;
-        let Ok(result) = v8::Local::<v8::Object>::try_from(result) else { return Ok(None) };
-        if result.get(scope, done_key.into()).ok_or(Throw::Pending)?.boolean_value(scope) {
+        let result = next
+            .call(scope, iterator.into(), &[])
+            .ok_or(Throw::Pending)?;
+        let Ok(result) = v8::Local::<v8::Object>::try_from(result) else {
+            return Ok(None);
+        };
+        if result
+            .get(scope, done_key.into())
+            .ok_or(Throw::Pending)?
+            .boolean_value(scope)
+        {
             return Ok(Some(entries));
         }
         if entries.len() >= MAX_TRANSFERS {

@@ -61,7 +61,10 @@ pub struct PortData {
 
 impl Default for PortData {
     fn default() -> Self {
-        Self { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), state: Mutex::default() }
+        Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            state: Mutex::default(),
+        }
     }
 }
 
@@ -166,8 +169,11 @@ fn drop_in_turn(messages: VecDeque<Arc<Message>>) {
     if nested != Ok(false) {
         return;
     }
-    DROPPING.with(|dropping| dropping.replace(Some(messages.take().into_iter().flatten().collect())));
-    while let Some(message) = DROPPING.with(|dropping| dropping.borrow_mut().as_mut().and_then(Vec::pop)) {
+    DROPPING
+        .with(|dropping| dropping.replace(Some(messages.take().into_iter().flatten().collect())));
+    while let Some(message) =
+        DROPPING.with(|dropping| dropping.borrow_mut().as_mut().and_then(Vec::pop))
+    {
         drop(message);
     }
     DROPPING.with(|dropping| dropping.replace(None));
@@ -182,7 +188,10 @@ pub struct Group {
 impl Group {
     /// Makes `first` and `second` the two ends of a channel.
     pub fn pair(first: &Arc<PortData>, second: &Arc<PortData>) {
-        let group = Arc::new(Self { name: None, members: Mutex::default() });
+        let group = Arc::new(Self {
+            name: None,
+            members: Mutex::default(),
+        });
         group.join(first);
         group.join(second);
     }
@@ -196,8 +205,16 @@ impl Group {
         // Upgraded references outlive the lock: dropping the last one leaves a group.
         let (size, known, targets) = {
             let members = lock(&self.members);
-            let targets: Vec<_> = members.iter().filter(|(id, _)| *id != source).filter_map(|(_, data)| data.upgrade()).collect();
-            (members.len(), members.iter().any(|(id, _)| *id == source), targets)
+            let targets: Vec<_> = members
+                .iter()
+                .filter(|(id, _)| *id != source)
+                .filter_map(|(_, data)| data.upgrade())
+                .collect();
+            (
+                members.len(),
+                members.iter().any(|(id, _)| *id == source),
+                targets,
+            )
         };
         if !known {
             return Sent::NotEntangled;
@@ -209,7 +226,9 @@ impl Group {
             return Sent::Lost("Transferables cannot be used with multiple destinations.");
         }
         if targets.iter().any(|target| message.carries_port(target.id)) {
-            return Sent::Lost("The target port was posted to itself, and the communication channel was lost");
+            return Sent::Lost(
+                "The target port was posted to itself, and the communication channel was lost",
+            );
         }
         let message = Arc::new(message);
         for target in &targets {
@@ -237,7 +256,10 @@ impl Drop for Group {
     fn drop(&mut self) {
         if let Some((name, channels)) = self.name.take() {
             let mut channels = lock(&channels.0);
-            if channels.get(&name).is_some_and(|group| group.strong_count() == 0) {
+            if channels
+                .get(&name)
+                .is_some_and(|group| group.strong_count() == 0)
+            {
                 channels.remove(&name);
             }
         }

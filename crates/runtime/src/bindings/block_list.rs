@@ -82,8 +82,13 @@ impl BlockList {
         let env = Env::of(scope);
         let charge = memory_budget(&env)
             .charge(scope, RULE_BYTES)
-            .ok_or_else(|| Throw::error("ERR_MEMORY_ALLOCATION_FAILED", "Failed to allocate memory"))?;
-        self.lock().push(Entry { rule, _charge: charge });
+            .ok_or_else(|| {
+                Throw::error("ERR_MEMORY_ALLOCATION_FAILED", "Failed to allocate memory")
+            })?;
+        self.lock().push(Entry {
+            rule,
+            _charge: charge,
+        });
         Ok(())
     }
 }
@@ -105,16 +110,29 @@ fn shares_prefix(one: u128, two: u128, width: u32, prefix: u32) -> bool {
 fn in_network(ip: IpAddr, network: IpAddr, prefix: u8) -> bool {
     let prefix = u32::from(prefix);
     match (ip, network) {
-        (IpAddr::V4(ip), IpAddr::V4(network)) => {
-            shares_prefix(ip.to_bits().into(), network.to_bits().into(), Ipv4Addr::BITS, prefix)
-        }
+        (IpAddr::V4(ip), IpAddr::V4(network)) => shares_prefix(
+            ip.to_bits().into(),
+            network.to_bits().into(),
+            Ipv4Addr::BITS,
+            prefix,
+        ),
         (IpAddr::V6(ip), IpAddr::V4(network)) => ip.to_ipv4_mapped().is_some_and(|ip| {
-            shares_prefix(ip.to_bits().into(), network.to_bits().into(), Ipv4Addr::BITS, prefix)
+            shares_prefix(
+                ip.to_bits().into(),
+                network.to_bits().into(),
+                Ipv4Addr::BITS,
+                prefix,
+            )
         }),
-        (IpAddr::V4(ip), IpAddr::V6(network)) => {
-            shares_prefix(ip.to_ipv6_mapped().to_bits(), network.to_bits(), Ipv6Addr::BITS, prefix)
+        (IpAddr::V4(ip), IpAddr::V6(network)) => shares_prefix(
+            ip.to_ipv6_mapped().to_bits(),
+            network.to_bits(),
+            Ipv6Addr::BITS,
+            prefix,
+        ),
+        (IpAddr::V6(ip), IpAddr::V6(network)) => {
+            shares_prefix(ip.to_bits(), network.to_bits(), Ipv6Addr::BITS, prefix)
         }
-        (IpAddr::V6(ip), IpAddr::V6(network)) => shares_prefix(ip.to_bits(), network.to_bits(), Ipv6Addr::BITS, prefix),
     }
 }
 
@@ -123,7 +141,8 @@ impl Rule {
         match self {
             Self::Address(address) => compare(*address, ip) == Some(Ordering::Equal),
             Self::Range(start, end) => {
-                compare(ip, *start).is_some_and(Ordering::is_ge) && compare(ip, *end).is_some_and(Ordering::is_le)
+                compare(ip, *start).is_some_and(Ordering::is_ge)
+                    && compare(ip, *end).is_some_and(Ordering::is_le)
             }
             Self::Subnet(network, prefix) => in_network(ip, *network, *prefix),
         }
@@ -139,7 +158,10 @@ fn text(ip: IpAddr) -> String {
     match ip {
         IpAddr::V6(six) => match six.segments() {
             [0, 0, 0, 0, 0, 0, high, low] if high != 0 => {
-                format!("::{}", Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)))
+                format!(
+                    "::{}",
+                    Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low))
+                )
             }
             _ => six.to_string(),
         },
@@ -151,8 +173,16 @@ impl std::fmt::Display for Rule {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Address(ip) => write!(formatter, "Address: {} {}", family(*ip), text(*ip)),
-            Self::Range(start, end) => write!(formatter, "Range: {} {}-{}", family(*start), text(*start), text(*end)),
-            Self::Subnet(ip, prefix) => write!(formatter, "Subnet: {} {}/{prefix}", family(*ip), text(*ip)),
+            Self::Range(start, end) => write!(
+                formatter,
+                "Range: {} {}-{}",
+                family(*start),
+                text(*start),
+                text(*end)
+            ),
+            Self::Subnet(ip, prefix) => {
+                write!(formatter, "Subnet: {} {}/{prefix}", family(*ip), text(*ip))
+            }
         }
     }
 }
@@ -221,23 +251,37 @@ fn is_guest_construction(scope: &mut v8::PinScope<'_, '_>, args: &Args<'_>) -> R
     if args.is_construct_call() {
         return Ok(true);
     }
-    Err(Throw::type_error("ERR_CONSTRUCT_CALL_REQUIRED", "Cannot call constructor without `new`"))
+    Err(Throw::type_error(
+        "ERR_CONSTRUCT_CALL_REQUIRED",
+        "Cannot call constructor without `new`",
+    ))
 }
 
-fn address_of(scope: &mut v8::PinScope<'_, '_>, value: v8::Local<v8::Value>) -> Result<SocketAddress, Throw> {
+fn address_of(
+    scope: &mut v8::PinScope<'_, '_>,
+    value: v8::Local<v8::Value>,
+) -> Result<SocketAddress, Throw> {
     let object = v8::Local::<v8::Object>::try_from(value).map_err(|_| invalid())?;
-    let address = Env::of(scope).objects.unwrap::<SocketAddress>(scope, object).ok_or_else(invalid)?;
+    let address = Env::of(scope)
+        .objects
+        .unwrap::<SocketAddress>(scope, object)
+        .ok_or_else(invalid)?;
     Ok(*address)
 }
 
 fn list_of(scope: &mut v8::PinScope<'_, '_>, args: &Args<'_>) -> Result<BlockList, Throw> {
-    let list = Env::of(scope).objects.unwrap::<BlockList>(scope, args.this()).ok_or_else(invalid)?;
+    let list = Env::of(scope)
+        .objects
+        .unwrap::<BlockList>(scope, args.this())
+        .ok_or_else(invalid)?;
     Ok(BlockList::clone(&list))
 }
 
 fn new_block_list<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     if is_guest_construction(scope, args)? {
-        Env::of(scope).objects.wrap(scope, args.this(), Rc::new(BlockList::default()));
+        Env::of(scope)
+            .objects
+            .wrap(scope, args.this(), Rc::new(BlockList::default()));
     }
     undefined(scope)
 }
@@ -247,17 +291,35 @@ fn new_socket_address<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> 
     if !is_guest_construction(scope, args)? {
         return undefined(scope);
     }
-    let host = v8::Local::<v8::String>::try_from(args.get(0)).map_err(|_| invalid())?.to_rust_string_lossy(scope);
-    let port = args.get(1).int32_value(scope).and_then(|port| u16::try_from(port).ok()).ok_or_else(invalid)?;
+    let host = v8::Local::<v8::String>::try_from(args.get(0))
+        .map_err(|_| invalid())?
+        .to_rust_string_lossy(scope);
+    let port = args
+        .get(1)
+        .int32_value(scope)
+        .and_then(|port| u16::try_from(port).ok())
+        .ok_or_else(invalid)?;
     let family = args.get(2).int32_value(scope).ok_or(Throw::Pending)?;
     let flow_label = args.get(3).uint32_value(scope).ok_or(Throw::Pending)?;
     let ip = match family {
         AF_INET => host.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
-        AF_INET6 => host.split('%').next().and_then(|host| host.parse::<Ipv6Addr>().ok()).map(IpAddr::V6),
+        AF_INET6 => host
+            .split('%')
+            .next()
+            .and_then(|host| host.parse::<Ipv6Addr>().ok())
+            .map(IpAddr::V6),
         _ => None,
     };
     let ip = ip.ok_or_else(|| Throw::error("ERR_INVALID_ADDRESS", "Invalid address"))?;
-    Env::of(scope).objects.wrap(scope, args.this(), Rc::new(SocketAddress { ip, port, flow_label }));
+    Env::of(scope).objects.wrap(
+        scope,
+        args.this(),
+        Rc::new(SocketAddress {
+            ip,
+            port,
+            flow_label,
+        }),
+    );
     undefined(scope)
 }
 
@@ -265,12 +327,19 @@ fn detail<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let target = v8::Local::<v8::Object>::try_from(args.get(0)).map_err(|_| invalid())?;
     let address = address_of(scope, args.this().into())?;
     let host = v8::String::new(scope, &text(address.ip)).ok_or(Throw::Pending)?;
-    let family = if address.ip.is_ipv4() { AF_INET } else { AF_INET6 };
+    let family = if address.ip.is_ipv4() {
+        AF_INET
+    } else {
+        AF_INET6
+    };
     let values: [(&str, v8::Local<v8::Value>); 4] = [
         ("address", host.into()),
         ("port", v8::Integer::new(scope, address.port.into()).into()),
         ("family", v8::Integer::new(scope, family).into()),
-        ("flowlabel", v8::Integer::new_from_unsigned(scope, address.flow_label).into()),
+        (
+            "flowlabel",
+            v8::Integer::new_from_unsigned(scope, address.flow_label).into(),
+        ),
     ];
     for (key, value) in values {
         let key = v8::String::new(scope, key).ok_or(Throw::Pending)?;
@@ -282,7 +351,10 @@ fn detail<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
 fn legacy_detail<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let address = address_of(scope, args.this().into())?;
     let object = v8::Object::new(scope);
-    for (key, value) in [("address", text(address.ip)), ("family", family(address.ip).to_owned())] {
+    for (key, value) in [
+        ("address", text(address.ip)),
+        ("family", family(address.ip).to_owned()),
+    ] {
         let value = v8::String::new(scope, &value).ok_or(Throw::Pending)?;
         set(scope, object, key, value.into());
     }
@@ -316,27 +388,46 @@ fn add_range<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
 
 fn add_subnet<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let network = address_of(scope, args.get(0))?;
-    let bits = if network.ip.is_ipv4() { Ipv4Addr::BITS } else { Ipv6Addr::BITS };
-    let prefix = args.get(1).int32_value(scope).and_then(|prefix| u8::try_from(prefix).ok());
-    let prefix = prefix.filter(|prefix| u32::from(*prefix) <= bits).ok_or_else(invalid)?;
+    let bits = if network.ip.is_ipv4() {
+        Ipv4Addr::BITS
+    } else {
+        Ipv6Addr::BITS
+    };
+    let prefix = args
+        .get(1)
+        .int32_value(scope)
+        .and_then(|prefix| u8::try_from(prefix).ok());
+    let prefix = prefix
+        .filter(|prefix| u32::from(*prefix) <= bits)
+        .ok_or_else(invalid)?;
     list_of(scope, args)?.add(scope, Rule::Subnet(network.ip, prefix))?;
     Ok(v8::Boolean::new(scope, true).into())
 }
 
 fn check<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let address = address_of(scope, args.get(0))?;
-    let blocked = list_of(scope, args)?.lock().iter().any(|entry| entry.rule.applies(address.ip));
+    let blocked = list_of(scope, args)?
+        .lock()
+        .iter()
+        .any(|entry| entry.rule.applies(address.ip));
     Ok(v8::Boolean::new(scope, blocked).into())
 }
 
 fn get_rules<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let list = list_of(scope, args)?;
     let array = v8::Array::new(scope, 0);
-    let rules: Vec<String> = list.lock().iter().rev().map(|entry| entry.rule.to_string()).collect();
+    let rules: Vec<String> = list
+        .lock()
+        .iter()
+        .rev()
+        .map(|entry| entry.rule.to_string())
+        .collect();
     for (index, rule) in (0_u32..).zip(rules) {
         v8::scope!(let scope, scope);
         let rule = v8::String::new(scope, &rule).ok_or(Throw::Pending)?;
-        array.set_index(scope, index, rule.into()).ok_or(Throw::Pending)?;
+        array
+            .set_index(scope, index, rule.into())
+            .ok_or(Throw::Pending)?;
     }
     Ok(array.into())
 }

@@ -22,11 +22,20 @@ pub static BINDING: Binding = Binding {
         ("stopMessagePort", function!(stop_message_port)),
         ("drainMessagePort", function!(drain_message_port)),
         ("receiveMessageOnPort", function!(receive_message_on_port)),
-        ("moveMessagePortToContext", function!(move_message_port_to_context)),
-        ("setDeserializerCreateObjectFunction", function!(set_deserializer_create_object_function)),
+        (
+            "moveMessagePortToContext",
+            function!(move_message_port_to_context),
+        ),
+        (
+            "setDeserializerCreateObjectFunction",
+            function!(set_deserializer_create_object_function),
+        ),
         ("broadcastChannel", function!(broadcast_channel)),
         ("structuredClone", function!(structured_clone)),
-        ("exposeLazyDOMExceptionProperty", function!(expose_lazy_dom_exception_property)),
+        (
+            "exposeLazyDOMExceptionProperty",
+            function!(expose_lazy_dom_exception_property),
+        ),
     ],
     classes: &[
         Class {
@@ -51,7 +60,11 @@ pub static BINDING: Binding = Binding {
             hidden: true,
             ..Class::DEFAULT
         },
-        Class { name: "MessageChannel", constructor: Some(function!(message_channel)), ..Class::DEFAULT },
+        Class {
+            name: "MessageChannel",
+            constructor: Some(function!(message_channel)),
+            ..Class::DEFAULT
+        },
         Class {
             name: "MessagePort",
             parent: Some("messaging.HandleWrap"),
@@ -106,7 +119,12 @@ static NEXT_PORT: AtomicU64 = AtomicU64::new(1);
 /// Classes of other bindings whose objects can be cloned.
 pub fn host_types() -> impl Iterator<Item = &'static HostType> {
     use crate::bindings::{blob, block_list, performance};
-    [&blob::HOST_TYPE, &block_list::HOST_TYPE, &performance::HOST_TYPE].into_iter()
+    [
+        &blob::HOST_TYPE,
+        &block_list::HOST_TYPE,
+        &performance::HOST_TYPE,
+    ]
+    .into_iter()
 }
 
 /// What serialized values of this process may hold.
@@ -197,7 +215,10 @@ impl MessagePort {
             emit,
         });
         env.objects.wrap(scope, object, port.clone());
-        env.extension::<Messaging>().ports.borrow_mut().insert(port.key, port.clone());
+        env.extension::<Messaging>()
+            .ports
+            .borrow_mut()
+            .insert(port.key, port.clone());
         env.emit_async_init(scope, PROVIDER, context, object);
         port.set_ref(env, true);
         let name = symbol(scope, env, "oninit");
@@ -212,7 +233,11 @@ impl MessagePort {
             port.close(env);
             return Err(Throw::Pending);
         }
-        data.set_owner(Some(Owner { inbox: env.shared().inbox.clone(), port: port.key, pending: port.pending.clone() }));
+        data.set_owner(Some(Owner {
+            inbox: env.shared().inbox.clone(),
+            port: port.key,
+            pending: port.pending.clone(),
+        }));
         if data.waiting() > 0 {
             data.trigger();
         }
@@ -243,7 +268,8 @@ impl MessagePort {
         }
         self.alive.take();
         let key = self.key;
-        env.event_loop.close(Box::new(move |scope, env| finish_close(scope, env, key)));
+        env.event_loop
+            .close(Box::new(move |scope, env| finish_close(scope, env, key)));
     }
 
     fn set_ref(&self, env: &Rc<Env>, refed: bool) {
@@ -268,7 +294,9 @@ impl MessagePort {
 
 /// The closing phase of a port.
 fn finish_close(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>, key: u64) {
-    let Some(port) = env.extension::<Messaging>().ports.borrow_mut().remove(&key) else { return };
+    let Some(port) = env.extension::<Messaging>().ports.borrow_mut().remove(&key) else {
+        return;
+    };
     port.closed.set(true);
     if let Some(data) = port.data.take() {
         data.set_owner(None);
@@ -278,7 +306,9 @@ fn finish_close(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>, key: u64) {
         let object = v8::Local::new(scope, object);
         let name = symbol(scope, env, "handle_onclose");
         let handler = env.guarded(scope, |scope| object.get(scope, name));
-        if let Some(handler) = handler.and_then(|handler| v8::Local::<v8::Function>::try_from(handler).ok()) {
+        if let Some(handler) =
+            handler.and_then(|handler| v8::Local::<v8::Function>::try_from(handler).ok())
+        {
             call_port(scope, env, &port, object, handler, &[]);
         }
     }
@@ -294,7 +324,11 @@ fn call_port<'s>(
     function: v8::Local<'s, v8::Function>,
     args: &[v8::Local<'s, v8::Value>],
 ) -> bool {
-    let frame = port.frame.borrow().as_ref().map(|frame| v8::Local::new(scope, frame));
+    let frame = port
+        .frame
+        .borrow()
+        .as_ref()
+        .map(|frame| v8::Local::new(scope, frame));
     let previous = scope.get_continuation_preserved_embedder_data();
     if let Some(frame) = frame {
         scope.set_continuation_preserved_embedder_data(frame);
@@ -319,7 +353,10 @@ fn receive<'s>(
     any: bool,
     ports: Option<&mut Vec<v8::Local<'s, v8::Value>>>,
 ) -> Received<'s> {
-    let Some(message) = port.data().and_then(|data| data.take(any || port.receiving.get())) else {
+    let Some(message) = port
+        .data()
+        .and_then(|data| data.take(any || port.receiving.get()))
+    else {
         return Received::Nothing;
     };
     if message.is_close() {
@@ -333,18 +370,33 @@ fn receive<'s>(
 }
 
 /// `emitMessage` of the main context.
-fn main_emit<'s>(scope: &mut v8::PinScope<'s, '_>, env: &Env) -> Option<v8::Local<'s, v8::Function>> {
-    let exports = v8::Local::<v8::Object>::try_from(env.registered(scope, "perContextExports")?).ok()?;
+fn main_emit<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    env: &Env,
+) -> Option<v8::Local<'s, v8::Function>> {
+    let exports =
+        v8::Local::<v8::Object>::try_from(env.registered(scope, "perContextExports")?).ok()?;
     let name = v8::String::new(scope, "emitMessage")?;
     v8::Local::try_from(exports.get(scope, name.into())?).ok()
 }
 
 /// Delivers what waits at port `key`. With `force`, also when it was not started.
 pub fn on_message(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>, key: u64, force: bool) {
-    let known = env.extension::<Messaging>().ports.borrow().get(&key).cloned();
+    let known = env
+        .extension::<Messaging>()
+        .ports
+        .borrow()
+        .get(&key)
+        .cloned();
     let Some(port) = known else { return };
-    let object = port.object.borrow().as_ref().map(|object| v8::Local::new(scope, object));
-    let Some(context) = object.and_then(|object| object.get_creation_context(scope)) else { return };
+    let object = port
+        .object
+        .borrow()
+        .as_ref()
+        .map(|object| v8::Local::new(scope, object));
+    let Some(context) = object.and_then(|object| object.get_creation_context(scope)) else {
+        return;
+    };
     let scope = &mut v8::ContextScope::new(scope, context);
     let emit = match &port.emit {
         Some(emit) => Some(v8::Local::new(scope, emit)),
@@ -352,7 +404,11 @@ pub fn on_message(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>, key: u64, for
     };
     let Some(emit) = emit else { return };
     let waiting = port.data().map_or(0, |data| data.waiting());
-    let mut left = if force { usize::MAX } else { waiting.max(LEAST_BATCH) };
+    let mut left = if force {
+        usize::MAX
+    } else {
+        waiting.max(LEAST_BATCH)
+    };
     while port.data.borrow().is_some() && !env.is_ending() {
         if left == 0 {
             port.trigger();
@@ -384,21 +440,38 @@ fn deliver<'s>(
         }
         received
     };
-    let object = port.object.borrow().as_ref().map(|object| v8::Local::new(scope, object));
+    let object = port
+        .object
+        .borrow()
+        .as_ref()
+        .map(|object| v8::Local::new(scope, object));
     let Some(object) = object else { return false };
     let undefined = v8::undefined(scope).into();
     match received {
         Received::Nothing | Received::Closed => return false,
         Received::Value(value) => {
-            let list = if ports.is_empty() { undefined } else { v8::Array::new_with_elements(scope, &ports).into() };
-            let Some(kind) = v8::String::new(scope, "message") else { return false };
+            let list = if ports.is_empty() {
+                undefined
+            } else {
+                v8::Array::new_with_elements(scope, &ports).into()
+            };
+            let Some(kind) = v8::String::new(scope, "message") else {
+                return false;
+            };
             if call_port(scope, env, port, object, emit, &[value, list, kind.into()]) {
                 return true;
             }
         }
         Received::Failed => {
             if let (Some(error), Some(kind)) = (failure, v8::String::new(scope, "messageerror")) {
-                call_port(scope, env, port, object, emit, &[error, undefined, kind.into()]);
+                call_port(
+                    scope,
+                    env,
+                    port,
+                    object,
+                    emit,
+                    &[error, undefined, kind.into()],
+                );
             }
         }
     }
@@ -411,9 +484,14 @@ fn undefined<'s>(scope: &mut v8::PinScope<'s, '_>) -> Ret<'s> {
 }
 
 /// The open port behind `value`.
-fn open_port(scope: &mut v8::PinScope<'_, '_>, value: v8::Local<v8::Value>) -> Option<Rc<MessagePort>> {
+fn open_port(
+    scope: &mut v8::PinScope<'_, '_>,
+    value: v8::Local<v8::Value>,
+) -> Option<Rc<MessagePort>> {
     let object = v8::Local::<v8::Object>::try_from(value).ok()?;
-    let port = Env::of(scope).objects.unwrap::<MessagePort>(scope, object)?;
+    let port = Env::of(scope)
+        .objects
+        .unwrap::<MessagePort>(scope, object)?;
     (!port.closed.get()).then_some(port)
 }
 
@@ -441,7 +519,9 @@ fn close<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     if let Some(port) = open_port(scope, args.this().into()).filter(|port| !port.closing.get()) {
         if args.get(0).is_function() {
             let name = symbol(scope, &env, "handle_onclose");
-            args.this().set(scope, name, args.get(0)).ok_or(Throw::Pending)?;
+            args.this()
+                .set(scope, name, args.get(0))
+                .ok_or(Throw::Pending)?;
         }
         port.close(&env);
     }
@@ -473,12 +553,18 @@ fn message_port<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'
     if Env::of(scope).constructing_from_rust.get() {
         return undefined(scope);
     }
-    Err(Throw::type_error("ERR_CONSTRUCT_CALL_INVALID", "Constructor cannot be called"))
+    Err(Throw::type_error(
+        "ERR_CONSTRUCT_CALL_INVALID",
+        "Constructor cannot be called",
+    ))
 }
 
 fn message_channel<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     if !args.is_construct_call() {
-        return Err(Throw::type_error("ERR_CONSTRUCT_CALL_REQUIRED", "Cannot call constructor without `new`"));
+        return Err(Throw::type_error(
+            "ERR_CONSTRUCT_CALL_REQUIRED",
+            "Cannot call constructor without `new`",
+        ));
     }
     let env = Env::of(scope);
     let (first, second) = (Arc::new(PortData::default()), Arc::new(PortData::default()));
@@ -493,7 +579,9 @@ fn message_channel<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret
     Group::pair(&first, &second);
     for (name, port) in [("port1", object1), ("port2", object2)] {
         let name = v8::String::new(scope, name).ok_or(Throw::Pending)?;
-        args.this().set(scope, name.into(), port.into()).ok_or(Throw::Pending)?;
+        args.this()
+            .set(scope, name.into(), port.into())
+            .ok_or(Throw::Pending)?;
     }
     undefined(scope)
 }
@@ -518,7 +606,10 @@ fn transfer_option<'s>(
 
 fn post_message<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     if args.length() == 0 {
-        return Err(Throw::type_error("ERR_MISSING_ARGS", "Not enough arguments to MessagePort.postMessage"));
+        return Err(Throw::type_error(
+            "ERR_MISSING_ARGS",
+            "Not enough arguments to MessagePort.postMessage",
+        ));
     }
     let options = args.get(1);
     let transfer = if options.is_null_or_undefined() {
@@ -555,7 +646,8 @@ fn emit_warning(scope: &mut v8::PinScope<'_, '_>, env: &Env, text: &str) -> Resu
     let emit = process.get(scope, key.into()).ok_or(Throw::Pending)?;
     if let Ok(emit) = v8::Local::<v8::Function>::try_from(emit) {
         let text = v8::String::new(scope, text).ok_or(Throw::Pending)?;
-        emit.call(scope, process.into(), &[text.into()]).ok_or(Throw::Pending)?;
+        emit.call(scope, process.into(), &[text.into()])
+            .ok_or(Throw::Pending)?;
     }
     Ok(())
 }
@@ -587,7 +679,10 @@ fn drain_message_port<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> 
 }
 
 /// The port behind an argument, open or closed.
-fn port_argument(scope: &mut v8::PinScope<'_, '_>, value: v8::Local<v8::Value>) -> Result<Rc<MessagePort>, Throw> {
+fn port_argument(
+    scope: &mut v8::PinScope<'_, '_>,
+    value: v8::Local<v8::Value>,
+) -> Result<Rc<MessagePort>, Throw> {
     v8::Local::<v8::Object>::try_from(value)
         .ok()
         .and_then(|object| Env::of(scope).objects.unwrap::<MessagePort>(scope, object))
@@ -622,22 +717,45 @@ fn move_message_port_to_context<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Arg
     let scope = &mut v8::ContextScope::new(scope, context);
     let emit = foreign_emit(scope)?;
     let [_, template] = foreign_templates(scope, &env);
-    let object = template.instance_template(scope).new_instance(scope).ok_or(Throw::Pending)?;
+    let object = template
+        .instance_template(scope)
+        .new_instance(scope)
+        .ok_or(Throw::Pending)?;
     let (object, _) = MessagePort::bind(scope, &env, object, data, Some(emit))?;
     Ok(object.into())
 }
 
 /// `HandleWrap` and `MessagePort` for other contexts: their methods are theirs alone.
-fn foreign_templates<'s>(scope: &mut v8::PinScope<'s, '_>, env: &Env) -> [v8::Local<'s, v8::FunctionTemplate>; 2] {
+fn foreign_templates<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    env: &Env,
+) -> [v8::Local<'s, v8::FunctionTemplate>; 2] {
     let state = env.extension::<Messaging>();
     if let Some(known) = &*state.foreign.borrow() {
-        return known.each_ref().map(|template| v8::Local::new(scope, template));
+        return known
+            .each_ref()
+            .map(|template| v8::Local::new(scope, template));
     }
-    let base = foreign_template(scope, "HandleWrap", &[("close", CLOSE), ("hasRef", HAS_REF), ("ref", REF), ("unref", UNREF)]);
-    let port = foreign_template(scope, "MessagePort", &[("postMessage", POST_MESSAGE), ("start", START)]);
+    let base = foreign_template(
+        scope,
+        "HandleWrap",
+        &[
+            ("close", CLOSE),
+            ("hasRef", HAS_REF),
+            ("ref", REF),
+            ("unref", UNREF),
+        ],
+    );
+    let port = foreign_template(
+        scope,
+        "MessagePort",
+        &[("postMessage", POST_MESSAGE), ("start", START)],
+    );
     port.inherit(base);
     port.instance_template(scope).set_internal_field_count(1);
-    state.foreign.replace(Some([base, port].map(|template| v8::Global::new(scope, template))));
+    state.foreign.replace(Some(
+        [base, port].map(|template| v8::Global::new(scope, template)),
+    ));
     [base, port]
 }
 
@@ -682,7 +800,9 @@ fn foreign_emit(scope: &mut v8::PinScope<'_, '_>) -> Result<v8::Global<v8::Funct
     let symbol_for = v8::Local::new(scope, symbol_for);
     crate::realm::set(scope, primordials, "SymbolFor", symbol_for);
     let undefined = v8::undefined(scope).into();
-    script.call(scope, undefined, &[exports.into(), primordials.into()]).ok_or(Throw::Pending)?;
+    script
+        .call(scope, undefined, &[exports.into(), primordials.into()])
+        .ok_or(Throw::Pending)?;
     let key = v8::String::new(scope, "emitMessage").ok_or(Throw::Pending)?;
     let emit = exports.get(scope, key.into()).ok_or(Throw::Pending)?;
     let emit = v8::Local::<v8::Function>::try_from(emit).map_err(|_| Throw::Pending)?;
@@ -690,9 +810,13 @@ fn foreign_emit(scope: &mut v8::PinScope<'_, '_>) -> Result<v8::Global<v8::Funct
 }
 
 fn broadcast_channel<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let name = v8::Local::<v8::String>::try_from(args.get(0)).map_err(|_| invalid_argument("The name must be a string"))?;
+    let name = v8::Local::<v8::String>::try_from(args.get(0))
+        .map_err(|_| invalid_argument("The name must be a string"))?;
     if name.length() > MAX_NAME {
-        return Err(Throw::range_error("ERR_OUT_OF_RANGE", "The name of the channel is too long"));
+        return Err(Throw::range_error(
+            "ERR_OUT_OF_RANGE",
+            "The name of the channel is too long",
+        ));
     }
     let name = name.to_rust_string_lossy(scope);
     let env = Env::of(scope);
@@ -705,14 +829,18 @@ fn broadcast_channel<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> R
 
 fn structured_clone<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     if args.length() == 0 {
-        return Err(Throw::type_error("ERR_MISSING_ARGS", "The value argument must be specified"));
+        return Err(Throw::type_error(
+            "ERR_MISSING_ARGS",
+            "The value argument must be specified",
+        ));
     }
     let options = args.get(1);
     let transfer = if options.is_null_or_undefined() {
         Vec::new()
     } else {
-        let options = v8::Local::<v8::Object>::try_from(options)
-            .map_err(|_| invalid_argument("The options argument must be either an object or undefined"))?;
+        let options = v8::Local::<v8::Object>::try_from(options).map_err(|_| {
+            invalid_argument("The options argument must be either an object or undefined")
+        })?;
         transfer_option(scope, options)?
     };
     let env = Env::of(scope);
@@ -720,7 +848,10 @@ fn structured_clone<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Re
     message.deserialize(scope, &env, None).ok_or(Throw::Pending)
 }
 
-fn set_deserializer_create_object_function<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+fn set_deserializer_create_object_function<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &Args<'s>,
+) -> Ret<'s> {
     Env::of(scope).register(scope, "messaging.deserializerCreateObject", args.get(0));
     undefined(scope)
 }
@@ -750,7 +881,10 @@ fn dom_exception_getter<'s>(
     }
 }
 
-fn expose_lazy_dom_exception_property<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+fn expose_lazy_dom_exception_property<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &Args<'s>,
+) -> Ret<'s> {
     let target = v8::Local::<v8::Object>::try_from(args.get(0))
         .map_err(|_| Throw::type_error("ERR_INVALID_ARG_TYPE", "The target must be an object"))?;
     let key = v8::String::new(scope, "DOMException").ok_or(Throw::Pending)?;

@@ -3,8 +3,8 @@
 //!
 //! All times come from the process's clock, so that they stand still where it does.
 
-use std::cell::{Cell, RefCell};
 use std::any::Any;
+use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,8 +24,14 @@ pub static BINDING: Binding = Binding {
     functions: &[
         ("now", function!(now)),
         ("setupObservers", function!(setup_observers)),
-        ("installGarbageCollectionTracking", function!(install_gc_tracking)),
-        ("removeGarbageCollectionTracking", function!(remove_gc_tracking)),
+        (
+            "installGarbageCollectionTracking",
+            function!(install_gc_tracking),
+        ),
+        (
+            "removeGarbageCollectionTracking",
+            function!(remove_gc_tracking),
+        ),
         ("notify", function!(notify)),
         ("loopIdleTime", function!(loop_idle_time)),
         ("markBootstrapComplete", function!(mark_bootstrap_complete)),
@@ -161,10 +167,15 @@ pub fn mark(scope: &mut v8::PinScope<'_, '_>, env: &Env, milestone: usize) {
 
 /// Sets the milestones of a process whose clock was just started.
 pub fn start(scope: &mut v8::PinScope<'_, '_>, env: &Env) {
-    let Some(milestones) = env.buffer(scope, "performance.milestones") else { return };
+    let Some(milestones) = env.buffer(scope, "performance.milestones") else {
+        return;
+    };
     let clock = env.clock();
     let elapsed = clock.elapsed();
-    milestones.set(milestone::TIME_ORIGIN_TIMESTAMP, (clock.wall() - elapsed).as_secs_f64() * 1e6);
+    milestones.set(
+        milestone::TIME_ORIGIN_TIMESTAMP,
+        (clock.wall() - elapsed).as_secs_f64() * 1e6,
+    );
     let origin = nanoseconds(clock.monotonic() - elapsed);
     // What happened while the startup snapshot was built has no time of its own here, only its order.
     let order = [
@@ -208,15 +219,21 @@ fn notify<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let env = Env::of(scope);
     let index = ENTRY_TYPES.iter().position(|name| *name == kind);
     let observed = index.is_some_and(|index| is_observed(scope, &env, index));
-    if let Some(callback) = env.function(scope, "performance.observerCallback").filter(|_| observed) {
+    if let Some(callback) = env
+        .function(scope, "performance.observerCallback")
+        .filter(|_| observed)
+    {
         let receiver = v8::undefined(scope).into();
-        callback.call(scope, receiver, &[args.get(1)]).ok_or(Throw::Pending)?;
+        callback
+            .call(scope, receiver, &[args.get(1)])
+            .ok_or(Throw::Pending)?;
     }
     undefined(scope)
 }
 
 fn is_observed(scope: &mut v8::PinScope<'_, '_>, env: &Env, index: usize) -> bool {
-    env.buffer(scope, "performance.observerCounts").is_some_and(|counts| counts.get::<u32>(index) > 0)
+    env.buffer(scope, "performance.observerCounts")
+        .is_some_and(|counts| counts.get::<u32>(index) > 0)
 }
 
 fn loop_idle_time<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
@@ -260,7 +277,9 @@ unsafe extern "C" fn on_collection_start(
     // SAFETY: V8 passes the isolate that runs on this thread.
     let isolate = unsafe { v8::Isolate::from_raw_isolate_ptr(isolate) };
     let env = Env::of(&isolate);
-    env.extension::<Collections>().started.set(env.clock().elapsed());
+    env.extension::<Collections>()
+        .started
+        .set(env.clock().elapsed());
 }
 
 unsafe extern "C" fn on_collection_end(
@@ -280,9 +299,15 @@ unsafe extern "C" fn on_collection_end(
         return;
     }
     if entries.is_empty() {
-        env.event_loop.complete_unref(Box::new(|scope, env| deliver_collections(scope, env)));
+        env.event_loop
+            .complete_unref(Box::new(|scope, env| deliver_collections(scope, env)));
     }
-    entries.push((kind.0, flags.0, started.as_secs_f64() * 1e3, duration.as_secs_f64() * 1e3));
+    entries.push((
+        kind.0,
+        flags.0,
+        started.as_secs_f64() * 1e3,
+        duration.as_secs_f64() * 1e3,
+    ));
 }
 
 fn deliver_collections(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>) {
@@ -291,8 +316,12 @@ fn deliver_collections(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>) {
         if !is_observed(scope, env, ENTRY_TYPE_GC) {
             return;
         }
-        let Some(callback) = env.function(scope, "performance.observerCallback") else { return };
-        let Some(name) = v8::String::new(scope, "gc") else { return };
+        let Some(callback) = env.function(scope, "performance.observerCallback") else {
+            return;
+        };
+        let Some(name) = v8::String::new(scope, "gc") else {
+            return;
+        };
         let details = v8::Object::new(scope);
         for (key, value) in [("kind", kind), ("flags", flags)] {
             let value = v8::Integer::new_from_unsigned(scope, value).into();
@@ -331,8 +360,12 @@ struct Shared(Arc<Mutex<(Histogram, Option<Charge>)>>);
 
 impl Shared {
     fn new(lowest: i64, highest: i64, figures: u32) -> Result<Self, Throw> {
-        let histogram = Histogram::new(lowest, highest, figures)
-            .ok_or_else(|| Throw::range_error("ERR_OUT_OF_RANGE", "The options of the histogram are out of range"))?;
+        let histogram = Histogram::new(lowest, highest, figures).ok_or_else(|| {
+            Throw::range_error(
+                "ERR_OUT_OF_RANGE",
+                "The options of the histogram are out of range",
+            )
+        })?;
         Ok(Self(Arc::new(Mutex::new((histogram, None)))))
     }
 
@@ -367,7 +400,10 @@ impl Shared {
         let mut state = self.lock();
         if charge.is_none() {
             state.0.reset();
-            return Err(Throw::error("ERR_MEMORY_ALLOCATION_FAILED", "Failed to allocate memory"));
+            return Err(Throw::error(
+                "ERR_MEMORY_ALLOCATION_FAILED",
+                "Failed to allocate memory",
+            ));
         }
         state.1 = charge;
         Ok(result)
@@ -417,8 +453,14 @@ fn invalid() -> Throw {
     Throw::type_error("ERR_INVALID_ARG_TYPE", "Not a histogram or not a number")
 }
 
-fn receiver(scope: &mut v8::PinScope<'_, '_>, object: v8::Local<v8::Object>) -> Result<Shared, Throw> {
-    let host = Env::of(scope).objects.unwrap_any(scope, object).ok_or_else(invalid)?;
+fn receiver(
+    scope: &mut v8::PinScope<'_, '_>,
+    object: v8::Local<v8::Object>,
+) -> Result<Shared, Throw> {
+    let host = Env::of(scope)
+        .objects
+        .unwrap_any(scope, object)
+        .ok_or_else(invalid)?;
     match host.downcast_ref::<Interval>() {
         Some(interval) => Ok(interval.shared.clone()),
         None => host.downcast_ref::<Shared>().cloned().ok_or_else(invalid),
@@ -432,7 +474,9 @@ fn integer(value: v8::Local<v8::Value>) -> Option<i64> {
         let (value, lossless) = big.i64_value();
         return lossless.then_some(value);
     }
-    v8::Local::<v8::Number>::try_from(value).ok().map(|number| number.value() as i64)
+    v8::Local::<v8::Number>::try_from(value)
+        .ok()
+        .map(|number| number.value() as i64)
 }
 
 fn new_histogram<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
@@ -441,11 +485,16 @@ fn new_histogram<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'
         return undefined(scope);
     }
     if !args.is_construct_call() {
-        return Err(Throw::type_error("ERR_CONSTRUCT_CALL_REQUIRED", "Cannot call constructor without `new`"));
+        return Err(Throw::type_error(
+            "ERR_CONSTRUCT_CALL_REQUIRED",
+            "Cannot call constructor without `new`",
+        ));
     }
     let lowest = integer(args.get(0)).ok_or_else(invalid)?;
     let highest = integer(args.get(1)).unwrap_or(i64::MAX);
-    let figures = v8::Local::<v8::Uint32>::try_from(args.get(2)).map_err(|_| invalid())?.value();
+    let figures = v8::Local::<v8::Uint32>::try_from(args.get(2))
+        .map_err(|_| invalid())?
+        .value();
     let shared = Shared::new(lowest, highest, figures)?;
     env.objects.wrap(scope, args.this(), Rc::new(shared));
     undefined(scope)
@@ -453,7 +502,8 @@ fn new_histogram<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'
 
 fn record<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let value = integer(args.get(0)).filter(|value| *value >= 1);
-    let value = value.ok_or_else(|| Throw::range_error("ERR_OUT_OF_RANGE", "value is out of range"))?;
+    let value =
+        value.ok_or_else(|| Throw::range_error("ERR_OUT_OF_RANGE", "value is out of range"))?;
     let shared = receiver(scope, args.this())?;
     let env = Env::of(scope);
     shared.change(scope, &env, |histogram| histogram.record(value))?;
@@ -523,7 +573,9 @@ readers! {
 }
 
 fn percentile_of<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Result<i64, Throw> {
-    let percentile = v8::Local::<v8::Number>::try_from(args.get(0)).map_err(|_| invalid())?.value();
+    let percentile = v8::Local::<v8::Number>::try_from(args.get(0))
+        .map_err(|_| invalid())?
+        .value();
     let shared = receiver(scope, args.this())?;
     let value = shared.lock().0.percentile(percentile);
     Ok(value)
@@ -565,7 +617,11 @@ fn fill<'s>(
 }
 
 fn create_eld_histogram<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let milliseconds = args.get(0).number_value(scope).filter(|value| *value >= 1.0).ok_or_else(invalid)?;
+    let milliseconds = args
+        .get(0)
+        .number_value(scope)
+        .filter(|value| *value >= 1.0)
+        .ok_or_else(invalid)?;
     let env = Env::of(scope);
     let object = env.new_instance(scope, "performance.IntervalHistogram")?;
     let interval = Interval {
@@ -579,7 +635,10 @@ fn create_eld_histogram<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -
 }
 
 fn interval_of(scope: &mut v8::PinScope<'_, '_>, args: &Args<'_>) -> Result<Rc<Interval>, Throw> {
-    Env::of(scope).objects.unwrap::<Interval>(scope, args.this()).ok_or_else(invalid)
+    Env::of(scope)
+        .objects
+        .unwrap::<Interval>(scope, args.this())
+        .ok_or_else(invalid)
 }
 
 fn start_interval<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
@@ -611,10 +670,17 @@ fn schedule(env: &Env, interval: &Rc<Interval>) {
     env.event_loop.after_unref(
         env.loop_now() + interval_ms,
         Box::new(move |scope, env| {
-            let Some(interval) = weak.upgrade().filter(|interval| interval.generation.get() == generation) else { return };
+            let Some(interval) = weak
+                .upgrade()
+                .filter(|interval| interval.generation.get() == generation)
+            else {
+                return;
+            };
             let time = hrtime(env);
             // Without memory for another bucket there is nobody to tell: the histogram starts anew.
-            let _ = interval.shared.change(scope, env, |histogram| histogram.record_delta(time));
+            let _ = interval
+                .shared
+                .change(scope, env, |histogram| histogram.record_delta(time));
             schedule(env, &interval);
         }),
     );

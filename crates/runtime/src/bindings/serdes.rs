@@ -32,7 +32,10 @@ pub static BINDING: Binding = Binding {
                 ("writeUint64", function!(write_uint64)),
                 ("writeDouble", function!(write_double)),
                 ("writeRawBytes", function!(write_raw_bytes)),
-                ("_setTreatArrayBufferViewsAsHostObjects", function!(treat_views_as_host_objects)),
+                (
+                    "_setTreatArrayBufferViewsAsHostObjects",
+                    function!(treat_views_as_host_objects),
+                ),
             ],
             ..Class::DEFAULT
         },
@@ -79,7 +82,10 @@ impl Receiver {
     }
 
     fn get<'s>(&self, scope: &v8::PinScope<'s, '_>) -> Option<v8::Local<'s, v8::Object>> {
-        self.0.borrow().as_ref().map(|object| v8::Local::new(scope, object))
+        self.0
+            .borrow()
+            .as_ref()
+            .map(|object| v8::Local::new(scope, object))
     }
 
     /// Calls `this[name](...args)`; `Ok(None)` when that is no function.
@@ -93,13 +99,20 @@ impl Receiver {
         let key = v8::String::new(scope, name).ok_or(Throw::Pending)?;
         let method = object.get(scope, key.into()).ok_or(Throw::Pending)?;
         match v8::Local::<v8::Function>::try_from(method) {
-            Ok(method) => method.call(scope, object.into(), args).map(Some).ok_or(Throw::Pending),
+            Ok(method) => method
+                .call(scope, object.into(), args)
+                .map(Some)
+                .ok_or(Throw::Pending),
             Err(_) => Ok(None),
         }
     }
 
     /// Throws what `_getDataCloneError(message)` makes.
-    fn throw_data_clone<'s>(&self, scope: &mut v8::PinScope<'s, '_>, message: v8::Local<'s, v8::String>) {
+    fn throw_data_clone<'s>(
+        &self,
+        scope: &mut v8::PinScope<'s, '_>,
+        message: v8::Local<'s, v8::String>,
+    ) {
         match self.call(scope, "_getDataCloneError", &[message.into()]) {
             Ok(Some(error)) => {
                 scope.throw_exception(error);
@@ -121,7 +134,10 @@ impl Receiver {
 }
 
 /// V8's description of an object that cannot be cloned.
-fn could_not_be_cloned<'s>(scope: &mut v8::PinScope<'s, '_>, object: v8::Local<'s, v8::Object>) -> String {
+fn could_not_be_cloned<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    object: v8::Local<'s, v8::Object>,
+) -> String {
     let name = v8::Local::new(scope, object.get_constructor_name()).to_rust_string_lossy(scope);
     format!("#<{name}> could not be cloned.")
 }
@@ -129,7 +145,11 @@ fn could_not_be_cloned<'s>(scope: &mut v8::PinScope<'s, '_>, object: v8::Local<'
 struct SerializerDelegate(Rc<Receiver>);
 
 impl v8::ValueSerializerImpl for SerializerDelegate {
-    fn throw_data_clone_error<'s>(&self, scope: &mut v8::PinScope<'s, '_>, message: v8::Local<'s, v8::String>) {
+    fn throw_data_clone_error<'s>(
+        &self,
+        scope: &mut v8::PinScope<'s, '_>,
+        message: v8::Local<'s, v8::String>,
+    ) {
         self.0.throw_data_clone(scope, message);
     }
 
@@ -155,10 +175,14 @@ impl v8::ValueSerializerImpl for SerializerDelegate {
         scope: &mut v8::PinScope<'s, '_>,
         buffer: v8::Local<'s, v8::SharedArrayBuffer>,
     ) -> Option<u32> {
-        match self.0.call(scope, "_getSharedArrayBufferId", &[buffer.into()]) {
+        match self
+            .0
+            .call(scope, "_getSharedArrayBufferId", &[buffer.into()])
+        {
             Ok(Some(id)) => id.uint32_value(scope),
             Ok(None) => {
-                self.0.data_clone_error(scope, "#<SharedArrayBuffer> could not be cloned.");
+                self.0
+                    .data_clone_error(scope, "#<SharedArrayBuffer> could not be cloned.");
                 None
             }
             Err(_) => None,
@@ -170,20 +194,28 @@ impl v8::ValueSerializerImpl for SerializerDelegate {
         scope: &mut v8::PinScope<'_, '_>,
         _module: v8::Local<v8::WasmModuleObject>,
     ) -> Option<u32> {
-        self.0.data_clone_error(scope, "#<Module> could not be cloned.");
+        self.0
+            .data_clone_error(scope, "#<Module> could not be cloned.");
         None
     }
 }
 
 /// The Rust side of a `Serializer`.
 struct Serializer {
-    inner: v8::ValueSerializer<'static>,
+    /// Nothing once V8 was refused memory: the buffer is incomplete then and is never given out.
+    inner: RefCell<Option<Rc<v8::ValueSerializer<'static>>>>,
     receiver: Rc<Receiver>,
     /// For the buffer that V8 holds.
     charge: RefCell<Option<Charge>>,
     held: Cell<usize>,
-    /// V8 was refused memory: the buffer is incomplete and is never given out.
-    broken: Cell<bool>,
+}
+
+impl Serializer {
+    fn give_up(&self) {
+        self.inner.take();
+        self.charge.take();
+        self.held.set(0);
+    }
 }
 
 fn invalid(message: &str) -> Throw {
@@ -206,54 +238,68 @@ fn new_serializer<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<
     let env = Env::of(scope);
     let receiver = Rc::new(Receiver::default());
     let charge = memory_budget(&env).charge(scope, OVERHEAD);
-    let charge = charge.ok_or_else(|| Throw::error("ERR_MEMORY_ALLOCATION_FAILED", "Failed to allocate memory"))?;
+    let charge = charge
+        .ok_or_else(|| Throw::error("ERR_MEMORY_ALLOCATION_FAILED", "Failed to allocate memory"))?;
     let serializer = Serializer {
-        inner: v8::ValueSerializer::new(scope, Box::new(SerializerDelegate(receiver.clone()))),
+        inner: RefCell::new(Some(Rc::new(v8::ValueSerializer::new(
+            scope,
+            Box::new(SerializerDelegate(receiver.clone())),
+        )))),
         receiver,
         charge: RefCell::new(Some(charge)),
         held: Cell::new(OVERHEAD),
-        broken: Cell::new(false),
     };
     env.objects.wrap(scope, args.this(), Rc::new(serializer));
     undefined(scope)
 }
 
-fn serializer_of(scope: &mut v8::PinScope<'_, '_>, args: &Args<'_>) -> Result<Rc<Serializer>, Throw> {
-    Env::of(scope).objects.unwrap::<Serializer>(scope, args.this()).ok_or_else(|| invalid("Not a Serializer"))
+fn serializer_of(
+    scope: &mut v8::PinScope<'_, '_>,
+    args: &Args<'_>,
+) -> Result<Rc<Serializer>, Throw> {
+    Env::of(scope)
+        .objects
+        .unwrap::<Serializer>(scope, args.this())
+        .ok_or_else(|| invalid("Not a Serializer"))
 }
 
 /// Runs `write` with the buffer's growth bounded and accounted for.
 fn writing<T>(
     scope: &mut v8::PinScope<'_, '_>,
     args: &Args<'_>,
-    write: impl FnOnce(&mut v8::PinScope<'_, '_>, &Serializer) -> Option<T>,
+    write: impl FnOnce(&mut v8::PinScope<'_, '_>, &v8::ValueSerializer<'static>) -> Option<T>,
 ) -> Result<T, Throw> {
     let serializer = serializer_of(scope, args)?;
     let env = Env::of(scope);
     let memory = memory_budget(&env);
     let receiver = serializer.receiver.clone();
     receiver.during(scope, args.this(), |scope| {
-        let budget = Budget::new(memory.left_for(scope, ROOM).saturating_add(serializer.held.get()));
-        let Some(budget) = budget.filter(|_| !serializer.broken.get()) else {
+        let limit = memory
+            .left_for(scope, ROOM)
+            .saturating_add(serializer.held.get());
+        let inner = serializer.inner.borrow().clone();
+        let (Some(inner), Some(budget)) = (inner, Budget::new(limit)) else {
             return Err(serializer.receiver.data_clone_error(scope, OUT_OF_MEMORY));
         };
-        let written = write(scope, &serializer);
+        let written = write(scope, &inner);
         let usage = budget.usage();
         drop(budget);
+        drop(inner);
         let held = usage.granted.saturating_add(OVERHEAD);
-        if held > serializer.held.get() {
+        let mut broken = usage.denied || serializer.inner.borrow().is_none();
+        if held > serializer.held.get() && !broken {
             serializer.charge.take();
             let charge = memory.charge(scope, held);
-            serializer.broken.set(charge.is_none());
+            broken = charge.is_none();
             serializer.held.set(held);
             serializer.charge.replace(charge);
         }
-        if usage.denied {
-            serializer.broken.set(true);
+        if broken {
+            serializer.give_up();
         }
         match written {
             None => Err(Throw::Pending),
-            Some(_) if serializer.broken.get() => Err(serializer.receiver.data_clone_error(scope, OUT_OF_MEMORY)),
+            Some(_) if broken => Err(serializer.receiver.data_clone_error(scope, OUT_OF_MEMORY)),
             Some(value) => Ok(value),
         }
     })
@@ -261,7 +307,7 @@ fn writing<T>(
 
 fn write_header<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     writing(scope, args, |_, serializer| {
-        serializer.inner.write_header();
+        serializer.write_header();
         Some(())
     })?;
     undefined(scope)
@@ -271,23 +317,28 @@ fn write_value<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s>
     let value = args.get(0);
     let written = writing(scope, args, |scope, serializer| {
         let context = scope.get_current_context();
-        serializer.inner.write_value(context, value)
+        serializer.write_value(context, value)
     })?;
     Ok(v8::Boolean::new(scope, written).into())
 }
 
 fn release_buffer<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let serializer = serializer_of(scope, args)?;
-    if serializer.broken.get() {
+    let inner = serializer.inner.borrow().clone();
+    let Some(inner) = inner else {
         let receiver = serializer.receiver.clone();
-        return receiver.during(scope, args.this(), |scope| Err(receiver.data_clone_error(scope, OUT_OF_MEMORY)));
-    }
-    let bytes = serializer.inner.release();
+        return receiver.during(scope, args.this(), |scope| {
+            Err(receiver.data_clone_error(scope, OUT_OF_MEMORY))
+        });
+    };
+    let bytes = inner.release();
     let buffer = crate::array_buffer::buffer_of(scope, &bytes)?;
     drop(bytes);
     let env = Env::of(scope);
     serializer.charge.take();
-    serializer.charge.replace(memory_budget(&env).charge(scope, OVERHEAD));
+    serializer
+        .charge
+        .replace(memory_budget(&env).charge(scope, OVERHEAD));
     serializer.held.set(OVERHEAD);
     Ok(buffer.into())
 }
@@ -297,14 +348,16 @@ fn transfer_out<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s
     let id = args.get(0).uint32_value(scope).ok_or(Throw::Pending)?;
     let buffer = v8::Local::<v8::ArrayBuffer>::try_from(args.get(1))
         .map_err(|_| invalid("arrayBuffer must be an ArrayBuffer"))?;
-    serializer.inner.transfer_array_buffer(id, buffer);
+    if let Some(inner) = &*serializer.inner.borrow() {
+        inner.transfer_array_buffer(id, buffer);
+    }
     undefined(scope)
 }
 
 fn write_uint32<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let value = args.get(0).uint32_value(scope).ok_or(Throw::Pending)?;
     writing(scope, args, |_, serializer| {
-        serializer.inner.write_uint32(value);
+        serializer.write_uint32(value);
         Some(())
     })?;
     undefined(scope)
@@ -314,7 +367,7 @@ fn write_uint64<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s
     let high = args.get(0).uint32_value(scope).ok_or(Throw::Pending)?;
     let low = args.get(1).uint32_value(scope).ok_or(Throw::Pending)?;
     writing(scope, args, |_, serializer| {
-        serializer.inner.write_uint64(u64::from(high) << 32 | u64::from(low));
+        serializer.write_uint64(u64::from(high) << 32 | u64::from(low));
         Some(())
     })?;
     undefined(scope)
@@ -323,7 +376,7 @@ fn write_uint64<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s
 fn write_double<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let value = args.get(0).number_value(scope).ok_or(Throw::Pending)?;
     writing(scope, args, |_, serializer| {
-        serializer.inner.write_double(value);
+        serializer.write_double(value);
         Some(())
     })?;
     undefined(scope)
@@ -334,7 +387,7 @@ fn write_raw_bytes<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret
         .map_err(|_| invalid("source must be a TypedArray or a DataView"))?;
     writing(scope, args, |scope, serializer| {
         let mut bytes = Contents::default();
-        serializer.inner.write_raw_bytes(bytes.of(scope, view));
+        serializer.write_raw_bytes(bytes.of(scope, view));
         Some(())
     })?;
     undefined(scope)
@@ -342,7 +395,9 @@ fn write_raw_bytes<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret
 
 fn treat_views_as_host_objects<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let mode = args.get(0).boolean_value(scope);
-    serializer_of(scope, args)?.inner.set_treat_array_buffer_views_as_host_objects(mode);
+    if let Some(inner) = &*serializer_of(scope, args)?.inner.borrow() {
+        inner.set_treat_array_buffer_views_as_host_objects(mode);
+    }
     undefined(scope)
 }
 
@@ -364,7 +419,11 @@ impl v8::ValueDeserializerImpl for DeserializerDelegate {
             Ok(Some(value)) => match v8::Local::<v8::Object>::try_from(value) {
                 Ok(object) => Some(object),
                 Err(_) => {
-                    Throw::Plain(ErrorClass::Type, "readHostObject must return an object".to_owned()).throw(scope);
+                    Throw::Plain(
+                        ErrorClass::Type,
+                        "readHostObject must return an object".to_owned(),
+                    )
+                    .throw(scope);
                     None
                 }
             },
@@ -411,41 +470,67 @@ fn new_deserializer<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Re
         .map_err(|_| invalid("buffer must be a TypedArray or a DataView"))?;
     let env = Env::of(scope);
     let key = v8::String::new(scope, "buffer").ok_or(Throw::Pending)?;
-    args.this().set(scope, key.into(), view.into()).ok_or(Throw::Pending)?;
+    args.this()
+        .set(scope, key.into(), view.into())
+        .ok_or(Throw::Pending)?;
     let memory = memory_budget(&env);
     let charge = memory.charge(scope, view.byte_length().saturating_add(OVERHEAD));
-    let charge = charge.ok_or_else(|| Throw::error("ERR_MEMORY_ALLOCATION_FAILED", "Failed to allocate memory"))?;
+    let charge = charge
+        .ok_or_else(|| Throw::error("ERR_MEMORY_ALLOCATION_FAILED", "Failed to allocate memory"))?;
     let mut storage = Contents::default();
     let bytes: Box<[u8]> = storage.of(scope, view).into();
     let receiver = Rc::new(Receiver::default());
-    let inner = v8::ValueDeserializer::new(scope, Box::new(DeserializerDelegate(receiver.clone())), &bytes);
-    let deserializer = Deserializer { inner, receiver, bytes, _charge: charge };
+    let inner = v8::ValueDeserializer::new(
+        scope,
+        Box::new(DeserializerDelegate(receiver.clone())),
+        &bytes,
+    );
+    let deserializer = Deserializer {
+        inner,
+        receiver,
+        bytes,
+        _charge: charge,
+    };
     env.objects.wrap(scope, args.this(), Rc::new(deserializer));
     undefined(scope)
 }
 
-fn deserializer_of(scope: &mut v8::PinScope<'_, '_>, args: &Args<'_>) -> Result<Rc<Deserializer>, Throw> {
-    Env::of(scope).objects.unwrap::<Deserializer>(scope, args.this()).ok_or_else(|| invalid("Not a Deserializer"))
+fn deserializer_of(
+    scope: &mut v8::PinScope<'_, '_>,
+    args: &Args<'_>,
+) -> Result<Rc<Deserializer>, Throw> {
+    Env::of(scope)
+        .objects
+        .unwrap::<Deserializer>(scope, args.this())
+        .ok_or_else(|| invalid("Not a Deserializer"))
 }
 
 fn read_header<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let deserializer = deserializer_of(scope, args)?;
     let context = scope.get_current_context();
-    let read = deserializer.inner.read_header(context).ok_or(Throw::Pending)?;
+    let read = deserializer
+        .inner
+        .read_header(context)
+        .ok_or(Throw::Pending)?;
     Ok(v8::Boolean::new(scope, read).into())
 }
 
 fn read_value<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let deserializer = deserializer_of(scope, args)?;
     let context = scope.get_current_context();
-    let outer = deserializer.receiver.0.replace(Some(v8::Global::new(scope, args.this())));
+    let outer = deserializer
+        .receiver
+        .0
+        .replace(Some(v8::Global::new(scope, args.this())));
     let value = deserializer.inner.read_value(context);
     deserializer.receiver.0.replace(outer);
     value.ok_or(Throw::Pending)
 }
 
 fn get_wire_format_version<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let version = deserializer_of(scope, args)?.inner.get_wire_format_version();
+    let version = deserializer_of(scope, args)?
+        .inner
+        .get_wire_format_version();
     Ok(v8::Integer::new_from_unsigned(scope, version).into())
 }
 
@@ -457,7 +542,9 @@ fn transfer_in<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s>
     } else if let Ok(buffer) = v8::Local::<v8::SharedArrayBuffer>::try_from(args.get(1)) {
         deserializer.inner.transfer_shared_array_buffer(id, buffer);
     } else {
-        return Err(invalid("arrayBuffer must be an ArrayBuffer or SharedArrayBuffer"));
+        return Err(invalid(
+            "arrayBuffer must be an ArrayBuffer or SharedArrayBuffer",
+        ));
     }
     undefined(scope)
 }
@@ -498,7 +585,9 @@ fn read_double<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s>
 fn read_raw_bytes<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let length = args.get(0).integer_value(scope).ok_or(Throw::Pending)?;
     let deserializer = deserializer_of(scope, args)?;
-    let length = usize::try_from(length).ok().filter(|length| *length <= deserializer.bytes.len());
+    let length = usize::try_from(length)
+        .ok()
+        .filter(|length| *length <= deserializer.bytes.len());
     let bytes = length.and_then(|length| deserializer.inner.read_raw_bytes(length));
     let bytes = bytes.ok_or_else(|| failed("ReadRawBytes"))?;
     let offset = (bytes.as_ptr() as usize).saturating_sub(deserializer.bytes.as_ptr() as usize);

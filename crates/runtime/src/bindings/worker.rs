@@ -10,7 +10,11 @@ use crate::throw::Throw;
 pub static BINDING: Binding = Binding {
     name: "worker",
     functions: &[("getEnvMessagePort", function!(get_env_message_port))],
-    classes: &[Class { name: "Worker", constructor: Some(function!(worker)), ..Class::DEFAULT }],
+    classes: &[Class {
+        name: "Worker",
+        constructor: Some(function!(worker)),
+        ..Class::DEFAULT
+    }],
     ..Binding::DEFAULT
 };
 

@@ -225,3 +225,74 @@ impl Drop for Held<'_> {
         self.budget.release(self.amount);
     }
 }
+
+/// The budgets of the process on this isolate; without limits until the process has its own.
+pub struct Installed(std::cell::RefCell<std::rc::Rc<Budgets>>);
+
+impl Default for Installed {
+    fn default() -> Self {
+        let unlimited =
+            BudgetLimits::default().options().into_iter().fold(BudgetLimits::default(), |mut limits, (option, _)| {
+                limits.set(option, u64::MAX);
+                limits
+            });
+        Self(std::cell::RefCell::new(std::rc::Rc::new(Budgets::new(unlimited, None))))
+    }
+}
+
+impl Installed {
+    /// Gives the process its budgets.
+    pub fn install(&self, budgets: Budgets) {
+        self.0.replace(std::rc::Rc::new(budgets));
+    }
+
+    /// The budgets.
+    pub fn get(&self) -> std::rc::Rc<Budgets> {
+        self.0.borrow().clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn charges_up_to_the_limit_and_names_the_option() {
+        let budgets = Budgets::new(BudgetLimits { timers: 10, ..BudgetLimits::default() }, None);
+        assert!(budgets.timers.charge(10).is_ok());
+        let error = budgets.timers.charge(1).unwrap_err();
+        assert_eq!((error.configured, error.used, error.option), (10, 11, "maxTimers"));
+        assert_eq!(error.to_string(), "timer limit exceeded: 11 of 10 (option maxTimers)");
+        budgets.timers.release(3);
+        {
+            let _held = budgets.timers.hold(3).unwrap();
+            assert_eq!(budgets.timers.used(), 10);
+        }
+        assert_eq!(budgets.timers.used(), 7);
+    }
+
+    #[test]
+    fn warns_once_at_eighty_percent() {
+        let warnings = Arc::new(AtomicU64::new(0));
+        let count = warnings.clone();
+        let on_warning: OnWarning = Arc::new(move |warning| {
+            assert_eq!(warning.option, "maxHandles");
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+        let budgets = Budgets::new(BudgetLimits { handles: 10, ..BudgetLimits::default() }, Some(on_warning));
+        for _ in 0..10 {
+            assert!(budgets.handles.charge(1).is_ok());
+        }
+        assert_eq!(warnings.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn knows_every_option() {
+        let mut limits = BudgetLimits::default();
+        for (option, _) in limits.options() {
+            assert!(limits.set(option, 1));
+        }
+        assert!(!limits.set("maxUnknown", 1));
+        assert!(limits.options().iter().all(|(_, value)| *value == 1));
+    }
+}

@@ -212,7 +212,12 @@ impl EventLoop {
 impl Env {
     /// Keeps the process alive until the guard is dropped.
     pub fn keep_alive(self: &Rc<Self>) -> ActiveGuard {
-        self.event_loop.active.set(self.event_loop.active.get() + 1);
+        let active = self.event_loop.active.get() + 1;
+        self.event_loop.active.set(active);
+        let budgets = self.extension::<crate::budget::Installed>().get();
+        if let Err(error) = budgets.handles.observe(u64::from(active)) {
+            crate::watchdog::kill(self.shared(), crate::latch::End::Budget(error.option));
+        }
         ActiveGuard(self.clone())
     }
 
@@ -393,6 +398,11 @@ impl Env {
         v8::scope!(let scope, scope);
         let Some(info) = self.buffer(scope, "timers.immediateInfo") else { return };
         if info.get::<u32>(immediate_field::COUNT) == 0 {
+            return;
+        }
+        let budgets = self.extension::<crate::budget::Installed>().get();
+        if u64::from(info.get::<u32>(immediate_field::COUNT)) > budgets.timers.max() {
+            crate::watchdog::kill(self.shared(), crate::latch::End::Budget(budgets.timers.option()));
             return;
         }
         let (Some(process), Some(run)) = (self.process_object(scope), self.function(scope, "processImmediate")) else {

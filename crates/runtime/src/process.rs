@@ -14,6 +14,7 @@ use std::time::Instant;
 use secure_exec_kernel::{ClockMode, OutputSink, ProcessOptions as KernelProcessOptions, Program, Stdin, Stdio};
 
 use crate::api::{Captured, ExecOptions, GuestError, Outcome, Reason, Usage, Want};
+use crate::budget::{BudgetLimits, Budgets, Installed};
 use crate::callback_scope::AsyncContext;
 use crate::clock::Mitigation;
 use crate::env::{Env, ProcessOptions, Shared};
@@ -376,6 +377,19 @@ pub(crate) fn setup(
     output: Arc<dyn OutputSink>,
 ) -> Result<Arc<secure_exec_kernel::Process>, StartFailure> {
     let defaults = vm.options();
+    let limits = &defaults.limits;
+    env.extension::<Installed>().install(Budgets::new(
+        BudgetLimits {
+            timers: limits.max_timers.into(),
+            handles: limits.max_handles.into(),
+            open_fds: limits.max_open_fds.into(),
+            output_bytes: limits.max_output_bytes,
+            filesystem_bytes: limits.max_filesystem_bytes,
+            inodes: limits.max_inodes,
+            ..BudgetLimits::default()
+        },
+        None,
+    ));
     let cwd = options.cwd.clone().unwrap_or_else(|| defaults.cwd.clone());
     let refused = |errno: secure_exec_kernel::Errno, what: &str| {
         StartFailure::Kernel(format!("{}: {}, {what}", errno.name(), errno.message()))

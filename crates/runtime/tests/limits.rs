@@ -145,6 +145,7 @@ const GROUPS: &[(&str, fn())] = &[
     ("stack", stack),
     ("clock", clock),
     ("shared", shared_memory),
+    ("budgets", budgets),
     ("kill", kill),
     ("many", many),
 ];
@@ -380,6 +381,28 @@ fn shared_memory() {
     }
 }
 
+fn budgets() {
+    let report = exec("for (let i = 0; ; i++) { globalThis.n = i; setTimeout(() => {}, 1e6) }", LONG);
+    assert_eq!(report.end, Reason::Error);
+    assert!(report.text.contains("maxTimers"), "{report:?}");
+    // The guest can handle it, and others of its timers still run.
+    let report = exec(
+        "let n = 0; try { for (;;) { setTimeout(() => {}, 1); n++ } } catch (e) { console.log(n, e.code) }
+         setTimeout(() => console.log('later'), 0).unref(); setTimeout(() => { setTimeout(() => console.log('done'), 5) }, 20)",
+        LONG,
+    );
+    assert!(report.text.starts_with("10000 ERR_RESOURCE_BUDGET_EXCEEDED"), "{report:?}");
+    let report = exec(
+        "let n = 0; setInterval(() => {}, 1); const t = setTimeout(() => {}, 1e6); for (let i = 0; i < 9997; i++) setTimeout(() => n++, 1);
+         setTimeout(() => { console.log(n); process.exit() }, 200).unref()",
+        LONG,
+    );
+    assert_eq!(report.text, "9997", "{report:?}");
+    let report = exec("setImmediate(function f() { setImmediate(f); setImmediate(f) })", LONG);
+    assert_eq!(report.end, Reason::Error);
+    assert!(report.text.contains("maxTimers"), "{report:?}");
+}
+
 fn kill() {
     let programs = [
         (0, "for (;;);"),
@@ -476,6 +499,7 @@ groups! {
     recursion_is_a_range_error => "stack"
     clocks_stand_still => "clock"
     there_is_no_shared_memory => "shared"
+    timers_are_counted => "budgets"
     kill_ends_at_any_time => "kill"
     many_hostile_guests_at_once => "many"
 }

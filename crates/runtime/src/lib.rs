@@ -7,6 +7,7 @@
 //!  engine: V8's platform and the root thread; snapshot: Node's library, booted at build time
 //! ```
 
+pub use secure_exec_kernel as kernel;
 pub use secure_exec_node_lib as node_lib;
 
 pub mod aliased_buffer;

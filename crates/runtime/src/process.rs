@@ -105,6 +105,14 @@ impl Control {
         crate::watchdog::kill(&shared, end);
     }
 
+    /// Whether it has an end, so that nothing needs to wait for it.
+    pub fn is_ending(&self) -> bool {
+        let state = self.lock();
+        state.done.is_none()
+            || state.pending.is_some()
+            || state.shared.as_ref().is_some_and(|shared| shared.latch.is_set())
+    }
+
     /// Binds the process to its isolate; an end that came earlier takes effect.
     pub(crate) fn attach(&self, shared: &Arc<Shared>, output: &Arc<Output>) {
         let pending = {

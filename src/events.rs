@@ -1,0 +1,154 @@
+//! What comes up from a process: its output as it is written, then its outcome.
+//!
+//! One thread-safe function a process carries both, so that output arrives before the outcome. It keeps the event loop
+//! alive while the process lives. Node does not bound its queue; [`Gate`] does: a guest that writes faster than the host
+//! listens waits on its own thread, where its limits go on counting, until the host has caught up or the guest is ended.
+
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use napi::bindgen_prelude::{Buffer, Either, FnArgs, Function, Result, Unknown};
+use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
+use secure_exec_runtime::api::{OnOutput, Outcome};
+use secure_exec_runtime::kernel::OutputChannel;
+use secure_exec_runtime::process::Control;
+use secure_exec_runtime::vm::OnDone;
+
+use crate::outcome::NativeOutcome;
+
+/// Bytes of output that may wait for the host.
+const MAX_WAITING_BYTES: usize = 1 << 20;
+/// Writes that may wait for the host.
+const MAX_WAITING_WRITES: usize = 4096;
+/// How often a waiting guest looks whether it was ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+/// First argument of the JavaScript callback.
+mod kind {
+    pub const STDOUT: u32 = 0;
+    pub const STDERR: u32 = 1;
+    pub const OUTCOME: u32 = 2;
+}
+
+/// Arguments of the JavaScript callback: a number of [`kind`] and what goes with it.
+pub type EventArgs = FnArgs<(u32, Either<Buffer, NativeOutcome>)>;
+
+/// Something for the host.
+pub enum Event {
+    /// Bytes that the guest wrote.
+    Output(u32, Vec<u8>),
+    /// The end.
+    Outcome(Box<Outcome>),
+}
+
+type Channel = ThreadsafeFunction<Event, Unknown<'static>, EventArgs, napi::Status, false>;
+
+#[derive(Default)]
+struct Waiting {
+    bytes: usize,
+    writes: usize,
+    closed: bool,
+}
+
+/// Bounds the output that waits for the host.
+#[derive(Default)]
+pub struct Gate {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+    control: OnceLock<Weak<Control>>,
+}
+
+impl Gate {
+    /// Tells which process writes through it.
+    pub fn bind(&self, control: &Arc<Control>) {
+        let _ = self.control.set(Arc::downgrade(control));
+    }
+
+    fn is_ending(&self) -> bool {
+        self.control.get().and_then(Weak::upgrade).is_some_and(|control| control.is_ending())
+    }
+
+    /// Waits for room; answers whether the bytes may be sent.
+    fn enter(&self, bytes: usize) -> bool {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if waiting.closed {
+                return false;
+            }
+            // One write always fits an empty queue, however long it is.
+            let fits = waiting.bytes.saturating_add(bytes) <= MAX_WAITING_BYTES && waiting.writes < MAX_WAITING_WRITES;
+            if fits || waiting.writes == 0 {
+                waiting.bytes = waiting.bytes.saturating_add(bytes);
+                waiting.writes += 1;
+                return true;
+            }
+            if self.is_ending() {
+                return false;
+            }
+            waiting = self.changed.wait_timeout(waiting, LOOK_AGAIN).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn leave(&self, bytes: usize) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.bytes = waiting.bytes.saturating_sub(bytes);
+        waiting.writes = waiting.writes.saturating_sub(1);
+        drop(waiting);
+        self.changed.notify_one();
+    }
+
+    /// Lets everybody go; nothing more is sent.
+    fn close(&self) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.changed.notify_all();
+    }
+}
+
+/// The ways up of one process.
+pub struct Ways {
+    /// For its output.
+    pub on_output: OnOutput,
+    /// For its outcome.
+    pub on_done: OnDone,
+    /// Bounds the output; wants to know the process.
+    pub gate: Arc<Gate>,
+}
+
+/// Connects a process to `callback`.
+pub fn connect(callback: &Function<'_, EventArgs, Unknown<'static>>) -> Result<Ways> {
+    let gate = Arc::<Gate>::default();
+    let drained = gate.clone();
+    let channel: Channel = callback
+        .build_threadsafe_function::<Event>()
+        .callee_handled::<false>()
+        .build_callback(move |context| {
+            Ok(match context.value {
+                Event::Output(kind, bytes) => {
+                    drained.leave(bytes.len());
+                    (kind, Either::A(bytes.into())).into()
+                }
+                Event::Outcome(outcome) => (kind::OUTCOME, Either::B((*outcome).into())).into(),
+            })
+        })?;
+    let channel = Arc::new(channel);
+    let output_channel = channel.clone();
+    let output_gate = gate.clone();
+    let on_output: OnOutput = Arc::new(move |from, bytes| {
+        if !output_gate.enter(bytes.len()) {
+            return;
+        }
+        let kind = match from {
+            OutputChannel::Stdout => kind::STDOUT,
+            OutputChannel::Stderr => kind::STDERR,
+        };
+        let event = Event::Output(kind, bytes.to_vec());
+        if output_channel.call(event, ThreadsafeFunctionCallMode::NonBlocking) != napi::Status::Ok {
+            // The JavaScript thread that listened is gone.
+            output_gate.close();
+        }
+    });
+    let on_done: OnDone = Box::new(move |outcome| {
+        channel.call(Event::Outcome(Box::new(outcome)), ThreadsafeFunctionCallMode::NonBlocking);
+    });
+    Ok(Ways { on_output, on_done, gate })
+}

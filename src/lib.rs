@@ -1,0 +1,24 @@
+//! The addon: converts types between Node-API and `secure_exec_runtime`, and does nothing else.
+//!
+//! ```text
+//!   lib/ (TypeScript) --> vm.rs: NativeVm, NativeProcess --> secure_exec_runtime::vm::Vm
+//!                     <-- events.rs: output and outcomes, one thread-safe function a process
+//! ```
+
+mod events;
+mod options;
+mod outcome;
+mod vm;
+
+use napi_derive::module_init;
+
+/// Makes the snapshot start at an address that V8 accepts.
+#[repr(C, align(16))]
+struct Aligned<T: ?Sized>(T);
+
+static STARTUP_SNAPSHOT: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/startup.snapshot")));
+
+#[module_init]
+fn init() {
+    secure_exec_runtime::engine::set_startup_snapshot(&STARTUP_SNAPSHOT.0);
+}

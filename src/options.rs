@@ -1,0 +1,203 @@
+//! Options as the TypeScript side hands them over: complete and validated there.
+
+use std::time::Duration;
+
+use napi::bindgen_prelude::{Buffer, Result};
+use napi_derive::napi;
+use secure_exec_runtime::api::{ExecOptions, Limits, VmOptions, Want};
+use secure_exec_runtime::clock::Mitigation;
+
+/// Bytes of a mebibyte.
+const MIB: f64 = 1_048_576.0;
+/// The wall limit is this many CPU limits, unless it is given.
+const WALL_FACTOR: u32 = 10;
+
+/// A name and its value.
+#[napi(object, object_to_js = false)]
+pub struct NativePair {
+    /// The name.
+    pub name: String,
+    /// The value.
+    pub value: String,
+}
+
+/// A file of the guest.
+#[napi(object, object_to_js = false)]
+pub struct NativeFile {
+    /// Its absolute path.
+    pub path: String,
+    /// What it holds.
+    pub data: Buffer,
+}
+
+/// Limits of a VM. Absent numbers mean the default.
+#[napi(object, object_to_js = false)]
+pub struct NativeLimits {
+    /// MiB.
+    pub memory_limit: Option<f64>,
+    /// Milliseconds.
+    pub cpu_time_limit_ms: Option<f64>,
+    /// Milliseconds.
+    pub wall_time_limit_ms: Option<f64>,
+    /// Bytes.
+    pub json_payload_bytes: Option<f64>,
+    /// Bytes.
+    pub base64_transfer_bytes: Option<f64>,
+    /// Bytes.
+    pub max_output_bytes: Option<f64>,
+    /// Number of timers.
+    pub max_timers: Option<u32>,
+    /// Number of handles.
+    pub max_handles: Option<u32>,
+    /// Number of descriptors.
+    pub max_open_fds: Option<u32>,
+    /// Bytes.
+    pub max_filesystem_bytes: Option<f64>,
+    /// Number of entries.
+    pub max_inodes: Option<f64>,
+}
+
+/// How a VM is made.
+#[napi(object, object_to_js = false)]
+pub struct NativeVmOptions {
+    /// A name for reports.
+    pub name: Option<String>,
+    /// Limits.
+    pub limits: NativeLimits,
+    /// Whether clocks stand still while guest code runs.
+    pub freeze: bool,
+    /// Files to start with.
+    pub files: Vec<NativeFile>,
+    /// Environment.
+    pub env: Vec<NativePair>,
+    /// Working directory.
+    pub cwd: Option<String>,
+    /// Arguments of programs.
+    pub argv: Vec<String>,
+}
+
+/// One program.
+#[napi(object, object_to_js = false)]
+pub struct NativeExecOptions {
+    /// Its source.
+    pub code: String,
+    /// Whether its exports are wanted.
+    pub want_exports: bool,
+    /// The path it stands at.
+    pub file_path: Option<String>,
+    /// Whether the file there is run instead of `code`.
+    pub from_file: Option<bool>,
+    /// Environment over that of the VM.
+    pub env: Vec<NativePair>,
+    /// Working directory.
+    pub cwd: Option<String>,
+    /// Arguments.
+    pub argv: Option<Vec<String>>,
+    /// Standard input.
+    pub stdin: Option<Buffer>,
+    /// Milliseconds.
+    pub cpu_time_limit_ms: Option<f64>,
+    /// Milliseconds.
+    pub wall_time_limit_ms: Option<f64>,
+    /// Clocks instead of the VM's.
+    pub freeze: Option<bool>,
+    /// Bytes of each standard stream to keep.
+    pub capture_bytes: f64,
+    /// Whether output is passed on as it is written.
+    pub stream_output: bool,
+    /// Node's options for this process, as a JSON object. Conformance runs only.
+    pub node_options: Option<String>,
+    /// `process.execArgv`. Conformance runs only.
+    pub exec_argv: Option<Vec<String>>,
+}
+
+fn millis(value: f64) -> Duration {
+    Duration::try_from_secs_f64(value / 1000.0).unwrap_or(Duration::MAX)
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates; TypeScript checked the range")]
+fn count(value: f64) -> u64 {
+    value as u64
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates; TypeScript checked the range")]
+fn size(value: f64) -> usize {
+    value as usize
+}
+
+fn pairs(list: Vec<NativePair>) -> Vec<(String, String)> {
+    list.into_iter().map(|NativePair { name, value }| (name, value)).collect()
+}
+
+fn mitigation(freeze: bool) -> Mitigation {
+    if freeze { Mitigation::Freeze } else { Mitigation::Off }
+}
+
+impl From<NativeLimits> for Limits {
+    fn from(native: NativeLimits) -> Self {
+        let default = Self::default();
+        let cpu = native.cpu_time_limit_ms.map(millis).or(default.cpu);
+        let wall = native.wall_time_limit_ms.map(millis);
+        Self {
+            memory_bytes: native.memory_limit.map_or(default.memory_bytes, |mib| size(mib * MIB)),
+            cpu,
+            wall: wall.or(cpu.map(|cpu| cpu.saturating_mul(WALL_FACTOR))),
+            json_payload_bytes: native.json_payload_bytes.map_or(default.json_payload_bytes, size),
+            base64_transfer_bytes: native.base64_transfer_bytes.map_or(default.base64_transfer_bytes, size),
+            max_output_bytes: native.max_output_bytes.map_or(default.max_output_bytes, count),
+            max_timers: native.max_timers.unwrap_or(default.max_timers),
+            max_handles: native.max_handles.unwrap_or(default.max_handles),
+            max_open_fds: native.max_open_fds.unwrap_or(default.max_open_fds),
+            max_filesystem_bytes: native.max_filesystem_bytes.map_or(default.max_filesystem_bytes, count),
+            max_inodes: native.max_inodes.map_or(default.max_inodes, count),
+        }
+    }
+}
+
+impl From<NativeVmOptions> for VmOptions {
+    fn from(native: NativeVmOptions) -> Self {
+        Self {
+            name: native.name.unwrap_or_default(),
+            limits: native.limits.into(),
+            mitigation: mitigation(native.freeze),
+            files: native.files.into_iter().map(|NativeFile { path, data }| (path, data.to_vec())).collect(),
+            env: pairs(native.env),
+            cwd: native.cwd.unwrap_or_default(),
+            argv: native.argv,
+            ..Self::default()
+        }
+    }
+}
+
+impl NativeExecOptions {
+    /// The runtime's form, without the place where output goes.
+    pub fn into_exec(self) -> Result<ExecOptions> {
+        let node_options = match &self.node_options {
+            None => Vec::new(),
+            Some(text) => {
+                let map: serde_json::Map<String, serde_json::Value> =
+                    serde_json::from_str(text).map_err(|error| napi::Error::from_reason(error.to_string()))?;
+                map.into_iter().collect()
+            }
+        };
+        let cpu = self.cpu_time_limit_ms.map(millis);
+        let wall = self.wall_time_limit_ms.map(millis);
+        Ok(ExecOptions {
+            code: self.code,
+            file_path: self.file_path,
+            from_file: self.from_file.unwrap_or(false),
+            want: if self.want_exports { Want::Exports } else { Want::Exit },
+            env: pairs(self.env),
+            cwd: self.cwd,
+            argv: self.argv,
+            stdin: self.stdin.map(|bytes| bytes.to_vec()).unwrap_or_default(),
+            cpu,
+            wall: wall.or(cpu.map(|cpu| cpu.saturating_mul(WALL_FACTOR))),
+            mitigation: self.freeze.map(mitigation),
+            capture_bytes: size(self.capture_bytes),
+            on_output: None,
+            node_options,
+            exec_argv: self.exec_argv.unwrap_or_default(),
+        })
+    }
+}

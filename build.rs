@@ -1,7 +1,7 @@
 //! Boots Node's library and serializes it to `OUT_DIR/startup.snapshot`, which the addon embeds.
 //!
-//! This script links the whole runtime. A build script cannot choose its own link arguments, so the linker wraps that the
-//! runtime asks for (`crates/runtime/link-args.txt`) do not apply to it.
+//! This script links the whole runtime, without the linker arguments of `crates/runtime/link-args.txt`: those are for
+//! limits on guests, and a build script cannot choose its own.
 
 use std::path::PathBuf;
 use std::sync::mpsc::channel;
@@ -16,6 +16,7 @@ const VERSION_SCRIPT: &str = "{ global: napi_register_module_v1; node_api_module
 fn main() {
     napi_build::setup();
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=crates/runtime/link-args.txt");
     let out_dir = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     if std::env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "linux") {
         link_arguments(&out_dir);
@@ -37,6 +38,9 @@ fn link_arguments(out_dir: &std::path::Path) {
         "-Wl,-z,nodelete".to_owned(),
         "-Wl,--gc-sections".to_owned(),
     ] {
+        println!("cargo:rustc-cdylib-link-arg={argument}");
+    }
+    for argument in include_str!("crates/runtime/link-args.txt").lines() {
         println!("cargo:rustc-cdylib-link-arg={argument}");
     }
 }

@@ -341,7 +341,7 @@ fn stringify<'s>(
 }
 
 /// The frames of a structured stack trace, as Node's C++ prints them.
-fn frames<'s>(
+pub(crate) fn frames<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     stack: v8::Local<'s, v8::StackTrace>,
     most: usize,

@@ -25,8 +25,10 @@
 //! reads it.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use crate::api::Limits;
+use crate::env::Env;
 
 /// Deepest nesting that crosses.
 pub const MAX_DEPTH: u32 = 1000;
@@ -194,7 +196,7 @@ impl<'s> Writer<'s> {
 
     fn run(
         mut self,
-        scope: &v8::PinScope<'s, '_>,
+        scope: &mut v8::PinScope<'s, '_>,
         value: v8::Local<'s, v8::Value>,
     ) -> Result<HostValue, MarshalError> {
         let root = Place { parent: 0, step: Step::Root, depth: 0 };
@@ -241,7 +243,7 @@ impl<'s> Writer<'s> {
         self.out.extend_from_slice(&number.to_le_bytes());
     }
 
-    fn string(&mut self, scope: &v8::PinScope<'s, '_>, string: v8::Local<v8::String>) -> Result<(), MarshalError> {
+    fn string(&mut self, scope: &mut v8::PinScope<'s, '_>, string: v8::Local<v8::String>) -> Result<(), MarshalError> {
         let length = string.length();
         let one_byte = string.is_onebyte() || string.contains_only_onebyte();
         self.charge(PRIMITIVE_COST + (length as u64).saturating_mul(if one_byte { 1 } else { 2 }))?;
@@ -280,7 +282,7 @@ impl<'s> Writer<'s> {
     /// Writes a value: a primitive in place, an object as its number.
     fn value(
         &mut self,
-        scope: &v8::PinScope<'s, '_>,
+        scope: &mut v8::PinScope<'s, '_>,
         value: v8::Local<'s, v8::Value>,
         place: Place<'s>,
     ) -> Result<(), MarshalError> {
@@ -368,7 +370,7 @@ impl<'s> Writer<'s> {
     /// Writes what an object is and holds.
     fn body(
         &mut self,
-        scope: &v8::PinScope<'s, '_>,
+        scope: &mut v8::PinScope<'s, '_>,
         object: v8::Local<'s, v8::Object>,
         number: u32,
         depth: u32,
@@ -432,7 +434,7 @@ impl<'s> Writer<'s> {
     /// Own enumerable string keys; indexes come first, as numbers.
     fn keys(
         &mut self,
-        scope: &v8::PinScope<'s, '_>,
+        scope: &mut v8::PinScope<'s, '_>,
         object: v8::Local<'s, v8::Object>,
         place: Place<'s>,
     ) -> Result<v8::Local<'s, v8::Array>, MarshalError> {
@@ -457,7 +459,7 @@ impl<'s> Writer<'s> {
     /// Writes properties `keys[from..]`.
     fn properties(
         &mut self,
-        scope: &v8::PinScope<'s, '_>,
+        scope: &mut v8::PinScope<'s, '_>,
         object: v8::Local<'s, v8::Object>,
         keys: v8::Local<'s, v8::Array>,
         from: u32,
@@ -506,7 +508,7 @@ impl<'s> Writer<'s> {
     /// The value of an own property; an error when it is an accessor.
     fn own_value(
         &mut self,
-        scope: &v8::PinScope<'s, '_>,
+        scope: &mut v8::PinScope<'s, '_>,
         object: v8::Local<'s, v8::Object>,
         name: v8::Local<'s, v8::Name>,
         place: Place<'s>,
@@ -519,7 +521,7 @@ impl<'s> Writer<'s> {
 
     fn array(
         &mut self,
-        scope: &v8::PinScope<'s, '_>,
+        scope: &mut v8::PinScope<'s, '_>,
         array: v8::Local<'s, v8::Array>,
         number: u32,
         depth: u32,
@@ -549,7 +551,7 @@ impl<'s> Writer<'s> {
     /// Writes the elements of a list that V8 made.
     fn elements(
         &mut self,
-        scope: &v8::PinScope<'s, '_>,
+        scope: &mut v8::PinScope<'s, '_>,
         list: v8::Local<'s, v8::Array>,
         number: u32,
         depth: u32,
@@ -573,13 +575,26 @@ impl<'s> Writer<'s> {
 
     fn regexp(
         &mut self,
-        scope: &v8::PinScope<'s, '_>,
+        scope: &mut v8::PinScope<'s, '_>,
         object: v8::Local<'s, v8::Object>,
         place: Place<'s>,
     ) -> Result<(), MarshalError> {
-        // V8's own text of a regular expression is made from its internal slots: `/source/flags`.
-        let text = object.to_detail_string(scope).map(|text| text.to_rust_string_lossy(scope)).unwrap_or_default();
-        let flags = text.rsplit_once('/').map(|(_, flags)| flags.to_owned()).unwrap_or_default();
+        const FLAGS: [(&str, char); 8] = [
+            ("RegExpPrototypeGetHasIndices", 'd'),
+            ("RegExpPrototypeGetGlobal", 'g'),
+            ("RegExpPrototypeGetIgnoreCase", 'i'),
+            ("RegExpPrototypeGetMultiline", 'm'),
+            ("RegExpPrototypeGetDotAll", 's'),
+            ("RegExpPrototypeGetUnicode", 'u'),
+            ("RegExpPrototypeGetUnicodeSets", 'v'),
+            ("RegExpPrototypeGetSticky", 'y'),
+        ];
+        let mut flags = String::new();
+        for (getter, flag) in FLAGS {
+            if intrinsic(scope, getter, object).is_some_and(|value| value.is_true()) {
+                flags.push(flag);
+            }
+        }
         let Ok(regexp) = v8::Local::<v8::RegExp>::try_from(object) else {
             return Err(MarshalError::unsupported("this regular expression", &self.path(scope, place)));
         };
@@ -598,7 +613,7 @@ impl<'s> Writer<'s> {
 
     fn error(
         &mut self,
-        scope: &v8::PinScope<'s, '_>,
+        scope: &mut v8::PinScope<'s, '_>,
         object: v8::Local<'s, v8::Object>,
         number: u32,
         depth: u32,
@@ -621,7 +636,7 @@ impl<'s> Writer<'s> {
     }
 
     /// How a program would reach a value, from what was exported.
-    fn path(&self, scope: &v8::PinScope<'s, '_>, place: Place<'s>) -> String {
+    fn path(&self, scope: &mut v8::PinScope<'s, '_>, place: Place<'s>) -> String {
         let mut steps = Vec::new();
         let (mut parent, mut step) = (place.parent, place.step);
         loop {
@@ -646,7 +661,7 @@ impl<'s> Writer<'s> {
         }
     }
 
-    fn path_of(&self, scope: &v8::PinScope<'s, '_>, number: u32) -> String {
+    fn path_of(&self, scope: &mut v8::PinScope<'s, '_>, number: u32) -> String {
         match self.found.get(number as usize) {
             Some(found) => self.path(scope, Place { parent: found.parent, step: found.step, depth: 0 }),
             None => "exports".to_owned(),
@@ -655,7 +670,7 @@ impl<'s> Writer<'s> {
 }
 
 /// The value of a fulfilled promise, for what is exported itself.
-fn settled<'s>(scope: &v8::PinScope<'s, '_>, value: v8::Local<'s, v8::Value>) -> v8::Local<'s, v8::Value> {
+fn settled<'s>(scope: &mut v8::PinScope<'s, '_>, value: v8::Local<'s, v8::Value>) -> v8::Local<'s, v8::Value> {
     match v8::Local::<v8::Promise>::try_from(value) {
         Ok(promise) if promise.state() == v8::PromiseState::Fulfilled => promise.result(scope),
         _ => value,
@@ -674,7 +689,7 @@ fn refused(value: v8::Local<v8::Value>) -> Option<&'static str> {
         "a promise"
     } else if value.is_external() {
         "a native pointer"
-    } else if value.is_weak_map() || value.is_weak_set() || value.is_weak_ref() {
+    } else if value.is_weak_map() || value.is_weak_set() {
         "a weak collection"
     } else if value.is_shared_array_buffer() {
         "a SharedArrayBuffer"
@@ -710,24 +725,38 @@ fn view_kind(view: v8::Local<v8::Object>) -> u8 {
 }
 
 /// The primitive in a wrapper object.
-fn unboxed<'s>(scope: &v8::PinScope<'s, '_>, object: v8::Local<'s, v8::Object>) -> Option<v8::Local<'s, v8::Value>> {
-    if object.is_boolean_object() {
-        let object = v8::Local::<v8::BooleanObject>::try_from(object).ok()?;
-        return Some(v8::Boolean::new(scope, object.value_of()).into());
-    }
-    if object.is_number_object() {
-        let object = v8::Local::<v8::NumberObject>::try_from(object).ok()?;
-        return Some(v8::Number::new(scope, object.value_of()).into());
-    }
-    if object.is_string_object() {
-        let object = v8::Local::<v8::StringObject>::try_from(object).ok()?;
-        return Some(object.value_of(scope).into());
-    }
-    if object.is_big_int_object() {
-        let object = v8::Local::<v8::BigIntObject>::try_from(object).ok()?;
-        return Some(object.value_of(scope).into());
-    }
-    None
+fn unboxed<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    object: v8::Local<'s, v8::Object>,
+) -> Option<v8::Local<'s, v8::Value>> {
+    let value_of = if object.is_string_object() {
+        "StringPrototypeValueOf"
+    } else if object.is_number_object() {
+        "NumberPrototypeValueOf"
+    } else if object.is_boolean_object() {
+        "BooleanPrototypeValueOf"
+    } else if object.is_big_int_object() {
+        "BigIntPrototypeValueOf"
+    } else {
+        return None;
+    };
+    intrinsic(scope, value_of, object)
+}
+
+/// Calls a builtin that reads nothing but an internal slot of `object`: the original one, kept from before any guest.
+fn intrinsic<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    name: &str,
+    object: v8::Local<'s, v8::Object>,
+) -> Option<v8::Local<'s, v8::Value>> {
+    let env = scope.get_slot::<Rc<Env>>()?.clone();
+    let primordials = v8::Local::<v8::Object>::try_from(env.registered(scope, "primordials")?).ok()?;
+    let key = v8::String::new(scope, name)?;
+    let builtin = v8::Local::<v8::Function>::try_from(primordials.get(scope, key.into())?).ok()?;
+    v8::allow_javascript_execution_scope!(let allowed, scope);
+    let undefined = v8::undefined(allowed).into();
+    let value = builtin.call(allowed, undefined, &[object.into()])?;
+    Some(value)
 }
 
 /// An error's text, read without running guest code and capped.
@@ -743,28 +772,41 @@ pub struct ErrorText {
 impl ErrorText {
     const MAX_MESSAGE: usize = 8192;
     const MAX_STACK: usize = 32_768;
+    const MAX_FRAMES: usize = 50;
 
     /// Reads an error inside a scope where JavaScript is forbidden.
-    pub fn read(scope: &v8::PinScope<'_, '_>, error: v8::Local<v8::Object>) -> Self {
-        let text = |name: &str, most: usize| {
+    pub fn read(scope: &mut v8::PinScope<'_, '_>, error: v8::Local<v8::Object>) -> Self {
+        let text = |scope: &mut v8::PinScope<'_, '_>, name: &str, most: usize| {
             let key = v8::String::new(scope, name)?;
             let value = v8::Local::<v8::String>::try_from(data_property(scope, error, key.into())?).ok()?;
             Some(capped(scope, value, most))
         };
-        let name = text("name", Self::MAX_MESSAGE).unwrap_or_else(|| "Error".to_owned());
-        let message = text("message", Self::MAX_MESSAGE).unwrap_or_default();
-        let stack = text("stack", Self::MAX_STACK).unwrap_or_else(|| match (name.is_empty(), message.is_empty()) {
-            (_, true) => name.clone(),
-            (true, false) => message.clone(),
-            (false, false) => format!("{name}: {message}"),
-        });
+        let name = text(scope, "name", Self::MAX_MESSAGE).unwrap_or_else(|| "Error".to_owned());
+        let message = text(scope, "message", Self::MAX_MESSAGE).unwrap_or_default();
+        let stack = match text(scope, "stack", Self::MAX_STACK) {
+            Some(stack) => stack,
+            None => {
+                let mut stack = match (name.is_empty(), message.is_empty()) {
+                    (_, true) => name.clone(),
+                    (true, false) => message.clone(),
+                    (false, false) => format!("{name}: {message}"),
+                };
+                if let Some(trace) = v8::Exception::get_stack_trace(scope, error.into()) {
+                    for frame in crate::fatal_exception::frames(scope, trace, Self::MAX_FRAMES) {
+                        stack.push('\n');
+                        stack.push_str(&frame);
+                    }
+                }
+                stack
+            }
+        };
         Self { name, message, stack }
     }
 }
 
 /// A data property of an object or of its prototypes, as long as none of them is a proxy.
 fn data_property<'s>(
-    scope: &v8::PinScope<'s, '_>,
+    scope: &mut v8::PinScope<'s, '_>,
     object: v8::Local<v8::Object>,
     key: v8::Local<v8::Name>,
 ) -> Option<v8::Local<'s, v8::Value>> {
@@ -781,7 +823,7 @@ fn data_property<'s>(
     None
 }
 
-fn capped(scope: &v8::PinScope<'_, '_>, string: v8::Local<v8::String>, most: usize) -> String {
+fn capped(scope: &mut v8::PinScope<'_, '_>, string: v8::Local<v8::String>, most: usize) -> String {
     let mut units = vec![0_u16; string.length().min(most)];
     string.write_v2(scope, 0, &mut units, v8::WriteFlags::empty());
     String::from_utf16_lossy(&units)

@@ -11,7 +11,7 @@ use secure_exec_runtime::{engine, snapshot};
 /// Stack of the thread that boots the library.
 const STACK_BYTES: usize = 16 << 20;
 /// What the addon shows to the dynamic linker.
-const VERSION_SCRIPT: &str = "{ global: napi_register_module_v1; node_api_module_get_api_version_v1; local: *; };\n";
+const VERSION_SCRIPT: &str = "{ global: napi_register_module_v1; local: *; };\n";
 
 fn main() {
     napi_build::setup();
@@ -33,7 +33,6 @@ fn link_arguments(out_dir: &std::path::Path) {
     std::fs::write(&script, VERSION_SCRIPT).expect("write the version script");
     for argument in [
         format!("-Wl,--version-script={}", script.display()),
-        "-Wl,--exclude-libs,ALL".to_owned(),
         "-Wl,-Bsymbolic".to_owned(),
         "-Wl,-z,nodelete".to_owned(),
         "-Wl,--gc-sections".to_owned(),

@@ -105,7 +105,7 @@ pub struct NativeExecOptions {
     pub capture_bytes: f64,
     /// Whether output is passed on as it is written.
     pub stream_output: bool,
-    /// Node's options for this process, as a JSON object. Conformance runs only.
+    /// Node's options for this process, as a JSON list of names and values. Conformance runs only.
     pub node_options: Option<String>,
     /// `process.execArgv`. Conformance runs only.
     pub exec_argv: Option<Vec<String>>,
@@ -175,9 +175,7 @@ impl NativeExecOptions {
         let node_options = match &self.node_options {
             None => Vec::new(),
             Some(text) => {
-                let map: serde_json::Map<String, serde_json::Value> =
-                    serde_json::from_str(text).map_err(|error| napi::Error::from_reason(error.to_string()))?;
-                map.into_iter().collect()
+                serde_json::from_str(text).map_err(|error| napi::Error::from_reason(error.to_string()))?
             }
         };
         let cpu = self.cpu_time_limit_ms.map(millis);

@@ -1,0 +1,157 @@
+/** The addon: its types, and where it is found. */
+
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import { SecureExecError } from "./errors.js";
+
+export interface NativePair {
+  name: string;
+  value: string;
+}
+
+export interface NativeFile {
+  path: string;
+  data: Buffer;
+}
+
+export interface NativeLimits {
+  memoryLimit?: number;
+  cpuTimeLimitMs?: number;
+  wallTimeLimitMs?: number;
+  jsonPayloadBytes?: number;
+  base64TransferBytes?: number;
+  maxOutputBytes?: number;
+  maxTimers?: number;
+  maxHandles?: number;
+  maxOpenFds?: number;
+  maxFilesystemBytes?: number;
+  maxInodes?: number;
+}
+
+export interface NativeVmOptions {
+  name?: string;
+  limits: NativeLimits;
+  freeze: boolean;
+  files: NativeFile[];
+  env: NativePair[];
+  cwd?: string;
+  argv: string[];
+}
+
+export interface NativeExecOptions {
+  code: string;
+  wantExports: boolean;
+  filePath?: string;
+  fromFile?: boolean;
+  env: NativePair[];
+  cwd?: string;
+  argv?: string[];
+  stdin?: Buffer;
+  cpuTimeLimitMs?: number;
+  wallTimeLimitMs?: number;
+  freeze?: boolean;
+  captureBytes: number;
+  streamOutput: boolean;
+  nodeOptions?: string;
+  execArgv?: string[];
+}
+
+export type NativeReason = "exit" | "error" | "cpu" | "wall" | "memory" | "aborted" | "disposed" | "crash";
+
+export interface NativeOutcome {
+  reason: NativeReason;
+  code: number;
+  signal?: number;
+  errorMessage?: string;
+  error?: { name: string; message: string; stack: string; code?: string };
+  stdout: Buffer;
+  stdoutDropped: number;
+  stderr: Buffer;
+  stderrDropped: number;
+  cpuMs: number;
+  wallMs: number;
+  peakHeapBytes: number;
+  exports?: Buffer;
+  exportsError?: { code: string; message: string };
+}
+
+/** What an event carries; the numbers are those of `src/events.rs`. */
+export const EventKind = { stdout: 0, stderr: 1, outcome: 2 } as const;
+
+export type NativeListener = (kind: number, payload: Buffer | NativeOutcome, pid: number) => void;
+
+export interface NativeProcess {
+  abort(): void;
+}
+
+export interface NativeImage {
+  readonly native: unique symbol;
+}
+
+export interface NativeStats {
+  processes: number;
+  filesystemBytes: number;
+  inodes: number;
+}
+
+export interface NativeVm {
+  exec(options: NativeExecOptions, listener: NativeListener): NativeProcess;
+  writeFile(path: string, data: Buffer): void;
+  terminate(): void;
+  dispose(): void;
+  stats(): NativeStats;
+}
+
+export interface Native {
+  NativeVm: new (options: NativeVmOptions, image?: NativeImage) => NativeVm;
+  NativeImage: new (files: NativeFile[]) => NativeImage;
+}
+
+/** Names of the platform packages, by `process.platform` and `process.arch`. */
+const PLATFORMS: Readonly<Record<string, string>> = {
+  "linux x64": "linux-x64-gnu",
+  "linux arm64": "linux-arm64-gnu",
+  "darwin x64": "darwin-x64",
+  "darwin arm64": "darwin-arm64",
+  "win32 x64": "win32-x64-msvc",
+};
+
+let loaded: Native | undefined;
+
+/** The addon, loaded at first use. */
+export function native(): Native {
+  loaded ??= load();
+  return loaded;
+}
+
+function load(): Native {
+  const here = `${process.platform} ${process.arch}`;
+  const platform = PLATFORMS[here];
+  if (platform === undefined) {
+    const known = Object.keys(PLATFORMS).join(", ");
+    throw new SecureExecError("ERR_UNSUPPORTED_PLATFORM", `there is no secure-exec for ${here}; there is for ${known}`);
+  }
+  // Made at run time, so that bundlers leave the addon alone.
+  const require = createRequire(__filename);
+  const file = `secure-exec.${platform}.node`;
+  // In the repository the addon lies beside `dist`.
+  const local = join(__dirname, "..", "..", file);
+  const attempts = existsSync(local) ? [local] : [`@secure-exec/${platform}`];
+  const given = process.env["SECURE_EXEC_NATIVE"];
+  if (given !== undefined && given !== "") attempts.unshift(given);
+  const errors: unknown[] = [];
+  for (const attempt of attempts) {
+    try {
+      return require(attempt) as Native;
+    } catch (error) {
+      errors.push(error);
+    }
+  }
+  throw new SecureExecError(
+    "ERR_UNSUPPORTED_PLATFORM",
+    `the native part of secure-exec for ${platform} cannot be loaded; is the optional dependency @secure-exec/${platform} ` +
+      "installed? (glibc 2.35 or newer is needed on Linux)",
+    { cause: errors.length === 1 ? errors[0] : new AggregateError(errors) },
+  );
+}

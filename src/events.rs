@@ -30,13 +30,13 @@ mod kind {
     pub const OUTCOME: u32 = 2;
 }
 
-/// Arguments of the JavaScript callback: a number of [`kind`] and what goes with it.
-pub type EventArgs = FnArgs<(u32, Either<Buffer, NativeOutcome>)>;
+/// Arguments of the JavaScript callback: a number of [`kind`], what goes with it, and the guest's process id.
+pub type EventArgs = FnArgs<(u32, Either<Buffer, NativeOutcome>, u32)>;
 
 /// Something for the host.
 pub enum Event {
-    /// Bytes that the guest wrote.
-    Output(u32, Vec<u8>),
+    /// Which stream, the bytes that the guest wrote, and its process id.
+    Output(u32, Vec<u8>, u32),
     /// The end.
     Outcome(Box<Outcome>),
 }
@@ -62,6 +62,17 @@ impl Gate {
     /// Tells which process writes through it.
     pub fn bind(&self, control: &Arc<Control>) {
         let _ = self.control.set(Arc::downgrade(control));
+        self.changed.notify_all();
+    }
+
+    /// The process id of the guest. The host may still be on its way to [`Self::bind`].
+    fn pid(&self) -> u32 {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        while self.control.get().is_none() && !waiting.closed {
+            waiting = self.changed.wait_timeout(waiting, LOOK_AGAIN).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        drop(waiting);
+        self.control.get().and_then(Weak::upgrade).map(|control| control.pid()).unwrap_or_default()
     }
 
     fn is_ending(&self) -> bool {
@@ -123,11 +134,11 @@ pub fn connect(callback: &Function<'_, EventArgs, Unknown<'static>>) -> Result<W
         .callee_handled::<false>()
         .build_callback(move |context| {
             Ok(match context.value {
-                Event::Output(kind, bytes) => {
+                Event::Output(kind, bytes, pid) => {
                     drained.leave(bytes.len());
-                    (kind, Either::A(bytes.into())).into()
+                    (kind, Either::A(bytes.into()), pid).into()
                 }
-                Event::Outcome(outcome) => (kind::OUTCOME, Either::B((*outcome).into())).into(),
+                Event::Outcome(outcome) => (kind::OUTCOME, Either::B((*outcome).into()), 0).into(),
             })
         })?;
     let channel = Arc::new(channel);
@@ -141,7 +152,7 @@ pub fn connect(callback: &Function<'_, EventArgs, Unknown<'static>>) -> Result<W
             OutputChannel::Stdout => kind::STDOUT,
             OutputChannel::Stderr => kind::STDERR,
         };
-        let event = Event::Output(kind, bytes.to_vec());
+        let event = Event::Output(kind, bytes.to_vec(), output_gate.pid());
         if output_channel.call(event, ThreadsafeFunctionCallMode::NonBlocking) != napi::Status::Ok {
             // The JavaScript thread that listened is gone.
             output_gate.close();

@@ -12,6 +12,11 @@ mod vm;
 
 use napi_derive::module_init;
 
+// rustc exports every `#[no_mangle]` function of the crates that it links. The strictest visibility wins when the linker
+// merges symbols, so naming them hidden here keeps them inside the addon. `__test__/addon.test.ts` checks the result.
+#[cfg(target_os = "linux")]
+std::arch::global_asm!(include_str!("hidden_symbols.s"));
+
 /// Makes the snapshot start at an address that V8 accepts.
 #[repr(C, align(16))]
 struct Aligned<T: ?Sized>(T);

@@ -75,6 +75,7 @@ struct ControlState {
     done: Option<OnDone>,
     output: Option<Arc<Output>>,
     started: Option<Instant>,
+    pid: u32,
 }
 
 /// The handle by which others end a process, and where its outcome is reported once.
@@ -103,6 +104,15 @@ impl Control {
             }
         };
         crate::watchdog::kill(&shared, end);
+    }
+
+    /// The guest's process id; 0 before it has one.
+    pub fn pid(&self) -> u32 {
+        self.lock().pid
+    }
+
+    fn set_pid(&self, pid: u32) {
+        self.lock().pid = pid;
     }
 
     /// Whether it has an end, so that nothing needs to wait for it.

@@ -1,0 +1,49 @@
+/** For the conformance runner of this repository: not part of the public API and not in the package's exports. */
+
+import { EventKind, native } from "./native.js";
+import type { NativeExecOptions, NativeImage, NativeOutcome } from "./native.js";
+import { readCreateOptions, readExecOptions } from "./options.js";
+import { execResult } from "./outcome.js";
+import type { ExecResult, NodeRuntimeCreateOptions } from "./types.js";
+
+/** What one file of an image is run with. */
+export interface ImageRun extends NodeRuntimeCreateOptions {
+  /** The file to run. */
+  filePath: string;
+  /** `process.execArgv`. */
+  execArgv?: string[];
+  /** Node's command-line options, by name. */
+  nodeOptions?: [name: string, value: string | boolean][];
+}
+
+/** A file tree that many runs share. */
+export function createImage(files: Iterable<[path: string, data: Buffer]>): NativeImage {
+  const { NativeImage } = native();
+  return new NativeImage(Array.from(files, ([path, data]) => ({ path, data })));
+}
+
+/** Runs a file of an image in a VM of its own. */
+export async function runInImage(image: NativeImage, run: ImageRun): Promise<ExecResult> {
+  const { filePath, execArgv = [], nodeOptions = [], ...options } = run;
+  const runtime = readCreateOptions(options);
+  const settings = readExecOptions("", { filePath }, runtime, "exit");
+  const { NativeVm } = native();
+  const vm = new NativeVm(runtime.vm, image);
+  const exec: NativeExecOptions = {
+    ...settings.native,
+    fromFile: true,
+    execArgv,
+    nodeOptions: JSON.stringify(nodeOptions),
+    streamOutput: false,
+  };
+  try {
+    const outcome = await new Promise<NativeOutcome>((resolve) => {
+      vm.exec(exec, (kind, payload) => {
+        if (kind === EventKind.outcome) resolve(payload as NativeOutcome);
+      });
+    });
+    return execResult(outcome, true);
+  } finally {
+    vm.dispose();
+  }
+}

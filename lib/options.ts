@@ -1,0 +1,297 @@
+/** Reads the caller's options: once, up front, and strictly. */
+
+import { rangeError, typeError, unavailable, valueError } from "./errors.js";
+import type { NativeExecOptions, NativeFile, NativeLimits, NativePair, NativeVmOptions } from "./native.js";
+import type { Capture, ExecOptions, NodeRuntimeCreateOptions, StdioHook } from "./types.js";
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+/** What results keep of each stream by default. */
+const DEFAULT_CAPTURE_BYTES = MIB;
+/** The longest time that a limit can say; what a timer of Node's can count. */
+const MAX_MS = 2 ** 31 - 1;
+
+interface Range {
+  min: number;
+  max: number;
+  integer: boolean;
+  unit: string;
+}
+
+const MEMORY_MB: Range = { min: 16, max: 4096, integer: false, unit: " (MB)" };
+const TIME_MS: Range = { min: 1, max: MAX_MS, integer: false, unit: " (milliseconds)" };
+const PAYLOAD_BYTES: Range = { min: KIB, max: 64 * MIB, integer: true, unit: " (bytes)" };
+const CAPTURE_BYTES: Range = { min: 1, max: 256 * MIB, integer: true, unit: " (bytes)" };
+const COUNT: Range = { min: 1, max: 2 ** 32 - 1, integer: true, unit: "" };
+const BYTES: Range = { min: 1, max: Number.MAX_SAFE_INTEGER, integer: true, unit: " (bytes)" };
+
+/** Ranges of the budgets. */
+const BUDGETS: Readonly<Record<string, Range>> = {
+  maxOutputBytes: BYTES,
+  maxBridgeCalls: COUNT,
+  maxTimers: COUNT,
+  maxChildProcesses: COUNT,
+  maxHandles: COUNT,
+  maxOpenFds: COUNT,
+  maxFilesystemBytes: BYTES,
+  maxInodes: COUNT,
+  maxSockets: COUNT,
+  maxConnections: COUNT,
+  maxHttpBodyBytes: BYTES,
+};
+/** Budgets that are in force. Guests of this version cannot have what the others bound, so those hold by themselves. */
+const NATIVE_BUDGETS = [
+  "maxOutputBytes",
+  "maxTimers",
+  "maxHandles",
+  "maxOpenFds",
+  "maxFilesystemBytes",
+  "maxInodes",
+] as const satisfies (keyof NativeLimits)[];
+
+const CREATE_KEYS = [
+  "memoryLimit",
+  "cpuTimeLimitMs",
+  "wallTimeLimitMs",
+  "timingMitigation",
+  "payloadLimits",
+  "resourceBudgets",
+  "files",
+  "env",
+  "cwd",
+  "argv",
+  "onStdio",
+  "capture",
+  "signal",
+  "name",
+  "isolation",
+  "moduleAccess",
+] as const satisfies (keyof NodeRuntimeCreateOptions)[];
+/** Options of the whole API that this version does not have. */
+const LATER_CREATE_KEYS = [
+  "permissions",
+  "filesystem",
+  "mounts",
+  "snapshot",
+  "nodeModules",
+  "os",
+  "user",
+  "hostFunctions",
+  "bindings",
+  "onLimitWarning",
+  "dns",
+  "loopbackExemptPorts",
+];
+const EXEC_KEYS = [
+  "filePath",
+  "env",
+  "cwd",
+  "argv",
+  "stdin",
+  "cpuTimeLimitMs",
+  "wallTimeLimitMs",
+  "timingMitigation",
+  "onStdio",
+  "capture",
+  "signal",
+  "context",
+] as const satisfies (keyof ExecOptions)[];
+const PAYLOAD_KEYS = ["jsonPayloadBytes", "base64TransferBytes"] as const;
+
+/** Own enumerable properties of an options object, read once each. */
+type Bag = Record<string, unknown>;
+
+function bag(value: unknown, where: string, known: readonly string[], later: readonly string[] = []): Bag {
+  if (value === undefined) return {};
+  if (typeof value !== "object" || value === null || Array.isArray(value)) throw typeError(where, "an object", value);
+  const copy: Bag = { __proto__: null } as unknown as Bag;
+  for (const key of Object.keys(value)) {
+    const item = (value as Bag)[key];
+    if (later.includes(key)) {
+      if (item !== undefined) throw unavailable(`the option ${key}`);
+    } else if (!known.includes(key)) {
+      throw valueError(`${where}.${key}`, `is not an option; known are ${known.join(", ")}`, item);
+    } else if (item !== undefined) {
+      copy[key] = item;
+    }
+  }
+  return copy;
+}
+
+function number(value: unknown, option: string, range: Range): number {
+  const kind = range.integer ? "an integer" : "a number";
+  const text = `${kind} from ${range.min} to ${range.max}${range.unit}`;
+  if (typeof value !== "number") throw typeError(option, text, value);
+  if (!(value >= range.min && value <= range.max) || (range.integer && !Number.isInteger(value))) {
+    throw rangeError(option, text, value);
+  }
+  return value;
+}
+
+function text(value: unknown, option: string): string {
+  if (typeof value !== "string") throw typeError(option, "a string", value);
+  if (value.includes("\0")) throw valueError(option, "must be a string without null bytes", value);
+  return value;
+}
+
+function texts(value: unknown, option: string): string[] {
+  if (!Array.isArray(value)) throw typeError(option, "an array of strings", value);
+  return Array.from(value as unknown[], (item, index) => text(item, `${option}[${index}]`));
+}
+
+function absolutePath(value: unknown, option: string): string {
+  const path = text(value, option);
+  if (!path.startsWith("/")) throw valueError(option, "must be an absolute path", value);
+  return path;
+}
+
+function environment(value: unknown, option: string): NativePair[] {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw typeError(option, "an object of strings", value);
+  }
+  return Object.entries(value).flatMap(([name, item]) => {
+    if (item === undefined) return [];
+    if (name === "" || name.includes("=") || name.includes("\0")) {
+      throw valueError(`${option} name`, "must not be empty nor have = or null bytes", name);
+    }
+    return [{ name, value: text(item, `${option}.${name}`) }];
+  });
+}
+
+/** Bytes of the caller's, copied. */
+function bytes(value: unknown, option: string): Buffer {
+  if (typeof value === "string") return Buffer.from(value, "utf8");
+  if (value instanceof Uint8Array) return Buffer.from(value);
+  throw typeError(option, "a string or a Uint8Array", value);
+}
+
+function fileList(value: unknown, option: string): NativeFile[] {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    throw typeError(option, "an object of strings or Uint8Arrays by path", value);
+  }
+  return Object.entries(value).map(([path, data]) => ({
+    path: absolutePath(path, `${option} path`),
+    data: bytes(data, `${option}[${JSON.stringify(path)}]`),
+  }));
+}
+
+function hook(value: unknown, option: string): StdioHook {
+  if (typeof value !== "function") throw typeError(option, "a function", value);
+  return value as StdioHook;
+}
+
+function freezes(value: unknown, option: string): boolean {
+  if (value !== "freeze" && value !== "off") throw valueError(option, 'must be "freeze" or "off"', value);
+  return value === "freeze";
+}
+
+/** Bytes of each stream to keep; 0 for none. */
+function captureBytes(value: unknown, option: string): number {
+  if (value === false) return 0;
+  const { maxBytes } = bag(value as Capture, option, ["maxBytes"]);
+  return number(maxBytes, `${option}.maxBytes`, CAPTURE_BYTES);
+}
+
+function abortSignal(value: unknown, option: string): AbortSignal {
+  if (!(value instanceof AbortSignal)) throw typeError(option, "an AbortSignal", value);
+  return value;
+}
+
+/** What a runtime keeps of its options. */
+export interface RuntimeSettings {
+  vm: NativeVmOptions;
+  onStdio: StdioHook | undefined;
+  captureBytes: number;
+  signal: AbortSignal | undefined;
+}
+
+/** Reads the options of `NodeRuntime.create`. */
+export function readCreateOptions(options: unknown): RuntimeSettings {
+  const given = bag(options, "options", CREATE_KEYS, LATER_CREATE_KEYS);
+  const limits: NativeLimits = {};
+  if ("memoryLimit" in given) limits.memoryLimit = number(given["memoryLimit"], "memoryLimit", MEMORY_MB);
+  Object.assign(limits, times(given));
+  const payload = bag(given["payloadLimits"], "payloadLimits", PAYLOAD_KEYS);
+  for (const key of PAYLOAD_KEYS) {
+    if (key in payload) limits[key] = number(payload[key], `payloadLimits.${key}`, PAYLOAD_BYTES);
+  }
+  const budgets = bag(given["resourceBudgets"], "resourceBudgets", Object.keys(BUDGETS));
+  for (const [key, value] of Object.entries(budgets)) {
+    budgets[key] = number(value, `resourceBudgets.${key}`, BUDGETS[key] ?? COUNT);
+  }
+  for (const key of NATIVE_BUDGETS) if (key in budgets) limits[key] = budgets[key] as number;
+  if ("isolation" in given && given["isolation"] !== "thread") {
+    if (given["isolation"] === "process" || typeof given["isolation"] === "object") {
+      throw unavailable('isolation "process"', 'isolation "thread" is');
+    }
+    throw valueError("isolation", 'must be "thread"', given["isolation"]);
+  }
+  if ("moduleAccess" in given && given["moduleAccess"] !== false) throw unavailable("the option moduleAccess");
+  const vm: NativeVmOptions = {
+    limits,
+    freeze: "timingMitigation" in given ? freezes(given["timingMitigation"], "timingMitigation") : true,
+    files: "files" in given ? fileList(given["files"], "files") : [],
+    env: "env" in given ? environment(given["env"], "env") : [],
+    argv: "argv" in given ? texts(given["argv"], "argv") : [],
+  };
+  if ("cwd" in given) vm.cwd = absolutePath(given["cwd"], "cwd");
+  if ("name" in given) vm.name = text(given["name"], "name");
+  return {
+    vm,
+    onStdio: "onStdio" in given ? hook(given["onStdio"], "onStdio") : undefined,
+    captureBytes: "capture" in given ? captureBytes(given["capture"], "capture") : DEFAULT_CAPTURE_BYTES,
+    signal: "signal" in given ? abortSignal(given["signal"], "signal") : undefined,
+  };
+}
+
+function times(given: Bag): { cpuTimeLimitMs?: number; wallTimeLimitMs?: number } {
+  const limits: { cpuTimeLimitMs?: number; wallTimeLimitMs?: number } = {};
+  for (const key of ["cpuTimeLimitMs", "wallTimeLimitMs"] as const) {
+    if (key in given) limits[key] = number(given[key], key, TIME_MS);
+  }
+  return limits;
+}
+
+/** What one program is run with. */
+export interface ExecSettings {
+  native: NativeExecOptions;
+  onStdio: StdioHook | undefined;
+  signal: AbortSignal | undefined;
+  context: boolean;
+}
+
+/** Reads a program and its options; what is absent comes from the runtime. */
+export function readExecOptions(
+  code: unknown,
+  options: unknown,
+  runtime: RuntimeSettings,
+  want: "exit" | "exports",
+): ExecSettings {
+  if (typeof code !== "string") throw typeError("code", "a string", code);
+  const known: readonly string[] = want === "exit" ? EXEC_KEYS : EXEC_KEYS.filter((key) => key !== "context");
+  const given = bag(options, "options", known);
+  const onStdio = "onStdio" in given ? hook(given["onStdio"], "onStdio") : runtime.onStdio;
+  const native: NativeExecOptions = {
+    code,
+    wantExports: want === "exports",
+    env: "env" in given ? environment(given["env"], "env") : [],
+    captureBytes: "capture" in given ? captureBytes(given["capture"], "capture") : runtime.captureBytes,
+    streamOutput: onStdio !== undefined,
+    ...times(given),
+  };
+  if ("filePath" in given) native.filePath = text(given["filePath"], "filePath");
+  if (native.filePath === "") throw valueError("filePath", "must not be empty", "");
+  if ("cwd" in given) native.cwd = absolutePath(given["cwd"], "cwd");
+  if ("argv" in given) native.argv = texts(given["argv"], "argv");
+  if ("stdin" in given) native.stdin = bytes(given["stdin"], "stdin");
+  if ("timingMitigation" in given) native.freeze = freezes(given["timingMitigation"], "timingMitigation");
+  if ("context" in given && typeof given["context"] !== "boolean") {
+    throw typeError("context", "a boolean", given["context"]);
+  }
+  return {
+    native,
+    onStdio,
+    signal: "signal" in given ? abortSignal(given["signal"], "signal") : undefined,
+    context: given["context"] === true,
+  };
+}

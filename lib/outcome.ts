@@ -1,0 +1,57 @@
+/** Outcomes of programs as the results of the public API. */
+
+import { constants } from "node:os";
+import { SecureExecError } from "./errors.js";
+import type { NativeOutcome } from "./native.js";
+import { capturedText } from "./stdio.js";
+import type { ExecResult, RunResult } from "./types.js";
+import { decode } from "./values.js";
+
+const SIGNALS = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name as NodeJS.Signals]));
+const NO_BYTES = Buffer.alloc(0);
+
+/** The outcome of a program that was aborted before it started. */
+export function abortedOutcome(): NativeOutcome {
+  return {
+    reason: "aborted",
+    code: 1,
+    errorMessage: "The operation was aborted",
+    stdout: NO_BYTES,
+    stdoutDropped: 0,
+    stderr: NO_BYTES,
+    stderrDropped: 0,
+    cpuMs: 0,
+    wallMs: 0,
+    peakHeapBytes: 0,
+  };
+}
+
+/** The public result of an outcome. */
+export function execResult(outcome: NativeOutcome, captures: boolean): ExecResult {
+  const { code, reason, cpuMs, wallMs, peakHeapBytes } = outcome;
+  const result: ExecResult = { code, exitCode: code, reason, usage: { cpuMs, wallMs, peakHeapBytes } };
+  const signal = outcome.signal === undefined ? undefined : SIGNALS.get(outcome.signal);
+  if (signal !== undefined) result.signal = signal;
+  if (outcome.errorMessage !== undefined) result.errorMessage = outcome.errorMessage;
+  if (outcome.error !== undefined) result.error = { ...outcome.error };
+  if (captures) {
+    result.stdout = capturedText(outcome.stdout, outcome.stdoutDropped);
+    result.stderr = capturedText(outcome.stderr, outcome.stderrDropped);
+    result.stdoutTruncated = outcome.stdoutDropped > 0;
+    result.stderrTruncated = outcome.stderrDropped > 0;
+  }
+  return result;
+}
+
+/** The same with exports. A value that may not cross makes the run a failure. */
+export function runResult<T>(outcome: NativeOutcome, captures: boolean): RunResult<T> {
+  const result: RunResult<T> = execResult(outcome, captures);
+  if (outcome.exports !== undefined) result.exports = decode(outcome.exports) as T;
+  if (outcome.exportsError !== undefined) {
+    const { code, message } = outcome.exportsError;
+    const error = new SecureExecError(code, message);
+    Object.assign(result, { code: 1, exitCode: 1, reason: "error", errorMessage: `${code}: ${message}` });
+    result.error = { name: error.name, message, stack: `${error.name} [${code}]: ${message}`, code };
+  }
+  return result;
+}

@@ -16,10 +16,10 @@ export interface LimitDetails {
 export class SecureExecError extends Error {
   /** A stable code, for example `ERR_RUNTIME_DISPOSED`. */
   readonly code: string;
-  readonly limit?: string;
-  readonly configured?: number;
-  readonly used?: number;
-  readonly option?: string;
+  declare readonly limit?: string;
+  declare readonly configured?: number;
+  declare readonly used?: number;
+  declare readonly option?: string;
 
   constructor(code: string, message: string, details: LimitDetails & { cause?: unknown } = {}) {
     const { cause, ...limits } = details;

@@ -2,11 +2,15 @@
 
 export { SecureExecError } from "./errors.js";
 export type { LimitDetails } from "./errors.js";
+export { Context } from "./context.js";
 export { NodeRuntime } from "./runtime.js";
 export type {
   Budgets,
+  CallOptions,
   Capture,
+  ContextOptions,
   EndReason,
+  EvaluateResult,
   ExecOptions,
   ExecResult,
   ExecUsage,

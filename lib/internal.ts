@@ -26,7 +26,7 @@ export function createImage(files: Iterable<[path: string, data: Buffer]>): Nati
 export async function runInImage(image: NativeImage, run: ImageRun): Promise<ExecResult> {
   const { filePath, execArgv = [], nodeOptions = [], ...options } = run;
   const runtime = readCreateOptions(options);
-  const settings = readExecOptions("", { filePath }, runtime, "exit");
+  const settings = readExecOptions("", { filePath }, runtime, "exec");
   const { NativeVm } = native();
   const vm = new NativeVm(runtime.vm, image);
   const exec: NativeExecOptions = {

@@ -83,6 +83,13 @@ export type NativeListener = (kind: number, payload: Buffer | NativeOutcome, pid
 
 export interface NativeProcess {
   abort(): void;
+  dispose(): void;
+}
+
+export interface NativeContext {
+  call(options: NativeExecOptions, listener: NativeListener): NativeProcess;
+  reset(): void;
+  close(): void;
 }
 
 export interface NativeImage {
@@ -97,6 +104,7 @@ export interface NativeStats {
 
 export interface NativeVm {
   exec(options: NativeExecOptions, listener: NativeListener): NativeProcess;
+  createContext(options: NativeExecOptions): NativeContext;
   writeFile(path: string, data: Buffer): void;
   terminate(): void;
   dispose(): void;

@@ -2,7 +2,7 @@
 
 import { rangeError, typeError, unavailable, valueError } from "./errors.js";
 import type { NativeExecOptions, NativeFile, NativeLimits, NativePair, NativeVmOptions } from "./native.js";
-import type { Capture, ExecOptions, NodeRuntimeCreateOptions, StdioHook } from "./types.js";
+import type { CallOptions, Capture, ContextOptions, ExecOptions, NodeRuntimeCreateOptions, StdioHook } from "./types.js";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -96,6 +96,24 @@ const EXEC_KEYS = [
   "signal",
   "context",
 ] as const satisfies (keyof ExecOptions)[];
+const CONTEXT_KEYS = [
+  "env",
+  "cwd",
+  "argv",
+  "cpuTimeLimitMs",
+  "wallTimeLimitMs",
+  "timingMitigation",
+  "onStdio",
+  "capture",
+] as const satisfies (keyof ContextOptions)[];
+const CALL_KEYS = [
+  "filePath",
+  "cpuTimeLimitMs",
+  "wallTimeLimitMs",
+  "onStdio",
+  "capture",
+  "signal",
+] as const satisfies (keyof CallOptions)[];
 const PAYLOAD_KEYS = ["jsonPayloadBytes", "base64TransferBytes"] as const;
 
 /** Own enumerable properties of an options object, read once each. */
@@ -260,23 +278,58 @@ export interface ExecSettings {
   context: boolean;
 }
 
-/** Reads a program and its options; what is absent comes from the runtime. */
-export function readExecOptions(
-  code: unknown,
-  options: unknown,
-  runtime: RuntimeSettings,
-  want: "exit" | "exports",
-): ExecSettings {
+/** What is absent in a program's options comes from here. */
+export type Defaults = Pick<RuntimeSettings, "onStdio" | "captureBytes"> & {
+  times?: { cpuTimeLimitMs?: number; wallTimeLimitMs?: number };
+};
+
+/** A program that is run for its end, one for its exports, and code for a context. */
+export type Purpose = "exec" | "run" | "execute" | "evaluate";
+
+const KEYS: Readonly<Record<Purpose, readonly string[]>> = {
+  exec: EXEC_KEYS,
+  run: EXEC_KEYS.filter((key) => key !== "context"),
+  execute: CALL_KEYS,
+  evaluate: CALL_KEYS,
+};
+
+/** Reads a program and its options. */
+export function readExecOptions(code: unknown, options: unknown, defaults: Defaults, purpose: Purpose): ExecSettings {
   if (typeof code !== "string") throw typeError("code", "a string", code);
-  const known: readonly string[] = want === "exit" ? EXEC_KEYS : EXEC_KEYS.filter((key) => key !== "context");
-  const given = bag(options, "options", known);
-  const onStdio = "onStdio" in given ? hook(given["onStdio"], "onStdio") : runtime.onStdio;
+  const given = bag(options, "options", KEYS[purpose]);
+  if ("context" in given && typeof given["context"] !== "boolean") {
+    throw typeError("context", "a boolean", given["context"]);
+  }
+  const context = given["context"] === true;
+  if (context) {
+    for (const key of Object.keys(given)) {
+      if (key !== "context" && !(CALL_KEYS as readonly string[]).includes(key)) {
+        throw valueError(`options.${key}`, "cannot be given with context: true", given[key]);
+      }
+    }
+  }
+  const settings = programSettings(given, defaults);
+  settings.native.code = code;
+  settings.native.wantExports = purpose === "run" || purpose === "evaluate";
+  return { ...settings, context };
+}
+
+/** Reads the options of `createContext`. */
+export function readContextOptions(options: unknown, runtime: RuntimeSettings): { native: NativeExecOptions; defaults: Defaults } {
+  const given = bag(options, "options", CONTEXT_KEYS);
+  const { native, onStdio } = programSettings(given, runtime);
+  return { native, defaults: { onStdio, captureBytes: native.captureBytes, times: times(given) } };
+}
+
+function programSettings(given: Bag, defaults: Defaults): Omit<ExecSettings, "context"> {
+  const onStdio = "onStdio" in given ? hook(given["onStdio"], "onStdio") : defaults.onStdio;
   const native: NativeExecOptions = {
-    code,
-    wantExports: want === "exports",
+    code: "",
+    wantExports: false,
     env: "env" in given ? environment(given["env"], "env") : [],
-    captureBytes: "capture" in given ? captureBytes(given["capture"], "capture") : runtime.captureBytes,
+    captureBytes: "capture" in given ? captureBytes(given["capture"], "capture") : defaults.captureBytes,
     streamOutput: onStdio !== undefined,
+    ...defaults.times,
     ...times(given),
   };
   if ("filePath" in given) native.filePath = text(given["filePath"], "filePath");
@@ -285,13 +338,5 @@ export function readExecOptions(
   if ("argv" in given) native.argv = texts(given["argv"], "argv");
   if ("stdin" in given) native.stdin = bytes(given["stdin"], "stdin");
   if ("timingMitigation" in given) native.freeze = freezes(given["timingMitigation"], "timingMitigation");
-  if ("context" in given && typeof given["context"] !== "boolean") {
-    throw typeError("context", "a boolean", given["context"]);
-  }
-  return {
-    native,
-    onStdio,
-    signal: "signal" in given ? abortSignal(given["signal"], "signal") : undefined,
-    context: given["context"] === true,
-  };
+  return { native, onStdio, signal: "signal" in given ? abortSignal(given["signal"], "signal") : undefined };
 }

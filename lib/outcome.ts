@@ -4,7 +4,7 @@ import { constants } from "node:os";
 import { SecureExecError } from "./errors.js";
 import type { NativeOutcome } from "./native.js";
 import { capturedText } from "./stdio.js";
-import type { ExecResult, RunResult } from "./types.js";
+import type { EvaluateResult, ExecResult, RunResult } from "./types.js";
 import { decode } from "./values.js";
 
 const SIGNALS = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name as NodeJS.Signals]));
@@ -47,11 +47,20 @@ export function execResult(outcome: NativeOutcome, captures: boolean): ExecResul
 export function runResult<T>(outcome: NativeOutcome, captures: boolean): RunResult<T> {
   const result: RunResult<T> = execResult(outcome, captures);
   if (outcome.exports !== undefined) result.exports = decode(outcome.exports) as T;
-  if (outcome.exportsError !== undefined) {
-    const { code, message } = outcome.exportsError;
-    const error = new SecureExecError(code, message);
-    Object.assign(result, { code: 1, exitCode: 1, reason: "error", errorMessage: `${code}: ${message}` });
-    result.error = { name: error.name, message, stack: `${error.name} [${code}]: ${message}`, code };
-  }
-  return result;
+  return withExportsError(result, outcome);
+}
+
+/** The same with the value of a piece of code. */
+export function evaluateResult<T>(outcome: NativeOutcome, captures: boolean): EvaluateResult<T> {
+  const result: EvaluateResult<T> = execResult(outcome, captures);
+  if (outcome.exports !== undefined) result.value = decode(outcome.exports) as T;
+  return withExportsError(result, outcome);
+}
+
+function withExportsError<R extends ExecResult>(result: R, outcome: NativeOutcome): R {
+  if (outcome.exportsError === undefined) return result;
+  const { code, message } = outcome.exportsError;
+  const { name } = new SecureExecError(code, message);
+  const error = { name, message, stack: `${name} [${code}]: ${message}`, code };
+  return Object.assign(result, { code: 1, exitCode: 1, reason: "error", errorMessage: `${code}: ${message}`, error });
 }

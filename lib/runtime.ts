@@ -1,13 +1,22 @@
 /** `NodeRuntime`: one virtual machine. */
 
 import { disposedError, fromNative, unavailable } from "./errors.js";
-import { EventKind, native } from "./native.js";
-import type { NativeOutcome, NativeProcess, NativeVm } from "./native.js";
-import { readCreateOptions, readExecOptions } from "./options.js";
+import { Context } from "./context.js";
+import { launch } from "./launch.js";
+import { native } from "./native.js";
+import type { NativeContext, NativeExecOptions, NativeOutcome, NativeVm } from "./native.js";
+import { readContextOptions, readCreateOptions, readExecOptions } from "./options.js";
 import type { ExecSettings, RuntimeSettings } from "./options.js";
-import { abortedOutcome, execResult, runResult } from "./outcome.js";
-import { StdioEvents } from "./stdio.js";
-import type { ExecOptions, ExecResult, NodeRuntimeCreateOptions, RunOptions, RunResult, RuntimeStats } from "./types.js";
+import { execResult, runResult } from "./outcome.js";
+import type {
+  ContextOptions,
+  ExecOptions,
+  ExecResult,
+  NodeRuntimeCreateOptions,
+  RunOptions,
+  RunResult,
+  RuntimeStats,
+} from "./types.js";
 
 /** Shows the constructor that `create` calls it. */
 const CREATE = Symbol("create");
@@ -25,6 +34,8 @@ export class NodeRuntime {
   readonly #vm: NativeVm;
   readonly #pending = new Set<Promise<NativeOutcome>>();
   readonly #totals = { completed: 0, cpuMs: 0, wallMs: 0, peakHeapBytes: 0, droppedOutputBytes: 0 };
+  readonly #contexts = new Set<Context>();
+  #defaultContext: Context | undefined;
   #disposed = false;
   readonly #onSignal = (): void => {
     this.#vm.terminate();
@@ -58,16 +69,24 @@ export class NodeRuntime {
 
   /** Runs a program to its end. Never rejects for what the guest did. */
   async exec(code: string, options?: ExecOptions): Promise<ExecResult> {
-    const settings = readExecOptions(code, options, this.#settings, "exit");
-    if (settings.context) throw unavailable("the option context");
+    const settings = readExecOptions(code, options, this.#settings, "exec");
+    if (settings.context) {
+      this.#defaultContext ??= this.#newContext();
+      return this.#defaultContext.executeWith(settings);
+    }
     return execResult(await this.#start(settings), settings.native.captureBytes > 0);
   }
 
   /** Runs a module and brings its exports back. A string as second argument is its path. */
   async run<T = unknown>(code: string, options?: string | RunOptions): Promise<RunResult<T>> {
     const given = typeof options === "string" ? { filePath: options } : options;
-    const settings = readExecOptions(code, given, this.#settings, "exports");
+    const settings = readExecOptions(code, given, this.#settings, "run");
     return runResult<T>(await this.#start(settings), settings.native.captureBytes > 0);
+  }
+
+  /** Makes a context: JavaScript state that lives from call to call, in a process of its own. */
+  async createContext(options?: ContextOptions): Promise<Context> {
+    return this.#newContext(options);
   }
 
   /** Counters. They can be read after `dispose` too. */
@@ -87,6 +106,7 @@ export class NodeRuntime {
     this.#disposed = true;
     this.#settings.signal?.removeEventListener("abort", this.#onSignal);
     this.#vm.dispose();
+    for (const context of this.#contexts) void context.dispose();
     await Promise.allSettled(this.#pending);
   }
 
@@ -95,28 +115,37 @@ export class NodeRuntime {
     await this.dispose();
   }
 
+  #newContext(options?: ContextOptions): Context {
+    const { native, defaults } = readContextOptions(options, this.#settings);
+    if (this.#disposed) throw disposedError("the runtime");
+    const context = new Context({
+      native: this.#nativeContext(native),
+      defaults,
+      track: (outcome) => this.#track(outcome),
+      forget: (ended) => {
+        this.#contexts.delete(ended);
+        if (this.#defaultContext === ended) this.#defaultContext = undefined;
+      },
+    });
+    this.#contexts.add(context);
+    return context;
+  }
+
+  #nativeContext(options: NativeExecOptions): NativeContext {
+    try {
+      return this.#vm.createContext(options);
+    } catch (error) {
+      throw fromNative(error);
+    }
+  }
+
   #start(settings: ExecSettings): Promise<NativeOutcome> {
     if (this.#disposed) return Promise.reject(disposedError("the runtime"));
-    const { signal, onStdio } = settings;
-    if (signal?.aborted === true) return Promise.resolve(abortedOutcome());
-    const events = onStdio === undefined ? undefined : new StdioEvents(onStdio);
-    const outcome = new Promise<NativeOutcome>((resolve, reject) => {
-      let process: NativeProcess | undefined;
-      const abort = (): void => process?.abort();
-      try {
-        process = this.#vm.exec(settings.native, (kind, payload, pid) => {
-          if (kind === EventKind.outcome) {
-            signal?.removeEventListener("abort", abort);
-            resolve(payload as NativeOutcome);
-          } else {
-            events?.emit(kind === EventKind.stdout ? "stdout" : "stderr", payload as Buffer, pid);
-          }
-        });
-        signal?.addEventListener("abort", abort, { once: true });
-      } catch (error) {
-        reject(fromNative(error));
-      }
-    });
+    return this.#track(launch(settings, (options, listener) => this.#vm.exec(options, listener)));
+  }
+
+  /** Counts a program and lets `terminate` and `dispose` wait for it. */
+  #track(outcome: Promise<NativeOutcome>): Promise<NativeOutcome> {
     this.#pending.add(outcome);
     return outcome.then(
       (ended) => {

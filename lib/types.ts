@@ -112,6 +112,15 @@ export interface ExecOptions {
 /** How one module is run. */
 export type RunOptions = Omit<ExecOptions, "context">;
 
+/** How a context is made. The time limits, hook and capture are those of its calls, unless a call says otherwise. */
+export type ContextOptions = Omit<ExecOptions, "context" | "stdin" | "filePath" | "signal">;
+
+/** How one piece of code is run in a context. */
+export type CallOptions = Pick<
+  ExecOptions,
+  "filePath" | "cpuTimeLimitMs" | "wallTimeLimitMs" | "onStdio" | "capture" | "signal"
+>;
+
 /** What a program used. */
 export interface ExecUsage {
   cpuMs: number;
@@ -152,6 +161,12 @@ export interface ExecResult {
 export interface RunResult<T = unknown> extends ExecResult {
   /** Its namespace or `module.exports`, when it ran to its end. */
   exports?: T;
+}
+
+/** How a piece of code ended, and its value. */
+export interface EvaluateResult<T = unknown> extends ExecResult {
+  /** What its last expression gave, awaited; for a module its namespace. */
+  value?: T;
 }
 
 /** Counters of a runtime. */

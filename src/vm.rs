@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use napi::bindgen_prelude::{Buffer, Function, Result, Unknown};
 use napi_derive::napi;
+use secure_exec_runtime::api::ExecOptions;
+use secure_exec_runtime::context::Context;
 use secure_exec_runtime::kernel::Image;
 use secure_exec_runtime::latch::End;
 use secure_exec_runtime::process::Control;
-use secure_exec_runtime::vm::{Vm, VmError};
+use secure_exec_runtime::vm::{OnDone, Vm, VmError};
 
 use crate::events::{EventArgs, connect};
 use crate::options::{NativeExecOptions, NativeFile, NativeVmOptions};
@@ -61,6 +63,58 @@ impl NativeProcess {
     pub fn abort(&self) {
         self.0.kill(End::Aborted);
     }
+
+    /// Ends it with reason `disposed`.
+    #[napi]
+    pub fn dispose(&self) {
+        self.0.kill(End::Disposed);
+    }
+}
+
+/// A process whose state lives from call to call.
+#[napi]
+pub struct NativeContext(Arc<Context>);
+
+#[napi]
+impl NativeContext {
+    /// Runs a piece of code; see `NativeVm.exec`. Its value takes the place of exports.
+    #[napi]
+    pub fn call(
+        &self,
+        options: NativeExecOptions,
+        callback: Function<'_, EventArgs, Unknown<'static>>,
+    ) -> Result<NativeProcess> {
+        start(options, &callback, |exec, done| self.0.call(exec, done))
+    }
+
+    /// Forgets the state.
+    #[napi]
+    pub fn reset(&self) {
+        self.0.reset();
+    }
+
+    /// Lets the process go and refuses more.
+    #[napi]
+    pub fn close(&self) {
+        self.0.close();
+    }
+}
+
+/// Starts something with its ways up connected to `callback`.
+fn start(
+    options: NativeExecOptions,
+    callback: &Function<'_, EventArgs, Unknown<'static>>,
+    run: impl FnOnce(ExecOptions, OnDone) -> std::result::Result<Arc<Control>, VmError>,
+) -> Result<NativeProcess> {
+    let stream_output = options.stream_output;
+    let mut exec = options.into_exec()?;
+    let ways = connect(callback)?;
+    if stream_output {
+        exec.on_output = Some(ways.on_output);
+    }
+    let control = run(exec, ways.on_done).map_err(|error| failure(&error))?;
+    ways.gate.bind(&control);
+    Ok(NativeProcess(control))
 }
 
 /// One VM.
@@ -84,15 +138,13 @@ impl NativeVm {
         options: NativeExecOptions,
         callback: Function<'_, EventArgs, Unknown<'static>>,
     ) -> Result<NativeProcess> {
-        let stream_output = options.stream_output;
-        let mut exec = options.into_exec()?;
-        let ways = connect(&callback)?;
-        if stream_output {
-            exec.on_output = Some(ways.on_output);
-        }
-        let control = self.0.exec(exec, ways.on_done).map_err(|error| failure(&error))?;
-        ways.gate.bind(&control);
-        Ok(NativeProcess(control))
+        start(options, &callback, |exec, done| self.0.exec(exec, done))
+    }
+
+    /// A context; `options` give its environment, directory and arguments.
+    #[napi]
+    pub fn create_context(&self, options: NativeExecOptions) -> Result<NativeContext> {
+        self.0.context(options.into_exec()?).map(NativeContext).map_err(|error| failure(&error))
     }
 
     /// Writes a file and its parents.

@@ -1,7 +1,6 @@
 /** `Context`: JavaScript state that lives from call to call. */
 
 import { disposedError, unavailable } from "./errors.js";
-import type { Running } from "./launch.js";
 import { launch } from "./launch.js";
 import type { NativeContext, NativeOutcome } from "./native.js";
 import { readExecOptions } from "./options.js";
@@ -11,7 +10,8 @@ import type { CallOptions, EvaluateResult, ExecResult } from "./types.js";
 
 /** What a context is made of; `NodeRuntime` makes it. */
 export interface ContextParts {
-  native: NativeContext;
+  /** Makes the native state; called again when it has ended. */
+  make: () => NativeContext;
   defaults: Defaults;
   /** Told of each call, so that the runtime can wait for it. */
   track: (outcome: Promise<NativeOutcome>) => Promise<NativeOutcome>;
@@ -30,13 +30,13 @@ export class Context {
   readonly #parts: ContextParts;
   /** Settles when all calls so far have ended. */
   #last: Promise<unknown> = Promise.resolve();
-  #running: Running | undefined;
+  #native: NativeContext | undefined;
   #disposed = false;
 
   /** @internal */
   constructor(parts: ContextParts) {
     // A caller without `createContext` has nothing to make it of.
-    if (typeof parts !== "object" || parts === null || !("native" in parts)) {
+    if (typeof parts !== "object" || parts === null || !("make" in parts)) {
       throw unavailable("new Context()", "use await runtime.createContext()");
     }
     this.#parts = parts;
@@ -57,7 +57,7 @@ export class Context {
   /** Forgets the state, after the calls that were made before. */
   async reset(): Promise<void> {
     if (this.#disposed) throw disposedError("the context");
-    const done = this.#last.then(() => this.#parts.native.reset());
+    const done = this.#last.then(() => this.#end());
     this.#last = done;
     await done;
   }
@@ -65,8 +65,7 @@ export class Context {
   /** Ends what runs, with reason `"disposed"`, and refuses more. Idempotent. */
   async dispose(): Promise<void> {
     this.#disposed = true;
-    this.#parts.native.close();
-    this.#running?.dispose();
+    this.#end();
     this.#parts.forget(this);
     await this.#last;
   }
@@ -93,15 +92,15 @@ export class Context {
     if (this.#disposed) {
       return Promise.resolve({ ...abortedOutcome(), reason: "disposed", errorMessage: "the context was disposed of" });
     }
-    const outcome = launch(
-      settings,
-      (options, listener) => this.#parts.native.call(options, listener),
-      (running) => {
-        this.#running = running;
-      },
-    );
-    return outcome.finally(() => {
-      this.#running = undefined;
+    return launch(settings, (options, listener) => {
+      if (this.#native?.isGone === true) this.#native = undefined;
+      this.#native ??= this.#parts.make();
+      return this.#native.call(options, listener);
     });
+  }
+
+  #end(): void {
+    this.#native?.end();
+    this.#native = undefined;
   }
 }

@@ -7,19 +7,12 @@ import type { ExecSettings } from "./options.js";
 import { abortedOutcome } from "./outcome.js";
 import { StdioEvents } from "./stdio.js";
 
-/** Something that can be ended from outside. */
-export interface Running {
-  dispose(): void;
-}
-
 /**
  * Starts a program by `begin` and resolves with its outcome. Its signal is heard before and during, never after.
- * `onStart` gets the means to end it.
  */
 export function launch(
   settings: ExecSettings,
   begin: (options: NativeExecOptions, listener: NativeListener) => NativeProcess,
-  onStart?: (running: Running) => void,
 ): Promise<NativeOutcome> {
   const { native, signal, onStdio } = settings;
   if (signal?.aborted === true) return Promise.resolve(abortedOutcome());
@@ -41,6 +34,5 @@ export function launch(
       return;
     }
     signal?.addEventListener("abort", abort, { once: true });
-    onStart?.(process);
   });
 }

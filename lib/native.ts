@@ -83,13 +83,12 @@ export type NativeListener = (kind: number, payload: Buffer | NativeOutcome, pid
 
 export interface NativeProcess {
   abort(): void;
-  dispose(): void;
 }
 
 export interface NativeContext {
   call(options: NativeExecOptions, listener: NativeListener): NativeProcess;
-  reset(): void;
-  close(): void;
+  readonly isGone: boolean;
+  end(): void;
 }
 
 export interface NativeImage {

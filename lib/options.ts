@@ -107,7 +107,6 @@ const CONTEXT_KEYS = [
   "capture",
 ] as const satisfies (keyof ContextOptions)[];
 const CALL_KEYS = [
-  "filePath",
   "cpuTimeLimitMs",
   "wallTimeLimitMs",
   "onStdio",

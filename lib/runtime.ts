@@ -4,7 +4,7 @@ import { disposedError, fromNative, unavailable } from "./errors.js";
 import { Context } from "./context.js";
 import { launch } from "./launch.js";
 import { native } from "./native.js";
-import type { NativeContext, NativeExecOptions, NativeOutcome, NativeVm } from "./native.js";
+import type { NativeOutcome, NativeVm } from "./native.js";
 import { readContextOptions, readCreateOptions, readExecOptions } from "./options.js";
 import type { ExecSettings, RuntimeSettings } from "./options.js";
 import { execResult, runResult } from "./outcome.js";
@@ -119,7 +119,7 @@ export class NodeRuntime {
     const { native, defaults } = readContextOptions(options, this.#settings);
     if (this.#disposed) throw disposedError("the runtime");
     const context = new Context({
-      native: this.#nativeContext(native),
+      make: () => this.#vm.createContext(native),
       defaults,
       track: (outcome) => this.#track(outcome),
       forget: (ended) => {
@@ -129,14 +129,6 @@ export class NodeRuntime {
     });
     this.#contexts.add(context);
     return context;
-  }
-
-  #nativeContext(options: NativeExecOptions): NativeContext {
-    try {
-      return this.#vm.createContext(options);
-    } catch (error) {
-      throw fromNative(error);
-    }
   }
 
   #start(settings: ExecSettings): Promise<NativeOutcome> {

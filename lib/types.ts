@@ -118,7 +118,7 @@ export type ContextOptions = Omit<ExecOptions, "context" | "stdin" | "filePath" 
 /** How one piece of code is run in a context. */
 export type CallOptions = Pick<
   ExecOptions,
-  "filePath" | "cpuTimeLimitMs" | "wallTimeLimitMs" | "onStdio" | "capture" | "signal"
+  "cpuTimeLimitMs" | "wallTimeLimitMs" | "onStdio" | "capture" | "signal"
 >;
 
 /** What a program used. */
@@ -165,7 +165,7 @@ export interface RunResult<T = unknown> extends ExecResult {
 
 /** How a piece of code ended, and its value. */
 export interface EvaluateResult<T = unknown> extends ExecResult {
-  /** What its last expression gave, awaited; for a module its namespace. */
+  /** What its last expression gave, awaited. */
   value?: T;
 }
 

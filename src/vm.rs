@@ -5,7 +5,7 @@ use std::sync::Arc;
 use napi::bindgen_prelude::{Buffer, Function, Result, Unknown};
 use napi_derive::napi;
 use secure_exec_runtime::api::ExecOptions;
-use secure_exec_runtime::context::Context;
+use secure_exec_runtime::context::{Call, Context};
 use secure_exec_runtime::kernel::Image;
 use secure_exec_runtime::latch::End;
 use secure_exec_runtime::process::Control;
@@ -63,17 +63,11 @@ impl NativeProcess {
     pub fn abort(&self) {
         self.0.kill(End::Aborted);
     }
-
-    /// Ends it with reason `disposed`.
-    #[napi]
-    pub fn dispose(&self) {
-        self.0.kill(End::Disposed);
-    }
 }
 
-/// A process whose state lives from call to call.
+/// JavaScript state that is kept from call to call.
 #[napi]
-pub struct NativeContext(Arc<Context>);
+pub struct NativeContext(Context);
 
 #[napi]
 impl NativeContext {
@@ -84,19 +78,22 @@ impl NativeContext {
         options: NativeExecOptions,
         callback: Function<'_, EventArgs, Unknown<'static>>,
     ) -> Result<NativeProcess> {
-        start(options, &callback, |exec, done| self.0.call(exec, done))
+        start(options, &callback, |exec, done| {
+            let ExecOptions { code, want, cpu, wall, capture_bytes, on_output, .. } = exec;
+            self.0.call(Call { code, want, cpu, wall, capture_bytes, on_output }, done)
+        })
     }
 
-    /// Forgets the state.
-    #[napi]
-    pub fn reset(&self) {
-        self.0.reset();
+    /// Whether its isolate has ended.
+    #[napi(getter)]
+    pub fn is_gone(&self) -> bool {
+        self.0.is_gone()
     }
 
-    /// Lets the process go and refuses more.
+    /// Ends its isolate; what runs ends with reason `disposed`.
     #[napi]
-    pub fn close(&self) {
-        self.0.close();
+    pub fn end(&self) {
+        self.0.end(&End::Disposed);
     }
 }
 

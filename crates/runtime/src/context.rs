@@ -5,6 +5,7 @@
 //! with it, and so the state: later calls report that the context is gone.
 
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -43,6 +44,7 @@ pub struct ContextJob {
     /// Environment, working directory, arguments and clocks of its process.
     pub options: ExecOptions,
     calls: Receiver<(Call, Arc<Control>)>,
+    gone: Arc<AtomicBool>,
 }
 
 /// The host's side of a context. Dropping it ends the isolate.
@@ -50,6 +52,7 @@ pub struct Context {
     vm: Arc<Vm>,
     calls: Mutex<Option<Sender<(Call, Arc<Control>)>>>,
     current: Arc<Mutex<Vec<std::sync::Weak<Control>>>>,
+    gone: Arc<AtomicBool>,
 }
 
 /// What stands at the path of a script that came as text.
@@ -65,9 +68,15 @@ impl Context {
             return Err(VmError::Disposed);
         }
         let (calls, inbox) = channel();
-        let job = ContextJob { vm: vm.clone(), options, calls: inbox };
+        let gone = Arc::<AtomicBool>::default();
+        let job = ContextJob { vm: vm.clone(), options, calls: inbox, gone: gone.clone() };
         crate::pool::run(Work::Context(job))?;
-        Ok(Self { vm: vm.clone(), calls: Mutex::new(Some(calls)), current: Arc::default() })
+        Ok(Self { vm: vm.clone(), calls: Mutex::new(Some(calls)), current: Arc::default(), gone })
+    }
+
+    /// Whether its isolate has ended: known before the outcome of the call that ended it is reported.
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
     }
 
     /// Queues a call; `done` gets its outcome.
@@ -160,6 +169,9 @@ pub(crate) fn serve(
                 env.shared().latch.set(End::Error(1));
             })
         });
+        if let Ok(process) = env.process() {
+            control.set_pid(process.pid());
+        }
         let mut value = None;
         let failed = if ready.is_ok() && !env.is_ending() { run(scope, env, job, &call, &mut value) } else { true };
         let error = env.take_uncaught();
@@ -173,8 +185,10 @@ pub(crate) fn serve(
         switch.set(None);
         current.lock().unwrap_or_else(PoisonError::into_inner).take();
         let [stdout, stderr] = output.take();
+        let is_gone = env.is_ending();
+        job.gone.store(is_gone, Ordering::Release);
         control.finish(outcome_of(&end, error, stdout, stderr, usage, value));
-        if env.is_ending() {
+        if is_gone {
             break;
         }
     }

@@ -111,7 +111,7 @@ impl Control {
         self.lock().pid
     }
 
-    fn set_pid(&self, pid: u32) {
+    pub(crate) fn set_pid(&self, pid: u32) {
         self.lock().pid = pid;
     }
 
@@ -195,6 +195,7 @@ pub fn thread_main(spec: IsolateSpec, work: &Receiver<Work>) {
     // Known only when the job comes; a thread that is parked before has nobody to tell.
     let current = CurrentControl::default();
     let parked = current.clone();
+    let _report = ReportOnUnwind(current.clone());
     let guest = crate::fatal::enter_guest_thread(Box::new(move |end| {
         let control = parked.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(control) = control {
@@ -228,6 +229,21 @@ pub fn thread_main(spec: IsolateSpec, work: &Receiver<Work>) {
     drop(tasks);
     drop(budget);
     drop(guest);
+}
+
+/// Reports a process whose thread panicked outside of any binding.
+struct ReportOnUnwind(CurrentControl);
+
+impl Drop for ReportOnUnwind {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let control = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(control) = control {
+            control.finish_parked(&End::Crash("the process's thread panicked".to_owned()));
+        }
+    }
 }
 
 fn run_in_isolate(
@@ -375,6 +391,7 @@ fn run_job(
     let cwd = job.options.cwd.clone().unwrap_or_else(|| job.vm.options().cwd.clone());
     let (main, source) = program(&job.options, &cwd)?;
     let process = setup(env, &job.vm, &job.options, &main, source, output.clone())?;
+    job.control.set_pid(process.pid());
     crate::bindings::errors::apply_options(scope, env);
     crate::bindings::performance::start(scope, env);
     if !prepared && call_main(scope, env, "prepare", |_| Ok(Vec::new())).is_err() {

@@ -229,10 +229,10 @@ pub fn later(job: fn()) {
 fn next_task(isolate: usize) -> Option<v8::Task> {
     let mut queues = tasks();
     let queue = queues.get_mut(&isolate)?;
-    if let Some(first) = queue.delayed.first_entry() {
-        if first.key().0 <= Instant::now() {
-            return Some(first.remove());
-        }
+    if let Some(first) = queue.delayed.first_entry()
+        && first.key().0 <= Instant::now()
+    {
+        return Some(first.remove());
     }
     queue.ready.pop_front()
 }

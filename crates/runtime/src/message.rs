@@ -66,10 +66,13 @@ pub trait TransferData: Send {
     }
 }
 
+/// Makes the data of a host object, or `None` when the object is of another type.
+pub type CloneObject = fn(&Rc<dyn Any>) -> Option<Box<dyn TransferData>>;
+
 /// What a binding says of a class whose objects may travel.
 pub struct HostType {
-    /// Makes the data of an object, or `None` when the object is of another type.
-    pub clone_object: fn(&Rc<dyn Any>) -> Option<Box<dyn TransferData>>,
+    /// See the type.
+    pub clone_object: CloneObject,
 }
 
 /// Memory that a guest's serialized values may hold, messages and serializers together. It is part of the process's

@@ -95,23 +95,13 @@ const PROVIDER: &str = "MESSAGEPORT";
 const PROVIDER_NUMBER: i32 = 21;
 
 /// The ports of this process and what they share.
+#[derive(Default)]
 struct Messaging {
     ports: RefCell<HashMap<u64, Rc<MessagePort>>>,
     channels: RefCell<Channels>,
     memory: RefCell<Option<MemoryBudget>>,
     /// `MessagePort` and the class above it, for contexts of `node:vm`.
     foreign: RefCell<Option<[v8::Global<v8::FunctionTemplate>; 2]>>,
-}
-
-impl Default for Messaging {
-    fn default() -> Self {
-        Self {
-            ports: RefCell::default(),
-            channels: RefCell::default(),
-            memory: RefCell::default(),
-            foreign: RefCell::default(),
-        }
-    }
 }
 
 static NEXT_PORT: AtomicU64 = AtomicU64::new(1);
@@ -653,12 +643,12 @@ fn emit_warning(scope: &mut v8::PinScope<'_, '_>, env: &Env, text: &str) -> Resu
 }
 
 fn start<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    if let Some(port) = open_port(scope, args.this().into()) {
-        if let Some(data) = port.data() {
-            port.receiving.set(true);
-            if data.waiting() > 0 {
-                data.trigger();
-            }
+    if let Some(port) = open_port(scope, args.this().into())
+        && let Some(data) = port.data()
+    {
+        port.receiving.set(true);
+        if data.waiting() > 0 {
+            data.trigger();
         }
     }
     undefined(scope)

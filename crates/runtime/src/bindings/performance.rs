@@ -299,8 +299,7 @@ unsafe extern "C" fn on_collection_end(
         return;
     }
     if entries.is_empty() {
-        env.event_loop
-            .complete_unref(Box::new(|scope, env| deliver_collections(scope, env)));
+        env.event_loop.complete_unref(Box::new(deliver_collections));
     }
     entries.push((
         kind.0,

@@ -131,18 +131,24 @@ impl Vm {
         &self.options
     }
 
-    /// Makes a directory and its parents, as the host.
+    /// Makes a directory and its parents, as the host; what is new belongs to the user.
     ///
     /// # Errors
     /// [`VmError::Kernel`].
     pub fn make_directory(&self, path: &str) -> Result<(), VmError> {
-        self.kernel
-            .mkdir_recursive(self.kernel.host(), path.as_bytes(), 0o777)
-            .map(drop)
-            .map_err(|errno| VmError::Kernel { errno, what: format!("mkdir '{path}'") })
+        let refused = |errno| VmError::Kernel { errno, what: format!("mkdir '{path}'") };
+        let ends = path.match_indices('/').map(|(at, _)| at).skip(1).chain([path.len()]);
+        for parent in ends.filter_map(|end| path.get(..end)).filter(|parent| !parent.ends_with('/')) {
+            match self.kernel.mkdir(self.kernel.host(), parent.as_bytes(), 0o777) {
+                Ok(()) => self.give_to_user(parent).map_err(refused)?,
+                Err(Errno::EEXIST) => {}
+                Err(errno) => return Err(refused(errno)),
+            }
+        }
+        Ok(())
     }
 
-    /// Writes a file and its parent directories, as the host.
+    /// Writes a file and its parent directories, as the host; they belong to the user.
     ///
     /// # Errors
     /// [`VmError::Kernel`].
@@ -152,7 +158,13 @@ impl Vm {
         }
         self.kernel
             .write_file(self.kernel.host(), path.as_bytes(), bytes, O_WRONLY_CREAT_TRUNC, 0o666)
+            .and_then(|()| self.give_to_user(path))
             .map_err(|errno| VmError::Kernel { errno, what: format!("open '{path}'") })
+    }
+
+    fn give_to_user(&self, path: &str) -> Result<(), Errno> {
+        let user = &self.options.user;
+        self.kernel.chown(self.kernel.host(), path.as_bytes(), Some(user.uid), Some(user.gid))
     }
 
     /// Starts a program; `done` gets its outcome, on a thread of ours.

@@ -1,0 +1,15 @@
+import { fileURLToPath } from "node:url";
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  resolve: { alias: { "secure-exec": fileURLToPath(new URL("dist/index.js", import.meta.url)) } },
+  test: {
+    include: ["__test__/**/*.test.ts"],
+    pool: "forks",
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    // Tests of limits measure time: one file at once.
+    fileParallelism: false,
+    server: { deps: { external: [/\/dist\//] } },
+  },
+});

@@ -35,7 +35,7 @@ describe("the addon", () => {
       const results = [];
       for (let round = 0; round < 5; round++) {
         results.push(...await Promise.all(Array.from({ length: 4 }, (_, i) => new Promise((resolve, reject) => {
-          const worker = new Worker(source, { eval: true, workerData: i });
+          const worker = new Worker(source, { eval: true, execArgv: [], workerData: i });
           worker.on("error", reject);
           worker.on("message", async (text) => { await worker.terminate(); resolve(text); });
         }))));

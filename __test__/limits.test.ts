@@ -84,7 +84,7 @@ describe("budgets", () => {
   test("timers", async () => {
     const runtime = await make({ resourceBudgets: { maxTimers: 100 } });
     const result = await runtime.exec("for (let i = 0; i < 1000; i++) setTimeout(() => {}, 1000)", { wallTimeLimitMs: 3000 });
-    expect(result.reason).toBe("error");
+    expect(result).toMatchObject({ code: 1, reason: "error", error: { code: "ERR_RESOURCE_BUDGET_EXCEEDED" } });
     expect(result.errorMessage).toContain("maxTimers");
   });
 

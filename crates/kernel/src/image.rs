@@ -258,6 +258,7 @@ impl ImageBuilder {
             self.put(path.as_bytes(), Kind::Device(device), 0o666)?;
             self.owner(&path, 0, 0)?;
         }
+        self.file(crate::process::EXEC_PATH, NODE_PLACEHOLDER, 0o755)?;
         self.symlink("/dev/fd", "/proc/self/fd")?;
         self.symlink("/dev/stdin", "/proc/self/fd/0")?;
         self.symlink("/dev/stdout", "/proc/self/fd/1")?;
@@ -265,6 +266,9 @@ impl ImageBuilder {
         Ok(())
     }
 }
+
+/// What stands at `process.execPath`: programs look whether it exists and may be executed.
+const NODE_PLACEHOLDER: &[u8] = b"#!secure-exec node\n";
 
 fn absolute(path: &[u8]) -> Result<Vec<u8>> {
     let path = GuestPath::new(path)?;

@@ -98,7 +98,7 @@ fn cost(name: &str, value: &str) -> u64 {
     (name.len() + value.len() + ENV_ENTRY_BYTES) as u64
 }
 
-/// Where Node's binary would be; nothing is there.
+/// Where Node's binary would be; a placeholder is there.
 pub const EXEC_PATH: &str = "/usr/local/bin/node";
 /// Where a process starts.
 pub const DEFAULT_CWD: &str = "/workspace";

@@ -67,6 +67,7 @@ impl Context {
         if vm.is_disposed() {
             return Err(VmError::Disposed);
         }
+        crate::memory::admit(vm.options().limits.memory_bytes)?;
         let (calls, inbox) = channel();
         let gone = Arc::<AtomicBool>::default();
         let job = ContextJob { vm: vm.clone(), options, calls: inbox, gone: gone.clone() };

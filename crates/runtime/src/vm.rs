@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use secure_exec_kernel::{Clock, ClockMode, Errno, Image, Kernel, KernelOptions, Quotas};
 
 use crate::api::{ExecOptions, Outcome, VmOptions};
+use crate::budget::LimitError;
 use crate::clock::Mitigation;
 use crate::latch::End;
 use crate::process::{Control, Job, Work};
@@ -25,18 +26,6 @@ pub enum VmError {
     /// The VM was disposed of.
     #[error("the runtime was disposed of")]
     Disposed,
-    /// A budget does not allow it.
-    #[error("{limit} exceeded: {used} of {configured} in use; raise it with {option}")]
-    Budget {
-        /// What was exceeded.
-        limit: &'static str,
-        /// The limit.
-        configured: u64,
-        /// What is in use.
-        used: u64,
-        /// The option that raises it.
-        option: &'static str,
-    },
     /// The kernel refused a file, a directory or a process.
     #[error("{}: {}, {what}", errno.name(), errno.message())]
     Kernel {
@@ -45,6 +34,9 @@ pub enum VmError {
         /// What was asked.
         what: String,
     },
+    /// Too much lives in this OS process already.
+    #[error("{0}")]
+    Limit(#[from] LimitError),
     /// No isolate could be started.
     #[error(transparent)]
     Engine(#[from] crate::engine::EngineError),
@@ -62,7 +54,7 @@ impl VmError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Disposed => "ERR_RUNTIME_DISPOSED",
-            Self::Budget { .. } => "ERR_RESOURCE_BUDGET_EXCEEDED",
+            Self::Limit(_) => "ERR_RESOURCE_BUDGET_EXCEEDED",
             Self::Kernel { errno, .. } => errno.name(),
             Self::Engine(_) => "ERR_WORKER_CRASHED",
         }
@@ -114,6 +106,7 @@ impl Vm {
             next_id: std::sync::atomic::AtomicU64::new(1),
             options,
         });
+        crate::engine::later(crate::pool::fill);
         vm.make_directory(&vm.options.cwd.clone())?;
         for (path, bytes) in &vm.options.files {
             vm.write_file(path, bytes)?;
@@ -172,6 +165,7 @@ impl Vm {
     /// # Errors
     /// [`VmError`]; then `done` is not called.
     pub fn exec(self: &Arc<Self>, options: ExecOptions, done: OnDone) -> Result<Arc<Control>, VmError> {
+        crate::memory::admit(self.options.limits.memory_bytes)?;
         let control = self.track(done)?;
         let job = Job { vm: self.clone(), options, control: control.clone() };
         if let Err(error) = crate::pool::run(Work::Program(job)) {
@@ -195,6 +189,8 @@ impl Vm {
             }
             done(outcome);
         }));
+        // Handles that were given up before their process began have not forgotten themselves.
+        processes.retain(|_, control| control.strong_count() > 0);
         processes.insert(id, Arc::downgrade(&control));
         Ok(control)
     }

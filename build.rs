@@ -22,9 +22,14 @@ fn main() {
         link_arguments(&out_dir);
     }
     let (sender, blob) = channel();
-    engine::spawn("snapshot".to_owned(), STACK_BYTES, move || drop(sender.send(snapshot::build())))
-        .expect("start a thread");
-    let blob = blob.recv().expect("the thread answers").unwrap_or_else(|error| panic!("{error}"));
+    engine::spawn("snapshot".to_owned(), STACK_BYTES, move || {
+        drop(sender.send(snapshot::build()))
+    })
+    .expect("start a thread");
+    let blob = blob
+        .recv()
+        .expect("the thread answers")
+        .unwrap_or_else(|error| panic!("{error}"));
     std::fs::write(out_dir.join("startup.snapshot"), blob).expect("write the snapshot");
 }
 

@@ -69,14 +69,25 @@ impl Gate {
     fn pid(&self) -> u32 {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         while self.control.get().is_none() && !waiting.closed {
-            waiting = self.changed.wait_timeout(waiting, LOOK_AGAIN).unwrap_or_else(PoisonError::into_inner).0;
+            waiting = self
+                .changed
+                .wait_timeout(waiting, LOOK_AGAIN)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
         drop(waiting);
-        self.control.get().and_then(Weak::upgrade).map(|control| control.pid()).unwrap_or_default()
+        self.control
+            .get()
+            .and_then(Weak::upgrade)
+            .map(|control| control.pid())
+            .unwrap_or_default()
     }
 
     fn is_ending(&self) -> bool {
-        self.control.get().and_then(Weak::upgrade).is_some_and(|control| control.is_ending())
+        self.control
+            .get()
+            .and_then(Weak::upgrade)
+            .is_some_and(|control| control.is_ending())
     }
 
     /// Waits for room; answers whether the bytes may be sent.
@@ -87,7 +98,8 @@ impl Gate {
                 return false;
             }
             // One write always fits an empty queue, however long it is.
-            let fits = waiting.bytes.saturating_add(bytes) <= MAX_WAITING_BYTES && waiting.writes < MAX_WAITING_WRITES;
+            let fits = waiting.bytes.saturating_add(bytes) <= MAX_WAITING_BYTES
+                && waiting.writes < MAX_WAITING_WRITES;
             if fits || waiting.writes == 0 {
                 waiting.bytes = waiting.bytes.saturating_add(bytes);
                 waiting.writes += 1;
@@ -96,7 +108,11 @@ impl Gate {
             if self.is_ending() {
                 return false;
             }
-            waiting = self.changed.wait_timeout(waiting, LOOK_AGAIN).unwrap_or_else(PoisonError::into_inner).0;
+            waiting = self
+                .changed
+                .wait_timeout(waiting, LOOK_AGAIN)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 
@@ -110,7 +126,10 @@ impl Gate {
 
     /// Lets everybody go; nothing more is sent.
     fn close(&self) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .closed = true;
         self.changed.notify_all();
     }
 }
@@ -159,7 +178,14 @@ pub fn connect(callback: &Function<'_, EventArgs, Unknown<'static>>) -> Result<W
         }
     });
     let on_done: OnDone = Box::new(move |outcome| {
-        channel.call(Event::Outcome(Box::new(outcome)), ThreadsafeFunctionCallMode::NonBlocking);
+        channel.call(
+            Event::Outcome(Box::new(outcome)),
+            ThreadsafeFunctionCallMode::NonBlocking,
+        );
     });
-    Ok(Ways { on_output, on_done, gate })
+    Ok(Ways {
+        on_output,
+        on_done,
+        gate,
+    })
 }

@@ -21,7 +21,10 @@ std::arch::global_asm!(include_str!("hidden_symbols.s"));
 #[repr(C, align(16))]
 struct Aligned<T: ?Sized>(T);
 
-static STARTUP_SNAPSHOT: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/startup.snapshot")));
+static STARTUP_SNAPSHOT: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(
+    env!("OUT_DIR"),
+    "/startup.snapshot"
+)));
 
 #[module_init]
 fn init() {

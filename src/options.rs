@@ -115,22 +115,36 @@ fn millis(value: f64) -> Duration {
     Duration::try_from_secs_f64(value / 1000.0).unwrap_or(Duration::MAX)
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates; TypeScript checked the range")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "saturates; TypeScript checked the range"
+)]
 fn count(value: f64) -> u64 {
     value as u64
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates; TypeScript checked the range")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "saturates; TypeScript checked the range"
+)]
 fn size(value: f64) -> usize {
     value as usize
 }
 
 fn pairs(list: Vec<NativePair>) -> Vec<(String, String)> {
-    list.into_iter().map(|NativePair { name, value }| (name, value)).collect()
+    list.into_iter()
+        .map(|NativePair { name, value }| (name, value))
+        .collect()
 }
 
 fn mitigation(freeze: bool) -> Mitigation {
-    if freeze { Mitigation::Freeze } else { Mitigation::Off }
+    if freeze {
+        Mitigation::Freeze
+    } else {
+        Mitigation::Off
+    }
 }
 
 impl From<NativeLimits> for Limits {
@@ -139,16 +153,26 @@ impl From<NativeLimits> for Limits {
         let cpu = native.cpu_time_limit_ms.map(millis).or(default.cpu);
         let wall = native.wall_time_limit_ms.map(millis);
         Self {
-            memory_bytes: native.memory_limit.map_or(default.memory_bytes, |mib| size(mib * MIB)),
+            memory_bytes: native
+                .memory_limit
+                .map_or(default.memory_bytes, |mib| size(mib * MIB)),
             cpu,
             wall: wall.or(cpu.map(|cpu| cpu.saturating_mul(WALL_FACTOR))),
-            json_payload_bytes: native.json_payload_bytes.map_or(default.json_payload_bytes, size),
-            base64_transfer_bytes: native.base64_transfer_bytes.map_or(default.base64_transfer_bytes, size),
-            max_output_bytes: native.max_output_bytes.map_or(default.max_output_bytes, count),
+            json_payload_bytes: native
+                .json_payload_bytes
+                .map_or(default.json_payload_bytes, size),
+            base64_transfer_bytes: native
+                .base64_transfer_bytes
+                .map_or(default.base64_transfer_bytes, size),
+            max_output_bytes: native
+                .max_output_bytes
+                .map_or(default.max_output_bytes, count),
             max_timers: native.max_timers.unwrap_or(default.max_timers),
             max_handles: native.max_handles.unwrap_or(default.max_handles),
             max_open_fds: native.max_open_fds.unwrap_or(default.max_open_fds),
-            max_filesystem_bytes: native.max_filesystem_bytes.map_or(default.max_filesystem_bytes, count),
+            max_filesystem_bytes: native
+                .max_filesystem_bytes
+                .map_or(default.max_filesystem_bytes, count),
             max_inodes: native.max_inodes.map_or(default.max_inodes, count),
         }
     }
@@ -160,7 +184,11 @@ impl From<NativeVmOptions> for VmOptions {
             name: native.name.unwrap_or_default(),
             limits: native.limits.into(),
             mitigation: mitigation(native.freeze),
-            files: native.files.into_iter().map(|NativeFile { path, data }| (path, data.to_vec())).collect(),
+            files: native
+                .files
+                .into_iter()
+                .map(|NativeFile { path, data }| (path, data.to_vec()))
+                .collect(),
             env: pairs(native.env),
             cwd: native.cwd.unwrap_or_default(),
             argv: native.argv,
@@ -174,9 +202,8 @@ impl NativeExecOptions {
     pub fn into_exec(self) -> Result<ExecOptions> {
         let node_options = match &self.node_options {
             None => Vec::new(),
-            Some(text) => {
-                serde_json::from_str(text).map_err(|error| napi::Error::from_reason(error.to_string()))?
-            }
+            Some(text) => serde_json::from_str(text)
+                .map_err(|error| napi::Error::from_reason(error.to_string()))?,
         };
         let cpu = self.cpu_time_limit_ms.map(millis);
         let wall = self.wall_time_limit_ms.map(millis);
@@ -184,7 +211,11 @@ impl NativeExecOptions {
             code: self.code,
             file_path: self.file_path,
             from_file: self.from_file.unwrap_or(false),
-            want: if self.want_exports { Want::Exports } else { Want::Exit },
+            want: if self.want_exports {
+                Want::Exports
+            } else {
+                Want::Exit
+            },
             env: pairs(self.env),
             cwd: self.cwd,
             argv: self.argv,

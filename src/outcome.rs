@@ -66,7 +66,10 @@ fn millis(duration: Duration) -> f64 {
 }
 
 /// A count as JavaScript's number; exact below 2^53.
-#[expect(clippy::cast_precision_loss, reason = "counts of bytes stay far below 2^53")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts of bytes stay far below 2^53"
+)]
 pub fn number(count: u64) -> f64 {
     count as f64
 }
@@ -76,9 +79,13 @@ impl From<Outcome> for NativeOutcome {
         let (exports, exports_error) = match outcome.exports {
             None => (None, None),
             Some(Ok(value)) => (Some(value.into_bytes().into()), None),
-            Some(Err(error)) => {
-                (None, Some(NativeMarshalError { code: error.code.to_owned(), message: error.message }))
-            }
+            Some(Err(error)) => (
+                None,
+                Some(NativeMarshalError {
+                    code: error.code.to_owned(),
+                    message: error.message,
+                }),
+            ),
         };
         Self {
             reason: outcome.reason.as_str().to_owned(),

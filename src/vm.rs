@@ -34,7 +34,11 @@ impl NativeImage {
         let mut builder = Image::builder();
         for NativeFile { path, data } in files {
             builder.file(&path, data.to_vec(), 0o644).map_err(|errno| {
-                napi::Error::from_reason(format!("{0}{CODE_END}{0}: {1}, open '{path}'", errno.name(), errno.message()))
+                napi::Error::from_reason(format!(
+                    "{0}{CODE_END}{0}: {1}, open '{path}'",
+                    errno.name(),
+                    errno.message()
+                ))
             })?;
         }
         Ok(Self(builder.build()))
@@ -79,8 +83,26 @@ impl NativeContext {
         callback: Function<'_, EventArgs, Unknown<'static>>,
     ) -> Result<NativeProcess> {
         start(options, &callback, |exec, done| {
-            let ExecOptions { code, want, cpu, wall, capture_bytes, on_output, .. } = exec;
-            self.0.call(Call { code, want, cpu, wall, capture_bytes, on_output }, done)
+            let ExecOptions {
+                code,
+                want,
+                cpu,
+                wall,
+                capture_bytes,
+                on_output,
+                ..
+            } = exec;
+            self.0.call(
+                Call {
+                    code,
+                    want,
+                    cpu,
+                    wall,
+                    capture_bytes,
+                    on_output,
+                },
+                done,
+            )
         })
     }
 
@@ -141,13 +163,18 @@ impl NativeVm {
     /// A context; `options` give its environment, directory and arguments.
     #[napi]
     pub fn create_context(&self, options: NativeExecOptions) -> Result<NativeContext> {
-        self.0.context(options.into_exec()?).map(NativeContext).map_err(|error| failure(&error))
+        self.0
+            .context(options.into_exec()?)
+            .map(NativeContext)
+            .map_err(|error| failure(&error))
     }
 
     /// Writes a file and its parents.
     #[napi]
     pub fn write_file(&self, path: String, data: Buffer) -> Result<()> {
-        self.0.write_file(&path, &data).map_err(|error| failure(&error))
+        self.0
+            .write_file(&path, &data)
+            .map_err(|error| failure(&error))
     }
 
     /// Ends every process with reason `aborted`.

@@ -117,12 +117,17 @@ impl MarshalError {
     fn too_large(limit: &str, used: u64, configured: u64, option: &str) -> Self {
         Self {
             code: "ERR_SANDBOX_PAYLOAD_TOO_LARGE",
-            message: format!("{limit} exceeded: at least {used} needed, the limit is {configured}{option}"),
+            message: format!(
+                "{limit} exceeded: at least {used} needed, the limit is {configured}{option}"
+            ),
         }
     }
 
     fn unsupported(what: &str, path: &str) -> Self {
-        Self { code: "ERR_SANDBOX_UNSUPPORTED_VALUE", message: format!("{what} cannot leave the sandbox: {path}") }
+        Self {
+            code: "ERR_SANDBOX_UNSUPPORTED_VALUE",
+            message: format!("{what} cannot leave the sandbox: {path}"),
+        }
     }
 }
 
@@ -199,7 +204,11 @@ impl<'s> Writer<'s> {
         scope: &mut v8::PinScope<'s, '_>,
         value: v8::Local<'s, v8::Value>,
     ) -> Result<HostValue, MarshalError> {
-        let root = Place { parent: 0, step: Step::Root, depth: 0 };
+        let root = Place {
+            parent: 0,
+            step: Step::Root,
+            depth: 0,
+        };
         let value = settled(scope, value);
         if value.is_function() || value.is_promise() {
             self.out.push(tag::UNDEFINED);
@@ -219,7 +228,12 @@ impl<'s> Writer<'s> {
         self.json_used = self.json_used.saturating_add(bytes);
         if self.json_used > self.json_limit {
             let option = " bytes (option payloadLimits.jsonPayloadBytes)";
-            return Err(MarshalError::too_large("payload size", self.json_used, self.json_limit, option));
+            return Err(MarshalError::too_large(
+                "payload size",
+                self.json_used,
+                self.json_limit,
+                option,
+            ));
         }
         Ok(())
     }
@@ -228,14 +242,20 @@ impl<'s> Writer<'s> {
         self.binary_used = self.binary_used.saturating_add(bytes as u64);
         if self.binary_used > self.binary_limit {
             let option = " bytes (option payloadLimits.base64TransferBytes)";
-            return Err(MarshalError::too_large("binary payload size", self.binary_used, self.binary_limit, option));
+            return Err(MarshalError::too_large(
+                "binary payload size",
+                self.binary_used,
+                self.binary_limit,
+                option,
+            ));
         }
         Ok(())
     }
 
     fn u32(&mut self, number: usize) {
         // Lengths are bounded by the limits, which are far below 2^32.
-        self.out.extend_from_slice(&u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes());
+        self.out
+            .extend_from_slice(&u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes());
     }
 
     fn number(&mut self, number: f64) {
@@ -243,7 +263,11 @@ impl<'s> Writer<'s> {
         self.out.extend_from_slice(&number.to_le_bytes());
     }
 
-    fn string(&mut self, scope: &mut v8::PinScope<'s, '_>, string: v8::Local<v8::String>) -> Result<(), MarshalError> {
+    fn string(
+        &mut self,
+        scope: &mut v8::PinScope<'s, '_>,
+        string: v8::Local<v8::String>,
+    ) -> Result<(), MarshalError> {
         let length = string.length();
         let one_byte = string.is_onebyte() || string.contains_only_onebyte();
         self.charge(PRIMITIVE_COST + (length as u64).saturating_mul(if one_byte { 1 } else { 2 }))?;
@@ -260,7 +284,8 @@ impl<'s> Writer<'s> {
             self.u32(length);
             let mut units = vec![0_u16; length];
             string.write_v2(scope, 0, &mut units, v8::WriteFlags::empty());
-            self.out.extend(units.iter().flat_map(|unit| unit.to_le_bytes()));
+            self.out
+                .extend(units.iter().flat_map(|unit| unit.to_le_bytes()));
         }
         Ok(())
     }
@@ -274,7 +299,8 @@ impl<'s> Writer<'s> {
         } else {
             self.out.push(tag::UTF16);
             self.u32(text.encode_utf16().count());
-            self.out.extend(text.encode_utf16().flat_map(u16::to_le_bytes));
+            self.out
+                .extend(text.encode_utf16().flat_map(u16::to_le_bytes));
         }
         Ok(())
     }
@@ -288,10 +314,18 @@ impl<'s> Writer<'s> {
     ) -> Result<(), MarshalError> {
         self.values += 1;
         if self.values > MAX_VALUES {
-            return Err(MarshalError::too_large("payload values", self.values, MAX_VALUES, " values"));
+            return Err(MarshalError::too_large(
+                "payload values",
+                self.values,
+                MAX_VALUES,
+                " values",
+            ));
         }
         if self.values % LOOK_EVERY == 0 && scope.is_execution_terminating() {
-            return Err(MarshalError { code: "ERR_RUNTIME_DISPOSED", message: "the process is ending".to_owned() });
+            return Err(MarshalError {
+                code: "ERR_RUNTIME_DISPOSED",
+                message: "the process is ending".to_owned(),
+            });
         }
         if let Ok(string) = v8::Local::<v8::String>::try_from(value) {
             return self.string(scope, string);
@@ -309,7 +343,8 @@ impl<'s> Writer<'s> {
             self.out.push(tag::BIGINT);
             self.out.push(u8::from(negative));
             self.u32(words.len());
-            self.out.extend(words.iter().flat_map(|word| word.to_le_bytes()));
+            self.out
+                .extend(words.iter().flat_map(|word| word.to_le_bytes()));
             return Ok(());
         }
         let simple = if value.is_undefined() {
@@ -332,7 +367,10 @@ impl<'s> Writer<'s> {
             return Err(MarshalError::unsupported(what, &self.path(scope, place)));
         }
         let Ok(object) = v8::Local::<v8::Object>::try_from(value) else {
-            return Err(MarshalError::unsupported("this kind of value", &self.path(scope, place)));
+            return Err(MarshalError::unsupported(
+                "this kind of value",
+                &self.path(scope, place),
+            ));
         };
         let number = self.number_of(object, place)?;
         self.out.push(tag::OBJECT);
@@ -341,7 +379,11 @@ impl<'s> Writer<'s> {
     }
 
     /// The number of an object, which is queued when it is new.
-    fn number_of(&mut self, object: v8::Local<'s, v8::Object>, place: Place<'s>) -> Result<u32, MarshalError> {
+    fn number_of(
+        &mut self,
+        object: v8::Local<'s, v8::Object>,
+        place: Place<'s>,
+    ) -> Result<u32, MarshalError> {
         let hash = object.get_identity_hash();
         let first = self.by_hash.get(&hash).copied();
         let mut candidate = first;
@@ -352,7 +394,12 @@ impl<'s> Writer<'s> {
             candidate = found.same_hash;
         }
         if place.depth >= MAX_DEPTH {
-            return Err(MarshalError::too_large("payload depth", u64::from(place.depth) + 1, MAX_DEPTH.into(), " levels"));
+            return Err(MarshalError::too_large(
+                "payload depth",
+                u64::from(place.depth) + 1,
+                MAX_DEPTH.into(),
+                " levels",
+            ));
         }
         self.charge(OBJECT_COST)?;
         let number = u32::try_from(self.found.len()).unwrap_or(u32::MAX);
@@ -375,7 +422,11 @@ impl<'s> Writer<'s> {
         number: u32,
         depth: u32,
     ) -> Result<(), MarshalError> {
-        let at = |step| Place { parent: number, step, depth };
+        let at = |step| Place {
+            parent: number,
+            step,
+            depth,
+        };
         if let Ok(array) = v8::Local::<v8::Array>::try_from(object) {
             return self.array(scope, array, number, depth);
         }
@@ -424,9 +475,15 @@ impl<'s> Writer<'s> {
             self.out.push(body::BOXED);
             return self.value(scope, primitive, at(Step::Named("valueOf()")));
         }
-        let null_prototype = object.get_prototype(scope).is_none_or(|prototype| prototype.is_null());
+        let null_prototype = object
+            .get_prototype(scope)
+            .is_none_or(|prototype| prototype.is_null());
         let plain = !null_prototype || object.is_module_namespace_object();
-        self.out.push(if plain { body::PLAIN } else { body::NULL_PROTOTYPE });
+        self.out.push(if plain {
+            body::PLAIN
+        } else {
+            body::NULL_PROTOTYPE
+        });
         let keys = self.keys(scope, object, at(Step::Root))?;
         self.properties(scope, object, keys, 0, number, depth)
     }
@@ -451,7 +508,10 @@ impl<'s> Writer<'s> {
             }
             None => {
                 let path = self.path_of(scope, place.parent);
-                Err(MarshalError::unsupported("an object whose properties cannot be listed", &path))
+                Err(MarshalError::unsupported(
+                    "an object whose properties cannot be listed",
+                    &path,
+                ))
             }
         }
     }
@@ -472,7 +532,9 @@ impl<'s> Writer<'s> {
         // What is exported itself: the entries of the first object.
         let exported = number == 0;
         for index in from..keys.length() {
-            let Some(key) = keys.get_index(scope, index) else { continue };
+            let Some(key) = keys.get_index(scope, index) else {
+                continue;
+            };
             let name = match v8::Local::<v8::Name>::try_from(key) {
                 Ok(name) => name,
                 Err(_) => match key.to_string(scope) {
@@ -480,7 +542,11 @@ impl<'s> Writer<'s> {
                     None => continue,
                 },
             };
-            let place = Place { parent: number, step: Step::Key(name), depth };
+            let place = Place {
+                parent: number,
+                step: Step::Key(name),
+                depth,
+            };
             let mut value = self.own_value(scope, object, name, place)?;
             if exported {
                 value = settled(scope, value);
@@ -514,9 +580,9 @@ impl<'s> Writer<'s> {
         place: Place<'s>,
     ) -> Result<v8::Local<'s, v8::Value>, MarshalError> {
         // The property is the object's own, so nothing further up is asked; a getter cannot run in this scope and throws.
-        object
-            .get(scope, name.into())
-            .ok_or_else(|| MarshalError::unsupported("a property with a getter", &self.path(scope, place)))
+        object.get(scope, name.into()).ok_or_else(|| {
+            MarshalError::unsupported("a property with a getter", &self.path(scope, place))
+        })
     }
 
     fn array(
@@ -529,16 +595,35 @@ impl<'s> Writer<'s> {
         self.out.push(body::ARRAY);
         self.u32(array.length() as usize);
         let object: v8::Local<v8::Object> = array.into();
-        let keys = self.keys(scope, object, Place { parent: number, step: Step::Root, depth })?;
+        let keys = self.keys(
+            scope,
+            object,
+            Place {
+                parent: number,
+                step: Step::Root,
+                depth,
+            },
+        )?;
         let count_at = self.out.len();
         self.u32(0);
         let mut named = 0;
         while named < keys.length() {
-            let Some(index) = keys.get_index(scope, named).filter(|key| key.is_uint32()) else { break };
-            let Some(index) = index.uint32_value(scope) else { break };
-            let place = Place { parent: number, step: Step::Index(index), depth };
+            let Some(index) = keys.get_index(scope, named).filter(|key| key.is_uint32()) else {
+                break;
+            };
+            let Some(index) = index.uint32_value(scope) else {
+                break;
+            };
+            let place = Place {
+                parent: number,
+                step: Step::Index(index),
+                depth,
+            };
             let Some(value) = object.get_index(scope, index) else {
-                return Err(MarshalError::unsupported("an element with a getter", &self.path(scope, place)));
+                return Err(MarshalError::unsupported(
+                    "an element with a getter",
+                    &self.path(scope, place),
+                ));
             };
             self.u32(index as usize);
             self.value(scope, value, place)?;
@@ -557,8 +642,18 @@ impl<'s> Writer<'s> {
         depth: u32,
     ) -> Result<(), MarshalError> {
         for index in 0..list.length() {
-            let value = list.get_index(scope, index).unwrap_or_else(|| v8::undefined(scope).into());
-            self.value(scope, value, Place { parent: number, step: Step::Index(index), depth })?;
+            let value = list
+                .get_index(scope, index)
+                .unwrap_or_else(|| v8::undefined(scope).into());
+            self.value(
+                scope,
+                value,
+                Place {
+                    parent: number,
+                    step: Step::Index(index),
+                    depth,
+                },
+            )?;
         }
         Ok(())
     }
@@ -569,7 +664,8 @@ impl<'s> Writer<'s> {
         self.charge_binary(length)?;
         self.out.push(body::ARRAY_BUFFER);
         self.u32(length);
-        self.out.extend(store.iter().take(length).map(std::cell::Cell::get));
+        self.out
+            .extend(store.iter().take(length).map(std::cell::Cell::get));
         Ok(())
     }
 
@@ -596,7 +692,10 @@ impl<'s> Writer<'s> {
             }
         }
         let Ok(regexp) = v8::Local::<v8::RegExp>::try_from(object) else {
-            return Err(MarshalError::unsupported("this regular expression", &self.path(scope, place)));
+            return Err(MarshalError::unsupported(
+                "this regular expression",
+                &self.path(scope, place),
+            ));
         };
         let source = regexp.get_source(scope);
         self.out.push(body::REGEXP);
@@ -625,13 +724,30 @@ impl<'s> Writer<'s> {
         self.text(&text.stack)?;
         for name in ["cause", "errors"] {
             let key = v8::String::new(scope, name);
-            let value = key.filter(|key| object.has_own_property(scope, (*key).into()) == Some(true));
+            let value =
+                key.filter(|key| object.has_own_property(scope, (*key).into()) == Some(true));
             match value.and_then(|key| object.get(scope, key.into())) {
-                Some(value) => self.value(scope, value, Place { parent: number, step: Step::Named(name), depth })?,
+                Some(value) => self.value(
+                    scope,
+                    value,
+                    Place {
+                        parent: number,
+                        step: Step::Named(name),
+                        depth,
+                    },
+                )?,
                 None => self.out.push(tag::ABSENT),
             }
         }
-        let keys = self.keys(scope, object, Place { parent: number, step: Step::Root, depth })?;
+        let keys = self.keys(
+            scope,
+            object,
+            Place {
+                parent: number,
+                step: Step::Root,
+                depth,
+            },
+        )?;
         self.properties(scope, object, keys, 0, number.max(1), depth)
     }
 
@@ -650,7 +766,9 @@ impl<'s> Writer<'s> {
                 Step::Named(name) => format!(".{name}"),
             };
             steps.push(text);
-            let Some(found) = self.found.get(parent as usize) else { break };
+            let Some(found) = self.found.get(parent as usize) else {
+                break;
+            };
             (parent, step) = (found.parent, found.step);
         }
         steps.reverse();
@@ -663,14 +781,24 @@ impl<'s> Writer<'s> {
 
     fn path_of(&self, scope: &mut v8::PinScope<'s, '_>, number: u32) -> String {
         match self.found.get(number as usize) {
-            Some(found) => self.path(scope, Place { parent: found.parent, step: found.step, depth: 0 }),
+            Some(found) => self.path(
+                scope,
+                Place {
+                    parent: found.parent,
+                    step: found.step,
+                    depth: 0,
+                },
+            ),
             None => "exports".to_owned(),
         }
     }
 }
 
 /// The value of a fulfilled promise, for what is exported itself.
-fn settled<'s>(scope: &mut v8::PinScope<'s, '_>, value: v8::Local<'s, v8::Value>) -> v8::Local<'s, v8::Value> {
+fn settled<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    value: v8::Local<'s, v8::Value>,
+) -> v8::Local<'s, v8::Value> {
     match v8::Local::<v8::Promise>::try_from(value) {
         Ok(promise) if promise.state() == v8::PromiseState::Fulfilled => promise.result(scope),
         _ => value,
@@ -721,7 +849,11 @@ fn view_kind(view: v8::Local<v8::Object>) -> u8 {
     ];
     /// Where `Float16Array` is missing the host shows the bytes.
     const FLOAT16: u8 = 12;
-    KINDS.iter().position(|is| is(&view)).and_then(|kind| u8::try_from(kind).ok()).unwrap_or(FLOAT16)
+    KINDS
+        .iter()
+        .position(|is| is(&view))
+        .and_then(|kind| u8::try_from(kind).ok())
+        .unwrap_or(FLOAT16)
 }
 
 /// The primitive in a wrapper object.
@@ -750,7 +882,8 @@ fn intrinsic<'s>(
     object: v8::Local<'s, v8::Object>,
 ) -> Option<v8::Local<'s, v8::Value>> {
     let env = scope.get_slot::<Rc<Env>>()?.clone();
-    let primordials = v8::Local::<v8::Object>::try_from(env.registered(scope, "primordials")?).ok()?;
+    let primordials =
+        v8::Local::<v8::Object>::try_from(env.registered(scope, "primordials")?).ok()?;
     let key = v8::String::new(scope, name)?;
     let builtin = v8::Local::<v8::Function>::try_from(primordials.get(scope, key.into())?).ok()?;
     v8::allow_javascript_execution_scope!(let allowed, scope);
@@ -778,7 +911,8 @@ impl ErrorText {
     pub fn read(scope: &mut v8::PinScope<'_, '_>, error: v8::Local<v8::Object>) -> Self {
         let text = |scope: &mut v8::PinScope<'_, '_>, name: &str, most: usize| {
             let key = v8::String::new(scope, name)?;
-            let value = v8::Local::<v8::String>::try_from(data_property(scope, error, key.into())?).ok()?;
+            let value =
+                v8::Local::<v8::String>::try_from(data_property(scope, error, key.into())?).ok()?;
             Some(capped(scope, value, most))
         };
         let name = text(scope, "name", Self::MAX_MESSAGE).unwrap_or_else(|| "Error".to_owned());
@@ -800,7 +934,11 @@ impl ErrorText {
                 stack
             }
         };
-        Self { name, message, stack }
+        Self {
+            name,
+            message,
+            stack,
+        }
     }
 }
 
@@ -827,4 +965,232 @@ fn capped(scope: &mut v8::PinScope<'_, '_>, string: v8::Local<v8::String>, most:
     let mut units = vec![0_u16; string.length().min(most)];
     string.write_v2(scope, 0, &mut units, v8::WriteFlags::empty());
     String::from_utf16_lossy(&units)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+mod tests {
+    use super::*;
+
+    /// Runs `code` in a plain isolate and copies out its value.
+    fn host(code: &str, limits: &Limits) -> Result<HostValue, MarshalError> {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let (code, limits) = (code.to_owned(), limits.clone());
+        crate::engine::spawn("test".to_owned(), 8 << 20, move || {
+            let mut isolate = v8::Isolate::new(v8::CreateParams::default());
+            v8::scope!(let scope, &mut isolate);
+            let context = v8::Context::new(scope, v8::ContextOptions::default());
+            let scope = &mut v8::ContextScope::new(scope, context);
+            let source = v8::String::new(scope, &code).unwrap();
+            let value = v8::Script::compile(scope, source, None)
+                .unwrap()
+                .run(scope)
+                .unwrap();
+            let answer = to_host(scope, value, &limits);
+            // Nothing of the guest ran: every program counts its calls here.
+            let source =
+                v8::String::new(scope, "typeof calls === 'undefined' ? 0 : calls").unwrap();
+            let calls = v8::Script::compile(scope, source, None)
+                .unwrap()
+                .run(scope)
+                .unwrap();
+            assert_eq!(calls.uint32_value(scope), Some(0), "{code}");
+            sender.send(answer).unwrap();
+        })
+        .unwrap();
+        receiver.recv().unwrap()
+    }
+
+    fn bytes(code: &str) -> Vec<u8> {
+        host(code, &Limits::default()).unwrap().into_bytes()
+    }
+
+    fn refusal(code: &str) -> MarshalError {
+        host(code, &Limits::default()).unwrap_err()
+    }
+
+    #[test]
+    fn primitives() {
+        assert_eq!(bytes("undefined"), [tag::UNDEFINED]);
+        assert_eq!(bytes("null"), [tag::NULL]);
+        assert_eq!(bytes("true"), [tag::TRUE]);
+        assert_eq!(bytes("-0")[1..], (-0.0_f64).to_le_bytes());
+        assert_eq!(bytes("'hé'"), [tag::LATIN1, 2, 0, 0, 0, b'h', 0xe9]);
+        assert_eq!(bytes("'\\ud800'"), [tag::UTF16, 1, 0, 0, 0, 0x00, 0xd8]);
+        assert_eq!(
+            bytes("-1n"),
+            [tag::BIGINT, 1, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]
+        );
+    }
+
+    #[test]
+    fn an_object_is_written_once() {
+        let all = bytes("const o = {}; o.o = o; o");
+        assert_eq!(
+            all,
+            [
+                tag::OBJECT,
+                0,
+                0,
+                0,
+                0,
+                body::PLAIN,
+                1,
+                0,
+                0,
+                0,
+                tag::LATIN1,
+                1,
+                0,
+                0,
+                0,
+                b'o',
+                tag::OBJECT,
+                0,
+                0,
+                0,
+                0
+            ]
+        );
+    }
+
+    #[test]
+    fn functions_are_left_out_only_where_they_are_exported() {
+        assert_eq!(bytes("() => 1"), [tag::UNDEFINED]);
+        assert_eq!(
+            bytes("({ f() {} })"),
+            [tag::OBJECT, 0, 0, 0, 0, body::PLAIN, 0, 0, 0, 0]
+        );
+        assert_eq!(
+            refusal("[[() => 1]]").message,
+            "a function cannot leave the sandbox: exports[0][0]"
+        );
+    }
+
+    #[test]
+    fn code_of_the_guest_does_not_run() {
+        for code in [
+            "var calls = 0; ({ get a() { calls++ } })",
+            "var calls = 0; [[Object.defineProperty([], 0, { get() { calls++ }, enumerable: true })]]",
+            "var calls = 0; [new Proxy({}, { ownKeys() { calls++; return [] } })]",
+            "var calls = 0; const e = new Error(); Object.defineProperty(e, 'name', { get() { calls++ } }); e",
+            "var calls = 0; const e = new Error(); Object.setPrototypeOf(e, new Proxy({}, { get() { calls++ } })); e",
+            "var calls = 0; Object.assign(/x/g, { toString() { calls++ } })",
+            "var calls = 0; Error.prepareStackTrace = () => { calls++ }; new Error('x')",
+            "var calls = 0; Object.defineProperty(Array.prototype, 1, { get() { calls++ } }); [[0, , 2]]",
+            "var calls = 0; Object.defineProperty(Object.prototype, 'value', { get() { calls++ } }); [{ a: 1 }]",
+            "var calls = 0; class A extends Map { get size() { calls++ } }; [new A([[1, 2]])]",
+        ] {
+            // Either answer will do; `host` looks at the count.
+            let _ = host(code, &Limits::default());
+        }
+    }
+
+    #[test]
+    fn what_has_no_data_form_is_refused_by_its_path() {
+        for (code, path) in [
+            ("({ a: [{ b: new Proxy({}, {}) }] })", "exports.a[0].b"),
+            ("[new Map([[1, Symbol()]])]", "exports[0][1]"),
+            ("({ a: { get b() { return 1 } } })", "exports.a.b"),
+            ("[new WeakSet()]", "exports[0]"),
+            (
+                "[new Error('x', { cause: [() => 1] })]",
+                "exports[0].cause[0]",
+            ),
+        ] {
+            let MarshalError {
+                code: name,
+                message,
+            } = refusal(code);
+            assert_eq!(name, "ERR_SANDBOX_UNSUPPORTED_VALUE");
+            assert!(message.ends_with(&format!(": {path}")), "{message}");
+        }
+    }
+
+    #[test]
+    fn limits_hold_before_anything_is_copied() {
+        let limits = Limits {
+            json_payload_bytes: 1 << 20,
+            base64_transfer_bytes: 1 << 20,
+            ..Limits::default()
+        };
+        for code in [
+            "const s = 'x'.repeat(1e6); new Array(1e5).fill(s)",
+            "new Uint8Array(2 ** 20 + 1)",
+            "const b = new Uint8Array(2 ** 19); [b, b.slice(), b.slice()]",
+            "let o = {}; const r = o; for (let i = 0; i < 2000; i++) o = o.a = {}; r",
+            "1n << 10_000_000n",
+            "new Set(Array.from({ length: 1e6 }, (_, i) => i))",
+            "Array.from({ length: 2e5 }, () => ({}))",
+        ] {
+            let error = host(code, &limits).unwrap_err();
+            assert_eq!(error.code, "ERR_SANDBOX_PAYLOAD_TOO_LARGE", "{code}");
+        }
+        let shared = host("const b = new Uint8Array(2 ** 20); [b, b, b]", &limits).unwrap();
+        assert!(shared.into_bytes().len() < (1 << 20) + 200);
+    }
+
+    /// Programs made from a grammar of odd values: no answer may be a crash, and no answer may run the guest's code.
+    #[test]
+    fn random_values() {
+        const LEAVES: &[&str] = &[
+            "undefined",
+            "-0",
+            "NaN",
+            "10n ** 40n",
+            "'\\udfff\\u0100'",
+            "Symbol('s')",
+            "() => calls++",
+            "new Date(NaN)",
+            "/(?<a>.)/dgimsuy",
+            "new Float32Array(3)",
+            "new DataView(new ArrayBuffer(8), 2)",
+            "Object(Symbol())",
+            "new Proxy([], { get() { calls++ }, ownKeys() { calls++ } })",
+            "{ get x() { calls++ } }",
+            "new WeakMap()",
+            "Promise.reject(1).catch(() => {}) && Promise.resolve(2)",
+            "(function* () { calls++ })()",
+            "arguments_()",
+            "new ArrayBuffer(4, { maxByteLength: 8 })",
+            "Object.create(null)",
+            "new Error('e', { cause: 1 })",
+            "globalThis",
+            "new Intl.NumberFormat()",
+            "JSON",
+            "Math",
+            "new (class { #p = 1; a = 2 })()",
+            "Object.freeze([1, , 3])",
+        ];
+        /// Each `%` is a place for another value.
+        const BRANCHES: &[&str] = &[
+            "[%, , %]",
+            "{ a: %, '': %, 7: % }",
+            "new Map([[%, %]])",
+            "new Set([%, %])",
+            "new Error('x', { cause: % })",
+            "new AggregateError([%, %])",
+            "Object.assign([%], { length: 9, extra: % })",
+            "Object.create(null, { a: { value: %, enumerable: true } })",
+        ];
+        let mut state = 0x2545_f491_4f6c_dd1d_u64;
+        let mut next = |bound: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state % bound as u64).unwrap()
+        };
+        for _ in 0..60 {
+            let mut code = "%".to_owned();
+            for _ in 0..5 {
+                code = code.replacen('%', BRANCHES[next(BRANCHES.len())], 1);
+            }
+            while code.contains('%') {
+                code = code.replacen('%', LEAVES[next(LEAVES.len())], 1);
+            }
+            let program =
+                format!("var calls = 0; function arguments_() {{ return arguments }} ({code})");
+            let _ = host(&program, &Limits::default());
+        }
+    }
 }

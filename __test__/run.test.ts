@@ -22,6 +22,14 @@ describe("exports", () => {
     expect(await exported("")).toEqual({});
   });
 
+  test("of CommonJS that a compiler made", async () => {
+    const code = "const f = () => 1, n = 2; Object.defineProperties(exports, { __esModule: { value: true }, f: { enumerable: true, get: () => f }, n: { enumerable: true, get: () => n } })";
+    expect(await exported(code)).toStrictEqual({ n: 2 });
+    const runtime = await make({ cpuTimeLimitMs: 200 });
+    const hangs = await runtime.run("Object.defineProperty(exports, 'a', { enumerable: true, get() { for (;;); } })");
+    expect(hangs).toMatchObject({ reason: "cpu", code: 124 });
+  });
+
   test("an async result counts as its value", async () => {
     expect(await exported("module.exports = (async () => ({ n: 1 }))()")).toEqual({ n: 1 });
     expect(await exported("export const r = new Promise((done) => setTimeout(done, 5, 'late')); await r")).toEqual({ r: "late" });

@@ -7,9 +7,12 @@
 const {
   ArrayPrototypePush,
   ObjectDefineProperty,
+  ObjectGetOwnPropertyDescriptor,
+  ObjectKeys,
   RegExpPrototypeExec,
 } = primordials;
 
+const { isProxy } = require('internal/util/types');
 const {
   prepareMainThreadExecution,
   markBootstrapComplete,
@@ -94,6 +97,25 @@ async function evaluate(code) {
   return [settled?.value];
 }
 
+// Compilers export CommonJS through getters. They run here, in the guest; no getter runs when values leave it.
+function withoutGetters(exports) {
+  if (typeof exports !== 'object' || exports === null || isProxy(exports)) return exports;
+  const names = ObjectKeys(exports);
+  let copy;
+  for (let i = 0; i < names.length; i++) {
+    if (ObjectGetOwnPropertyDescriptor(exports, names[i])?.get === undefined) continue;
+    copy = {};
+    break;
+  }
+  if (copy === undefined) return exports;
+  for (let i = 0; i < names.length; i++) {
+    ObjectDefineProperty(copy, names[i], {
+      __proto__: null, value: exports[names[i]], writable: true, enumerable: true, configurable: true,
+    });
+  }
+  return copy;
+}
+
 // The namespace of an ECMAScript module, else `module.exports` of a CommonJS one.
 function getExports(main) {
   const { Module } = require('internal/modules/cjs/loader');
@@ -104,7 +126,7 @@ function getExports(main) {
   if (loader.loadCache.has(href)) {
     return { __proto__: null, module: loader.import(href, undefined, { __proto__: null }) };
   }
-  return { __proto__: null, exports: Module._cache[main]?.exports };
+  return { __proto__: null, exports: withoutGetters(Module._cache[main]?.exports) };
 }
 
 return { __proto__: null, prepare, start, startContext, evaluate, getExports };

@@ -42,13 +42,6 @@ pub enum VmError {
     Engine(#[from] crate::engine::EngineError),
 }
 
-impl From<crate::budget::LimitError> for VmError {
-    fn from(error: crate::budget::LimitError) -> Self {
-        let crate::budget::LimitError { limit, configured, used, option } = error;
-        Self::Budget { limit, configured, used, option }
-    }
-}
-
 impl VmError {
     /// The public error code.
     pub fn code(&self) -> &'static str {

@@ -57,9 +57,14 @@ static TABLE: Table<Counting> = Table {
 /// An allocator that charges `budget`.
 pub(crate) fn counting(budget: &Arc<MemoryBudget>) -> v8::SharedPtr<v8::Allocator> {
     let inner = v8::new_default_allocator().into_raw().cast::<Inner>();
-    let counting = Box::new(Counting { table: &raw const TABLE, inner, budget: budget.clone() });
+    let counting = Box::new(Counting {
+        table: &raw const TABLE,
+        inner,
+        budget: budget.clone(),
+    });
     // SAFETY: `Counting` begins with the table pointer that C++ expects, and its deleting destructor frees the box.
-    unsafe { v8::UniquePtr::from_raw(Box::into_raw(counting).cast::<v8::Allocator>()) }.make_shared()
+    unsafe { v8::UniquePtr::from_raw(Box::into_raw(counting).cast::<v8::Allocator>()) }
+        .make_shared()
 }
 
 /// V8's page allocator for buffers, which it also uses for WebAssembly memories.
@@ -123,7 +128,8 @@ unsafe extern "C" fn allocate_uninitialized(this: *mut Counting, length: usize) 
         return std::ptr::null_mut();
     }
     // SAFETY: as above, for V8's own allocator.
-    let block = unsafe { ((*(*counting.inner).table).allocate_uninitialized)(counting.inner, length) };
+    let block =
+        unsafe { ((*(*counting.inner).table).allocate_uninitialized)(counting.inner, length) };
     if block.is_null() {
         counting.budget.release_external(cost(length));
     }

@@ -134,13 +134,31 @@ pub struct Budget {
 
 impl std::fmt::Debug for Budget {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{}: {} of {}", self.option, self.used(), self.max)
+        write!(
+            formatter,
+            "{}: {} of {}",
+            self.option,
+            self.used(),
+            self.max
+        )
     }
 }
 
 impl Budget {
-    fn new(limit: &'static str, option: &'static str, max: u64, on_warning: Option<OnWarning>) -> Self {
-        Self { limit, option, max, used: AtomicU64::new(0), warned: AtomicBool::new(false), on_warning }
+    fn new(
+        limit: &'static str,
+        option: &'static str,
+        max: u64,
+        on_warning: Option<OnWarning>,
+    ) -> Self {
+        Self {
+            limit,
+            option,
+            max,
+            used: AtomicU64::new(0),
+            warned: AtomicBool::new(false),
+            on_warning,
+        }
     }
 
     /// The limit.
@@ -175,7 +193,11 @@ impl Budget {
 
     /// Gives `amount` back.
     pub fn release(&self, amount: u64) {
-        let _ = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| Some(used.saturating_sub(amount)));
+        let _ = self
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                Some(used.saturating_sub(amount))
+            });
     }
 
     /// Takes `amount` until the answer is dropped.
@@ -184,7 +206,10 @@ impl Budget {
     /// As [`Self::charge`].
     pub fn hold<'a>(&'a self, amount: u64) -> Result<Held<'a>, LimitError> {
         self.charge(amount)?;
-        Ok(Held { budget: self, amount })
+        Ok(Held {
+            budget: self,
+            amount,
+        })
     }
 
     /// Notes that `used` are in use, counted elsewhere.
@@ -201,14 +226,25 @@ impl Budget {
     }
 
     fn error(&self, used: u64) -> LimitError {
-        LimitError { limit: self.limit, configured: self.max, used, option: self.option }
+        LimitError {
+            limit: self.limit,
+            configured: self.max,
+            used,
+            option: self.option,
+        }
     }
 
     fn warn(&self, used: u64) {
-        let Some(on_warning) = &self.on_warning else { return };
+        let Some(on_warning) = &self.on_warning else {
+            return;
+        };
         let near = used.saturating_mul(100) >= self.max.saturating_mul(WARNING_PERCENT);
         if near && !self.warned.swap(true, Ordering::Relaxed) {
-            on_warning(LimitWarning { option: self.option, used, max: self.max });
+            on_warning(LimitWarning {
+                option: self.option,
+                used,
+                max: self.max,
+            });
         }
     }
 }
@@ -231,12 +267,16 @@ pub struct Installed(std::cell::RefCell<std::rc::Rc<Budgets>>);
 
 impl Default for Installed {
     fn default() -> Self {
-        let unlimited =
-            BudgetLimits::default().options().into_iter().fold(BudgetLimits::default(), |mut limits, (option, _)| {
+        let unlimited = BudgetLimits::default().options().into_iter().fold(
+            BudgetLimits::default(),
+            |mut limits, (option, _)| {
                 limits.set(option, u64::MAX);
                 limits
-            });
-        Self(std::cell::RefCell::new(std::rc::Rc::new(Budgets::new(unlimited, None))))
+            },
+        );
+        Self(std::cell::RefCell::new(std::rc::Rc::new(Budgets::new(
+            unlimited, None,
+        ))))
     }
 }
 
@@ -258,11 +298,23 @@ mod tests {
 
     #[test]
     fn charges_up_to_the_limit_and_names_the_option() {
-        let budgets = Budgets::new(BudgetLimits { timers: 10, ..BudgetLimits::default() }, None);
+        let budgets = Budgets::new(
+            BudgetLimits {
+                timers: 10,
+                ..BudgetLimits::default()
+            },
+            None,
+        );
         assert!(budgets.timers.charge(10).is_ok());
         let error = budgets.timers.charge(1).unwrap_err();
-        assert_eq!((error.configured, error.used, error.option), (10, 11, "maxTimers"));
-        assert_eq!(error.to_string(), "timer limit exceeded: 11 of 10 (option maxTimers)");
+        assert_eq!(
+            (error.configured, error.used, error.option),
+            (10, 11, "maxTimers")
+        );
+        assert_eq!(
+            error.to_string(),
+            "timer limit exceeded: 11 of 10 (option maxTimers)"
+        );
         budgets.timers.release(3);
         {
             let _held = budgets.timers.hold(3).unwrap();
@@ -279,7 +331,13 @@ mod tests {
             assert_eq!(warning.option, "maxHandles");
             count.fetch_add(1, Ordering::Relaxed);
         });
-        let budgets = Budgets::new(BudgetLimits { handles: 10, ..BudgetLimits::default() }, Some(on_warning));
+        let budgets = Budgets::new(
+            BudgetLimits {
+                handles: 10,
+                ..BudgetLimits::default()
+            },
+            Some(on_warning),
+        );
         for _ in 0..10 {
             assert!(budgets.handles.charge(1).is_ok());
         }

@@ -40,7 +40,10 @@ fn leave() {
     DEPTH.set(DEPTH.get().saturating_sub(1));
 }
 
-#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
 mod wrapped {
     use std::ffi::{c_int, c_void};
 

@@ -65,9 +65,17 @@ impl ThreadState {
 
     /// Reports that the thread will not come back; only the first call does anything.
     pub(crate) fn report(&self, end: End) {
-        let report = self.on_parked.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let report = self
+            .on_parked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(report) = report {
-            let end = self.shared.get().and_then(|shared| shared.latch.get().cloned()).unwrap_or(end);
+            let end = self
+                .shared
+                .get()
+                .and_then(|shared| shared.latch.get().cloned())
+                .unwrap_or(end);
             report(end);
         }
     }
@@ -94,15 +102,23 @@ impl ThreadState {
         {
             let mut clock = 0;
             // SAFETY: the thread is registered with the watchdog, which it leaves before it ends.
-            if unsafe { libc::pthread_getcpuclockid(self.thread as libc::pthread_t, &mut clock) } != 0 {
+            if unsafe { libc::pthread_getcpuclockid(self.thread as libc::pthread_t, &mut clock) }
+                != 0
+            {
                 return None;
             }
-            let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+            let mut time = libc::timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            };
             // SAFETY: writes into `time`, which lives on this stack.
             if unsafe { libc::clock_gettime(clock, &mut time) } != 0 {
                 return None;
             }
-            let (seconds, nanos) = (u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?);
+            let (seconds, nanos) = (
+                u64::try_from(time.tv_sec).ok()?,
+                u32::try_from(time.tv_nsec).ok()?,
+            );
             Some(std::time::Duration::new(seconds, nanos))
         }
         #[cfg(target_os = "macos")]
@@ -113,11 +129,17 @@ impl ThreadState {
                 let mut info: libc::thread_basic_info = std::mem::zeroed();
                 let mut count = libc::THREAD_BASIC_INFO_COUNT;
                 let flavor = libc::THREAD_BASIC_INFO as libc::thread_flavor_t;
-                if libc::thread_info(port, flavor, (&raw mut info).cast(), &mut count) != libc::KERN_SUCCESS {
+                if libc::thread_info(port, flavor, (&raw mut info).cast(), &mut count)
+                    != libc::KERN_SUCCESS
+                {
                     return None;
                 }
-                let micros = |time: libc::time_value_t| time.seconds as u64 * 1_000_000 + time.microseconds as u64;
-                Some(std::time::Duration::from_micros(micros(info.user_time) + micros(info.system_time)))
+                let micros = |time: libc::time_value_t| {
+                    time.seconds as u64 * 1_000_000 + time.microseconds as u64
+                };
+                Some(std::time::Duration::from_micros(
+                    micros(info.user_time) + micros(info.system_time),
+                ))
             }
         }
         #[cfg(not(any(target_os = "linux", target_os = "macos")))]
@@ -179,10 +201,16 @@ impl GuestThread {
 
 impl Drop for GuestThread {
     fn drop(&mut self) {
-        debug_assert!(!crate::critical::is_inside(), "a lock was taken here and given back elsewhere");
+        debug_assert!(
+            !crate::critical::is_inside(),
+            "a lock was taken here and given back elsewhere"
+        );
         CURRENT.set(ptr::null());
         let isolate = self.state.isolate.load(Ordering::Acquire) as usize;
-        ISOLATES.lock().unwrap_or_else(PoisonError::into_inner).retain(|(known, _)| *known != isolate);
+        ISOLATES
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|(known, _)| *known != isolate);
         crate::memory::release_headroom();
         crate::wasm_memory::set_thread_budget(None);
         #[cfg(target_os = "linux")]
@@ -203,7 +231,9 @@ pub fn is_guest_thread() -> bool {
 /// Says which isolate runs on this thread, so that a signal can find out what it is doing.
 pub(crate) fn attach_isolate(isolate: &v8::Isolate) {
     // SAFETY: see `park_with`.
-    let Some(state) = (unsafe { CURRENT.get().as_ref() }) else { return };
+    let Some(state) = (unsafe { CURRENT.get().as_ref() }) else {
+        return;
+    };
     // SAFETY: only the address is taken.
     let isolate = unsafe { isolate.as_raw_isolate_ptr() };
     // SAFETY: the type is a transparent wrapper around the pointer.
@@ -217,7 +247,10 @@ pub(crate) fn attach_isolate(isolate: &v8::Isolate) {
     let mut isolates = ISOLATES.lock().unwrap_or_else(PoisonError::into_inner);
     isolates.push((isolate as usize, Arc::downgrade(&state_handle)));
     drop(isolates);
-    #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+    #[cfg(all(
+        target_os = "linux",
+        any(target_arch = "x86_64", target_arch = "aarch64")
+    ))]
     handler::learn_code(state, isolate);
 }
 
@@ -229,7 +262,10 @@ pub(crate) fn install() {
     unsafe {
         set_print_stack_trace(Some(on_stack_trace));
     }
-    #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+    #[cfg(all(
+        target_os = "linux",
+        any(target_arch = "x86_64", target_arch = "aarch64")
+    ))]
     handler::install();
 }
 
@@ -243,7 +279,9 @@ unsafe extern "C" {
 /// `FATAL` and `CHECK` of V8: called before anything is printed.
 fn on_v8_fatal(_file: &str, _line: i32, message: &str) {
     // V8's texts for sizes that no heap can hold ("Fatal JavaScript invalid size error 169220804").
-    let end = if message.contains("invalid") && (message.contains("size") || message.contains("length")) {
+    let end = if message.contains("invalid")
+        && (message.contains("size") || message.contains("length"))
+    {
         End::Memory("size")
     } else if message.contains("out of memory") || message.contains("OOM") {
         End::Memory("heap")
@@ -267,11 +305,17 @@ extern "C" fn on_stack_trace() {
 }
 
 /// V8's handler for an isolate that is out of memory; it must not return.
-pub(crate) unsafe extern "C" fn on_out_of_memory(_location: *const c_char, _details: &v8::OomDetails) {
+pub(crate) unsafe extern "C" fn on_out_of_memory(
+    _location: *const c_char,
+    _details: &v8::OomDetails,
+) {
     park_with(End::Memory("heap"));
 }
 
-#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
 mod printers {
     use super::{End, c_char, c_int, c_void, park_with, park_worker_of};
     use crate::link_wrap::wrap;
@@ -292,7 +336,11 @@ mod printers {
 
     /// V8's end for an allocation that failed for good. The original prints what the collector did, then calls the
     /// isolate's handler.
-    unsafe extern "C" fn out_of_memory(isolate: *mut c_void, location: *const c_char, details: *const c_void) {
+    unsafe extern "C" fn out_of_memory(
+        isolate: *mut c_void,
+        location: *const c_char,
+        details: *const c_void,
+    ) {
         park_with(End::Memory("heap"));
         park_worker_of(isolate);
         // SAFETY: V8's own call, passed on.
@@ -317,7 +365,10 @@ mod printers {
 
 /// A thread of V8's own ran out of memory while it worked for `isolate`: ends that guest and gives the thread up.
 /// Returns when the isolate is not a guest's.
-#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
 fn park_worker_of(isolate: *mut c_void) {
     let _section = crate::critical::section();
     let guest = ISOLATES
@@ -326,7 +377,9 @@ fn park_worker_of(isolate: *mut c_void) {
         .iter()
         .find(|(known, _)| *known == isolate as usize)
         .and_then(|(_, state)| state.upgrade());
-    let Some(shared) = guest.as_ref().and_then(|state| state.shared.get()) else { return };
+    let Some(shared) = guest.as_ref().and_then(|state| state.shared.get()) else {
+        return;
+    };
     tracing::error!("V8 ran out of memory on a thread of its own; the thread is parked");
     PARKED.fetch_add(1, Ordering::Relaxed);
     crate::watchdog::kill(shared, End::Memory("heap"));
@@ -336,7 +389,9 @@ fn park_worker_of(isolate: *mut c_void) {
 /// Reports `end` and sleeps for ever when the calling thread runs a guest; returns when it does not.
 fn park_with(end: End) {
     // SAFETY: the state lives as long as its thread's `GuestThread`, which clears the pointer when it goes.
-    let Some(state) = (unsafe { CURRENT.get().as_ref() }) else { return };
+    let Some(state) = (unsafe { CURRENT.get().as_ref() }) else {
+        return;
+    };
     if let Some(shared) = state.shared.get() {
         shared.latch.set(end.clone());
     }
@@ -383,11 +438,22 @@ impl SignalStack {
         unsafe {
             let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
             let protection = libc::PROT_READ | libc::PROT_WRITE;
-            let memory = libc::mmap(ptr::null_mut(), SIGNAL_STACK_BYTES, protection, flags, -1, 0);
+            let memory = libc::mmap(
+                ptr::null_mut(),
+                SIGNAL_STACK_BYTES,
+                protection,
+                flags,
+                -1,
+                0,
+            );
             if memory == libc::MAP_FAILED {
                 return None;
             }
-            let stack = libc::stack_t { ss_sp: memory, ss_flags: 0, ss_size: SIGNAL_STACK_BYTES };
+            let stack = libc::stack_t {
+                ss_sp: memory,
+                ss_flags: 0,
+                ss_size: SIGNAL_STACK_BYTES,
+            };
             let mut previous: libc::stack_t = std::mem::zeroed();
             if libc::sigaltstack(&stack, &mut previous) != 0 {
                 libc::munmap(memory, SIGNAL_STACK_BYTES);
@@ -409,7 +475,10 @@ impl Drop for SignalStack {
     }
 }
 
-#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
 mod handler {
     use super::*;
 
@@ -458,7 +527,11 @@ mod handler {
         fn get_code_range(isolate: *mut c_void, start: *mut *mut c_void, length: *mut usize);
         /// `v8::Isolate::GetEmbeddedCodeRange`.
         #[link_name = "_ZN2v87Isolate20GetEmbeddedCodeRangeEPPKvPm"]
-        fn get_embedded_code_range(isolate: *mut c_void, start: *mut *const c_void, length: *mut usize);
+        fn get_embedded_code_range(
+            isolate: *mut c_void,
+            start: *mut *const c_void,
+            length: *mut usize,
+        );
     }
 
     /// Notes where this isolate's machine code lies.
@@ -497,11 +570,16 @@ mod handler {
                 }
             }
         }
-        tracing::warn!("no free real-time signal: builtins that cannot be interrupted will keep their thread busy");
+        tracing::warn!(
+            "no free real-time signal: builtins that cannot be interrupted will keep their thread busy"
+        );
     }
 
     fn is_within(range: &(AtomicUsize, AtomicUsize), address: usize) -> bool {
-        let (start, length) = (range.0.load(Ordering::Relaxed), range.1.load(Ordering::Relaxed));
+        let (start, length) = (
+            range.0.load(Ordering::Relaxed),
+            range.1.load(Ordering::Relaxed),
+        );
         address.wrapping_sub(start) < length
     }
 
@@ -512,9 +590,16 @@ mod handler {
         #[cfg(target_arch = "x86_64")]
         {
             let register = |index: c_int| {
-                machine.gregs.get(usize::try_from(index).unwrap_or(0)).map_or(0, |value| *value as usize)
+                machine
+                    .gregs
+                    .get(usize::try_from(index).unwrap_or(0))
+                    .map_or(0, |value| *value as usize)
             };
-            [register(libc::REG_RIP), register(libc::REG_RSP), register(libc::REG_RBP)]
+            [
+                register(libc::REG_RIP),
+                register(libc::REG_RSP),
+                register(libc::REG_RBP),
+            ]
         }
         #[cfg(target_arch = "aarch64")]
         {
@@ -526,8 +611,13 @@ mod handler {
     /// Sleeps for ever when this thread's guest is condemned and the thread holds nothing that others need.
     extern "C" fn on_signal(_signal: c_int, _info: *mut libc::siginfo_t, context: *mut c_void) {
         // SAFETY: see `park_with`; nothing here allocates or locks.
-        let Some(state) = (unsafe { CURRENT.get().as_ref() }) else { return };
-        let condemned = state.shared.get().is_some_and(|shared| shared.latch.is_set());
+        let Some(state) = (unsafe { CURRENT.get().as_ref() }) else {
+            return;
+        };
+        let condemned = state
+            .shared
+            .get()
+            .is_some_and(|shared| shared.latch.is_set());
         let isolate = state.isolate.load(Ordering::Acquire);
         if !condemned || isolate.is_null() {
             return;
@@ -558,12 +648,14 @@ mod handler {
             let safe = match info.vm_state {
                 vm_state::JS => true,
                 // Host code ends by itself; so does the garbage collector.
-                vm_state::EXTERNAL | vm_state::IDLE | vm_state::IDLE_EXTERNAL | vm_state::GC => false,
+                vm_state::EXTERNAL | vm_state::IDLE | vm_state::IDLE_EXTERNAL | vm_state::GC => {
+                    false
+                }
                 // Parser, compiler and the rest of V8 look at the request soon. If not, they are stuck.
                 _ => attempts > 50,
             };
             if !safe {
-                    return;
+                return;
             }
         }
         state.parked.store(true, Ordering::Release);

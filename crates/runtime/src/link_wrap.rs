@@ -9,7 +9,10 @@
 
 /// `wrap!("symbol" => wrapper, fn real(arguments) -> Result)`: the linker symbol leads to `wrapper`, and `real` is the
 /// original.
-#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
 macro_rules! wrap {
     ($symbol:literal => $wrapper:path, fn $real:ident($($argument:ident: $type:ty),*) $(-> $result:ty)?) => {
         unsafe extern "C" {
@@ -58,14 +61,21 @@ macro_rules! jump_to_rust {
 macro_rules! jump_to_real {
     ($symbol:literal) => {
         concat!(
-            "adrp x16, :got:__real_", $symbol, "\n",
-            "ldr x16, [x16, :got_lo12:__real_", $symbol, "]\n",
+            "adrp x16, :got:__real_",
+            $symbol,
+            "\n",
+            "ldr x16, [x16, :got_lo12:__real_",
+            $symbol,
+            "]\n",
             "br x16"
         )
     };
 }
 
-#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
 pub(crate) use {jump_to_real, jump_to_rust, wrap};
 
 /// Whether this program was linked with the arguments of `link-args.txt`.

@@ -40,7 +40,10 @@ pub const OPTION: &str = "memoryLimit";
 
 static CAGE_USED: AtomicUsize = AtomicUsize::new(0);
 static LIVE: Mutex<Vec<Weak<MemoryBudget>>> = Mutex::new(Vec::new());
-static HEADROOM: Headroom = Headroom { taken: Mutex::new(None), freed: Condvar::new() };
+static HEADROOM: Headroom = Headroom {
+    taken: Mutex::new(None),
+    freed: Condvar::new(),
+};
 
 /// The right to the headroom: the id of the thread that has it.
 struct Headroom {
@@ -62,7 +65,9 @@ pub struct Usage {
 impl Usage {
     /// All of it.
     pub fn total(&self) -> usize {
-        self.heap.saturating_add(self.external).saturating_add(self.native)
+        self.heap
+            .saturating_add(self.external)
+            .saturating_add(self.native)
     }
 }
 
@@ -88,7 +93,11 @@ pub struct MemoryBudget {
 
 impl std::fmt::Debug for MemoryBudget {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("MemoryBudget").field("limit", &self.limit).field("used", &self.used()).finish()
+        formatter
+            .debug_struct("MemoryBudget")
+            .field("limit", &self.limit)
+            .field("used", &self.used())
+            .finish()
     }
 }
 
@@ -192,13 +201,18 @@ impl MemoryBudget {
                 option: OPTION,
             });
         }
-        Ok(NativeCharge { budget: self.clone(), bytes })
+        Ok(NativeCharge {
+            budget: self.clone(),
+            bytes,
+        })
     }
 
     /// Notes what the isolate's heap holds now, for [`Self::peak`]: a short program may end before its first collection.
     pub fn sample(&self, isolate: &mut v8::Isolate) {
         let statistics = isolate.get_heap_statistics();
-        let used = statistics.used_heap_size().saturating_add(statistics.malloced_memory());
+        let used = statistics
+            .used_heap_size()
+            .saturating_add(statistics.malloced_memory());
         self.set_heap(used, statistics.total_heap_size());
         self.peak.fetch_max(self.used().total(), Ordering::Relaxed);
     }
@@ -275,7 +289,10 @@ pub fn admit(limit_bytes: usize) -> Result<(), LimitError> {
 }
 
 /// Sets the limits of an isolate that is about to be made. The budget must be dropped after the isolate.
-pub fn configure(params: v8::CreateParams, limit_bytes: usize) -> (v8::CreateParams, Arc<MemoryBudget>) {
+pub fn configure(
+    params: v8::CreateParams,
+    limit_bytes: usize,
+) -> (v8::CreateParams, Arc<MemoryBudget>) {
     let limit = limit_bytes.clamp(16 << 20, CAGE_BYTES);
     let budget = MemoryBudget::new(limit);
     let params = params.heap_limits(0, limit).allow_atomics_wait(false);
@@ -339,12 +356,18 @@ unsafe extern "C" fn after_gc(
     let mut isolate = unsafe { v8::Isolate::from_raw_isolate_ptr_unchecked(isolate) };
     let statistics = isolate.get_heap_statistics();
     budget.set_heap(
-        statistics.used_heap_size().saturating_add(statistics.malloced_memory()),
+        statistics
+            .used_heap_size()
+            .saturating_add(statistics.malloced_memory()),
         statistics.total_heap_size(),
     );
     let used = budget.used();
-    budget.peak.fetch_max(used.total().min(budget.limit), Ordering::Relaxed);
-    if kind == v8::GCType::kGCTypeMarkSweepCompact && used.heap.saturating_add(used.native) > budget.limit {
+    budget
+        .peak
+        .fetch_max(used.total().min(budget.limit), Ordering::Relaxed);
+    if kind == v8::GCType::kGCTypeMarkSweepCompact
+        && used.heap.saturating_add(used.native) > budget.limit
+    {
         budget.condemn("heap");
     }
     if CAGE_USED.load(Ordering::Relaxed) > CAGE_HIGH_BYTES {
@@ -359,8 +382,15 @@ pub(crate) fn condemn_largest(what: &'static str) {
     let largest = live
         .iter()
         .filter_map(Weak::upgrade)
-        .filter(|budget| budget.shared.get().is_some_and(|shared| !shared.latch.is_set()))
-        .max_by_key(|budget| budget.cage.load(Ordering::Relaxed) + budget.used().external + budget.used().native);
+        .filter(|budget| {
+            budget
+                .shared
+                .get()
+                .is_some_and(|shared| !shared.latch.is_set())
+        })
+        .max_by_key(|budget| {
+            budget.cage.load(Ordering::Relaxed) + budget.used().external + budget.used().native
+        });
     drop(live);
     if let Some(budget) = largest {
         budget.condemn(what);
@@ -371,13 +401,20 @@ fn take_headroom() -> bool {
     let _section = crate::critical::section();
     let deadline = Instant::now() + HEADROOM_WAIT;
     let me = std::thread::current().id();
-    let mut taken = HEADROOM.taken.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut taken = HEADROOM
+        .taken
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     while taken.is_some_and(|owner| owner != me) {
         let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return false;
         }
-        taken = HEADROOM.freed.wait_timeout(taken, left).unwrap_or_else(PoisonError::into_inner).0;
+        taken = HEADROOM
+            .freed
+            .wait_timeout(taken, left)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0;
     }
     *taken = Some(me);
     true
@@ -385,14 +422,20 @@ fn take_headroom() -> bool {
 
 fn has_headroom() -> bool {
     let _section = crate::critical::section();
-    let taken = HEADROOM.taken.lock().unwrap_or_else(PoisonError::into_inner);
+    let taken = HEADROOM
+        .taken
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     *taken == Some(std::thread::current().id())
 }
 
 /// Gives the headroom back when this thread has it: its isolate is gone, or the thread is about to park.
 pub(crate) fn release_headroom() {
     let _section = crate::critical::section();
-    let mut taken = HEADROOM.taken.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut taken = HEADROOM
+        .taken
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     if *taken == Some(std::thread::current().id()) {
         *taken = None;
         HEADROOM.freed.notify_one();
@@ -408,9 +451,14 @@ pub(crate) fn check() {
             }
         }
     }
-    let Some(resident) = resident_bytes() else { return };
+    let Some(resident) = resident_bytes() else {
+        return;
+    };
     if resident > resident_limit() {
-        tracing::error!(resident, "this OS process holds too much memory; its largest guest ends");
+        tracing::error!(
+            resident,
+            "this OS process holds too much memory; its largest guest ends"
+        );
         condemn_largest("memory of all runtimes");
     }
 }
@@ -433,11 +481,21 @@ fn resident_limit() -> usize {
 }
 
 fn available_bytes() -> usize {
-    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
-    let machine = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| {
-        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-        line.split_whitespace().next()?.parse::<usize>().ok().map(|kilobytes| kilobytes << 10)
-    });
+    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max")
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
+    let machine = std::fs::read_to_string("/proc/meminfo")
+        .ok()
+        .and_then(|text| {
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix("MemTotal:"))?;
+            line.split_whitespace()
+                .next()?
+                .parse::<usize>()
+                .ok()
+                .map(|kilobytes| kilobytes << 10)
+        });
     match (group, machine) {
         (Some(group), Some(machine)) => machine.min(group),
         (group, machine) => group.or(machine).unwrap_or(usize::MAX),
@@ -449,7 +507,10 @@ fn resident_bytes() -> Option<usize> {
     let mut text = [0_u8; 128];
     // SAFETY: opens, reads into a buffer of the given length and closes; the path is a C string.
     let length = unsafe {
-        let file = libc::open(c"/proc/self/statm".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
+        let file = libc::open(
+            c"/proc/self/statm".as_ptr(),
+            libc::O_RDONLY | libc::O_CLOEXEC,
+        );
         if file < 0 {
             return None;
         }

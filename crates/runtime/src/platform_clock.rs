@@ -4,7 +4,10 @@
 //! guest's time, on every other thread the real one. Where the linker cannot wrap (macOS, Windows) V8 reads the real
 //! clock, and only what goes through our own bindings is frozen.
 
-#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
 mod wrapped {
     crate::link_wrap::wrap!(
         "_ZN2v84base2OS17TimeCurrentMillisEv" => time_current_millis,
@@ -42,12 +45,18 @@ mod wrapped {
     }
 }
 
-#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
 pub(crate) fn real_clock_is_linked() -> bool {
     wrapped::real_address() != 0
 }
 
-#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+#[cfg(not(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+)))]
 pub(crate) fn real_clock_is_linked() -> bool {
     false
 }

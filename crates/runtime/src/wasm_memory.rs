@@ -9,7 +9,10 @@ use std::sync::Arc;
 use crate::memory::MemoryBudget;
 
 /// Address space that the growable buffers of one process may reserve. V8 tries smaller reservations when one fails.
-#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
 const MAX_RESERVED_BYTES: usize = 3 << 29;
 
 thread_local! {
@@ -22,7 +25,10 @@ pub(crate) fn set_thread_budget(budget: Option<Arc<MemoryBudget>>) {
     BUDGET.set(budget);
 }
 
-#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
 mod wrapped {
     use std::collections::BTreeMap;
     use std::ffi::c_void;
@@ -91,8 +97,11 @@ mod wrapped {
         // No more than the process may ever hold is reserved. V8 moves a memory that grows beyond its reservation.
         let maximum = BUDGET.with_borrow(|budget| {
             let Some(budget) = budget else { return maximum };
-            let left = MAX_RESERVED_BYTES.saturating_sub(budget.reserved.load(Ordering::Relaxed)) / 4;
-            maximum.min(budget.limit().min(left) / WASM_PAGE_BYTES).max(initial)
+            let left =
+                MAX_RESERVED_BYTES.saturating_sub(budget.reserved.load(Ordering::Relaxed)) / 4;
+            maximum
+                .min(budget.limit().min(left) / WASM_PAGE_BYTES)
+                .max(initial)
         });
         // SAFETY: V8's own call, passed on.
         unsafe { real_allocate_wasm_memory(isolate, initial, maximum, kind, shared) }
@@ -123,17 +132,32 @@ mod wrapped {
             && !start.is_null()
         {
             budget.reserved.fetch_add(size, Ordering::Relaxed);
-            let region = Region { size, committed: 0, budget };
-            REGIONS.lock().unwrap_or_else(PoisonError::into_inner).insert(start as usize, region);
+            let region = Region {
+                size,
+                committed: 0,
+                budget,
+            };
+            REGIONS
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(start as usize, region);
         }
         start
     }
 
-    unsafe extern "C" fn set_permissions(allocator: Address, start: Address, size: usize, access: i32) -> bool {
+    unsafe extern "C" fn set_permissions(
+        allocator: Address,
+        start: Address,
+        size: usize,
+        access: i32,
+    ) -> bool {
         let _section = critical::section();
         let mut regions = REGIONS.lock().unwrap_or_else(PoisonError::into_inner);
         let at = start as usize;
-        let region = regions.range_mut(..=at).next_back().filter(|(base, region)| at - **base < region.size);
+        let region = regions
+            .range_mut(..=at)
+            .next_back()
+            .filter(|(base, region)| at - **base < region.size);
         let Some((base, region)) = region else {
             drop(regions);
             // SAFETY: V8's own call, passed on.
@@ -167,12 +191,18 @@ mod wrapped {
 
     unsafe extern "C" fn free_pages(allocator: Address, start: Address, size: usize) {
         let _section = critical::section();
-        let region = REGIONS.lock().unwrap_or_else(PoisonError::into_inner).remove(&(start as usize));
+        let region = REGIONS
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&(start as usize));
         // SAFETY: V8's own call, passed on.
         unsafe { real_free_pages(allocator, start, size) };
         if let Some(region) = region {
             region.budget.release_external(region.committed);
-            region.budget.reserved.fetch_sub(region.size, Ordering::Relaxed);
+            region
+                .budget
+                .reserved
+                .fetch_sub(region.size, Ordering::Relaxed);
         }
     }
 }

@@ -71,7 +71,11 @@ struct State {
     changed: bool,
 }
 
-static STATE: Mutex<State> = Mutex::new(State { entries: Vec::new(), last_id: 0, changed: false });
+static STATE: Mutex<State> = Mutex::new(State {
+    entries: Vec::new(),
+    last_id: 0,
+    changed: false,
+});
 static CHANGED: Condvar = Condvar::new();
 static START: Once = Once::new();
 
@@ -91,7 +95,11 @@ pub struct Registration {
 impl Registration {
     /// CPU time that the process has used since it was registered, with what was charged to it.
     pub fn cpu_time(&self) -> Duration {
-        let own = self.thread.cpu_time().unwrap_or_default().saturating_sub(self.cpu_base);
+        let own = self
+            .thread
+            .cpu_time()
+            .unwrap_or_default()
+            .saturating_sub(self.cpu_base);
         own + Duration::from_nanos(self.charged.load(Ordering::Relaxed))
     }
 
@@ -142,7 +150,13 @@ pub fn register(spec: WatchSpec, guest: &GuestThread) -> Registration {
         reported: false,
     });
     wake(&mut state);
-    Registration { id, thread, cpu_base, start, charged }
+    Registration {
+        id,
+        thread,
+        cpu_base,
+        start,
+        charged,
+    }
 }
 
 /// Ends a process from any thread. Answers whether this gave it its end.
@@ -175,7 +189,11 @@ fn watch() {
     loop {
         state.changed = false;
         let now = Instant::now();
-        let mut next = if state.entries.is_empty() { None } else { Some(next_memory) };
+        let mut next = if state.entries.is_empty() {
+            None
+        } else {
+            Some(next_memory)
+        };
         let mut finished = None;
         for entry in &mut state.entries {
             if entry.look(now) {
@@ -207,7 +225,10 @@ fn watch() {
             None => CHANGED.wait(state).unwrap_or_else(PoisonError::into_inner),
             Some(next) => {
                 let sleep = next.saturating_duration_since(Instant::now());
-                CHANGED.wait_timeout(state, sleep).unwrap_or_else(PoisonError::into_inner).0
+                CHANGED
+                    .wait_timeout(state, sleep)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0
             }
         };
     }
@@ -215,7 +236,9 @@ fn watch() {
 
 /// Reports a process as ended: its thread is parked, or busy with what cannot be interrupted.
 fn finish(mut state: MutexGuard<'_, State>, id: u64) {
-    let Some(entry) = state.entries.iter_mut().find(|entry| entry.id == id) else { return };
+    let Some(entry) = state.entries.iter_mut().find(|entry| entry.id == id) else {
+        return;
+    };
     entry.reported = true;
     let (thread, shared) = (entry.thread.clone(), entry.shared.clone());
     let parked = thread.is_parked();
@@ -231,7 +254,11 @@ fn finish(mut state: MutexGuard<'_, State>, id: u64) {
 /// CPU time that a process has used since it was registered; `None` when it is not watched.
 pub fn cpu_time(shared: &Arc<Shared>) -> Option<Duration> {
     let _section = crate::critical::section();
-    state().entries.iter().find(|entry| Arc::ptr_eq(&entry.shared, shared)).and_then(Entry::cpu_used)
+    state()
+        .entries
+        .iter()
+        .find(|entry| Arc::ptr_eq(&entry.shared, shared))
+        .and_then(Entry::cpu_used)
 }
 
 impl Entry {
@@ -269,7 +296,13 @@ impl Entry {
         // A thread that did not run could not end. One that waits in the kernel was woken and needs no signal.
         let used = cpu.saturating_sub(self.ending_cpu);
         let memory = matches!(self.shared.latch.get(), Some(End::Memory(_)));
-        if used >= if memory { PARK_AFTER_MEMORY } else { PARK_AFTER } {
+        if used
+            >= if memory {
+                PARK_AFTER_MEMORY
+            } else {
+                PARK_AFTER
+            }
+        {
             self.thread.signal();
         }
         let waited = now.saturating_duration_since(since);

@@ -1,6 +1,11 @@
 //! Hostile programs against the limits. Each group runs in an OS process of its own: it must survive, answer a
 //! neighbour in between, and be idle in the end.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
@@ -31,10 +36,16 @@ struct Limits {
     memory: usize,
 }
 
-const LIMITS: Limits =
-    Limits { cpu: Duration::from_millis(200), wall: Duration::from_secs(60), memory: 64 << 20 };
+const LIMITS: Limits = Limits {
+    cpu: Duration::from_millis(200),
+    wall: Duration::from_secs(60),
+    memory: 64 << 20,
+};
 /// For programs that are to meet another limit first.
-const LONG: Limits = Limits { cpu: Duration::from_secs(40), ..LIMITS };
+const LONG: Limits = Limits {
+    cpu: Duration::from_secs(40),
+    ..LIMITS
+};
 /// How late a process may end, on a machine that others use too.
 const SLACK: Duration = Duration::from_millis(50);
 
@@ -42,7 +53,10 @@ fn start_engine() {
     static START: Once = Once::new();
     START.call_once(|| {
         let (sender, receiver) = channel();
-        engine::spawn("snapshot".into(), 16 << 20, move || sender.send(snapshot::build()).unwrap()).unwrap();
+        engine::spawn("snapshot".into(), 16 << 20, move || {
+            sender.send(snapshot::build()).unwrap()
+        })
+        .unwrap();
         let blob = receiver.recv().unwrap().expect("snapshot");
         engine::set_startup_snapshot(Box::leak(blob.into_boxed_slice()));
     });
@@ -65,20 +79,37 @@ impl Guest {
         let vm = Vm::new(options).unwrap();
         let (sender, report) = channel();
         let done = Box::new(move |outcome: secure_exec_runtime::api::Outcome| {
-            let mut text = String::from_utf8_lossy(&outcome.stdout.bytes).trim_end().to_owned();
+            let mut text = String::from_utf8_lossy(&outcome.stdout.bytes)
+                .trim_end()
+                .to_owned();
             if let Some(message) = outcome.error_message {
                 text.push_str(&message);
             }
             let usage = outcome.usage;
-            let _ = sender.send(Report { end: outcome.reason, text, cpu: usage.cpu, wall: usage.wall });
+            let _ = sender.send(Report {
+                end: outcome.reason,
+                text,
+                cpu: usage.cpu,
+                wall: usage.wall,
+            });
         });
-        let options = ExecOptions { code: code.to_owned(), capture_bytes: 1 << 16, ..ExecOptions::default() };
+        let options = ExecOptions {
+            code: code.to_owned(),
+            capture_bytes: 1 << 16,
+            ..ExecOptions::default()
+        };
         let control = vm.exec(options, done).unwrap();
-        Self { control, report, _vm: vm }
+        Self {
+            control,
+            report,
+            _vm: vm,
+        }
     }
 
     fn wait(self) -> Report {
-        self.report.recv_timeout(Duration::from_secs(120)).expect("the guest ends")
+        self.report
+            .recv_timeout(Duration::from_secs(120))
+            .expect("the guest ends")
     }
 }
 
@@ -88,7 +119,13 @@ fn exec(code: &str, limits: Limits) -> Report {
 
 /// What `code` evaluates to, as text.
 fn eval(code: &str, limits: Limits) -> Report {
-    exec(&format!("console.log(String((0, eval)({})))", serde_json::Value::from(code)), limits)
+    exec(
+        &format!(
+            "console.log(String((0, eval)({})))",
+            serde_json::Value::from(code)
+        ),
+        limits,
+    )
 }
 
 /// A neighbour answers, fast.
@@ -96,16 +133,26 @@ fn assert_neighbour() {
     let start = Instant::now();
     let report = eval("1 + 1", LIMITS);
     assert_eq!((report.end, report.text.as_str()), (Reason::Exit, "2"));
-    assert!(start.elapsed() < Duration::from_secs(5), "the neighbour took {:?}", start.elapsed());
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "the neighbour took {:?}",
+        start.elapsed()
+    );
 }
 
 /// The OS process comes to rest: a thread whose process was reported as ended may finish its builtin.
 fn assert_idle() {
     let used = || {
-        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut time = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         // SAFETY: writes into a local.
         unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
-        Duration::new(time.tv_sec.try_into().unwrap(), time.tv_nsec.try_into().unwrap())
+        Duration::new(
+            time.tv_sec.try_into().unwrap(),
+            time.tv_nsec.try_into().unwrap(),
+        )
     };
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
@@ -115,7 +162,10 @@ fn assert_idle() {
         if busy < Duration::from_millis(30) {
             return;
         }
-        assert!(Instant::now() < deadline, "still busy for {busy:?} of 300 ms");
+        assert!(
+            Instant::now() < deadline,
+            "still busy for {busy:?} of 300 ms"
+        );
     }
 }
 
@@ -123,7 +173,10 @@ fn assert_idle() {
 fn each(programs: &[&str], limits: Limits, check: impl Fn(&str, &Report)) {
     for program in programs {
         let report = exec(program, limits);
-        println!("{program}\n    -> {report:?}, parked {}", engine::parked_threads());
+        println!(
+            "{program}\n    -> {report:?}, parked {}",
+            engine::parked_threads()
+        );
         check(program, &report);
         assert_neighbour();
     }
@@ -177,13 +230,36 @@ fn cpu() {
         "Array.from({ length: 2 ** 32 - 1 }, () => 1)",
         "new WebAssembly.Instance(new WebAssembly.Module(new Uint8Array([0,97,115,109,1,0,0,0,1,4,1,96,0,0,3,2,1,0,7,5,1,1,102,0,0,10,9,1,7,0,3,64,12,0,11,11]))).exports.f()",
     ];
-    each(&programs, Limits { memory: 256 << 20, ..LIMITS }, |program, report| {
-        assert!(report.end == Reason::Cpu || is_memory(&report.end), "{program}: {report:?}");
-        if report.end == Reason::Cpu && report.cpu > Duration::ZERO {
-            assert!(report.cpu < LIMITS.cpu + SLACK, "{program}: late, {report:?}");
-        }
-    });
-    assert_eq!(exec("setTimeout(() => {}, 1e6)", Limits { wall: Duration::from_millis(100), ..LIMITS }).end, Reason::Wall);
+    each(
+        &programs,
+        Limits {
+            memory: 256 << 20,
+            ..LIMITS
+        },
+        |program, report| {
+            assert!(
+                report.end == Reason::Cpu || is_memory(&report.end),
+                "{program}: {report:?}"
+            );
+            if report.end == Reason::Cpu && report.cpu > Duration::ZERO {
+                assert!(
+                    report.cpu < LIMITS.cpu + SLACK,
+                    "{program}: late, {report:?}"
+                );
+            }
+        },
+    );
+    assert_eq!(
+        exec(
+            "setTimeout(() => {}, 1e6)",
+            Limits {
+                wall: Duration::from_millis(100),
+                ..LIMITS
+            }
+        )
+        .end,
+        Reason::Wall
+    );
 }
 
 fn uninterruptible() {
@@ -203,10 +279,20 @@ fn uninterruptible() {
         "Array.prototype.splice.call({ length: 2 ** 53 - 3 }, 0, 0, 1)",
         "Array.prototype.join.call({ length: 2 ** 32 - 1 }, '')",
     ];
-    each(&programs, Limits { cpu: Duration::from_millis(100), ..LIMITS }, |program, report| {
-        let ended = matches!(report.end, Reason::Cpu | Reason::Memory | Reason::Error);
-        assert!(ended && report.cpu < Duration::from_millis(100) + SLACK, "{program}: {report:?}");
-    });
+    each(
+        &programs,
+        Limits {
+            cpu: Duration::from_millis(100),
+            ..LIMITS
+        },
+        |program, report| {
+            let ended = matches!(report.end, Reason::Cpu | Reason::Memory | Reason::Error);
+            assert!(
+                ended && report.cpu < Duration::from_millis(100) + SLACK,
+                "{program}: {report:?}"
+            );
+        },
+    );
     assert!(engine::parked_threads() > 0);
     assert!(engine::parked_threads() <= programs.len());
 }
@@ -223,7 +309,9 @@ fn fatal_errors() {
         "Array.from({ length: 2 ** 28 })",
     ];
     each(&programs, LONG, |program, report| {
-        let ended = is_memory(&report.end) || report.text.contains("RangeError") || report.text.contains("TypeError");
+        let ended = is_memory(&report.end)
+            || report.text.contains("RangeError")
+            || report.text.contains("TypeError");
         assert!(ended, "{program}: {report:?}");
     });
 }
@@ -243,8 +331,14 @@ fn heap() {
         "const a = []; try { for (;;) a.push({}) } finally { for (;;) a.push({}) }",
         "const a = []; for (;;) try { for (;;) a.push(new Array(1e5).fill(a.length)) } catch {}",
     ];
-    each(&programs, LONG, |program, report| assert!(is_memory(&report.end), "{program}: {report:?}"));
-    assert!(engine::parked_threads() <= 2, "{} threads are parked", engine::parked_threads());
+    each(&programs, LONG, |program, report| {
+        assert!(is_memory(&report.end), "{program}: {report:?}")
+    });
+    assert!(
+        engine::parked_threads() <= 2,
+        "{} threads are parked",
+        engine::parked_threads()
+    );
 }
 
 fn external() {
@@ -257,14 +351,23 @@ fn external() {
         "const a = []; for (;;) a.push(new ArrayBuffer(1e3).transfer(1e6))",
         "const a = []; for (;;) try { for (;;) a.push(new ArrayBuffer(1e6)) } catch {}",
     ];
-    each(&programs, LONG, |program, report| assert!(is_memory(&report.end), "{program}: {report:?}"));
+    each(&programs, LONG, |program, report| {
+        assert!(is_memory(&report.end), "{program}: {report:?}")
+    });
     // One request beyond the limit is an error that the program can handle.
-    for program in ["new ArrayBuffer(2 ** 33)", "new Uint8Array(1e9)", "new ArrayBuffer(8, { maxByteLength: 1e9 })"] {
+    for program in [
+        "new ArrayBuffer(2 ** 33)",
+        "new Uint8Array(1e9)",
+        "new ArrayBuffer(8, { maxByteLength: 1e9 })",
+    ] {
         let report = exec(program, LONG);
         assert!(report.text.contains("RangeError"), "{program}: {report:?}");
     }
     // What is dropped is given back.
-    let report = eval("let n = 0; for (let i = 0; i < 2000; i++) n += new Uint8Array(1e6).length; n", LONG);
+    let report = eval(
+        "let n = 0; for (let i = 0; i < 2000; i++) n += new Uint8Array(1e6).length; n",
+        LONG,
+    );
     assert_eq!(report.text, "2000000000", "{report:?}");
     assert_eq!(engine::parked_threads(), 0);
 }
@@ -276,7 +379,9 @@ fn wasm() {
         "const a = []; for (;;) { const m = new WebAssembly.Memory({ initial: 1, maximum: 65536 }); m.grow(100); a.push(m) }",
         "const a = []; for (;;) a.push(new WebAssembly.Table({ initial: 1e6, element: 'anyfunc' }))",
     ];
-    each(&programs, LONG, |program, report| assert!(is_memory(&report.end), "{program}: {report:?}"));
+    each(&programs, LONG, |program, report| {
+        assert!(is_memory(&report.end), "{program}: {report:?}")
+    });
     // A memory keeps working next to others, and is given back.
     let report = eval(
         "let sum = 0; for (let i = 0; i < 300; i++) { const m = new WebAssembly.Memory({ initial: 16 });
@@ -285,7 +390,10 @@ fn wasm() {
     );
     assert_eq!(report.text, "2100", "{report:?}");
     let report = exec("new WebAssembly.Memory({ initial: 65536 })", LONG);
-    assert!(is_memory(&report.end) || report.text.contains("RangeError"), "{report:?}");
+    assert!(
+        is_memory(&report.end) || report.text.contains("RangeError"),
+        "{report:?}"
+    );
     // A load beyond the end traps: bounds are checked without a signal handler.
     let report = eval(
         "const bytes = new Uint8Array([0,97,115,109,1,0,0,0,1,6,1,96,1,127,1,127,3,2,1,0,5,3,1,0,1,7,5,1,1,108,0,0,10,9,1,7,0,32,0,40,2,0,11]);
@@ -293,7 +401,10 @@ fn wasm() {
          const out = [l(0)]; for (const at of [65533, 65536, -4, 2 ** 31]) try { out.push(l(at)) } catch (e) { out.push(e.name) } out.join()",
         LONG,
     );
-    assert_eq!(report.text, "0,RuntimeError,RuntimeError,RuntimeError,RuntimeError");
+    assert_eq!(
+        report.text,
+        "0,RuntimeError,RuntimeError,RuntimeError,RuntimeError"
+    );
     assert_eq!(engine::parked_threads(), 0);
 }
 
@@ -320,14 +431,23 @@ fn stack() {
         "[3, 2, 1].sort(function f() { return [3, 2, 1].sort(f) })",
         "let l = null; for (let i = 0; i < 1e6; i++) l = { l }; l = null; 'freed'",
     ];
-    each(&programs, Limits { memory: 512 << 20, ..LONG }, |program, report| {
-        let expected = match report.end {
-            Reason::Exit => true,
-            Reason::Error => report.text.contains("RangeError") || report.text.contains("SyntaxError"),
-            _ => false,
-        };
-        assert!(expected, "{program}: {report:?}");
-    });
+    each(
+        &programs,
+        Limits {
+            memory: 512 << 20,
+            ..LONG
+        },
+        |program, report| {
+            let expected = match report.end {
+                Reason::Exit => true,
+                Reason::Error => {
+                    report.text.contains("RangeError") || report.text.contains("SyntaxError")
+                }
+                _ => false,
+            };
+            assert!(expected, "{program}: {report:?}");
+        },
+    );
     assert_eq!(engine::parked_threads(), 0);
 }
 
@@ -346,7 +466,9 @@ fn clock() {
         "process.uptime()",
     ];
     for read in reads {
-        let code = format!("const a = {read}; for (let i = 0; i < 3e7; i++); const b = {read}; String(a === b || [a, b])");
+        let code = format!(
+            "const a = {read}; for (let i = 0; i < 3e7; i++); const b = {read}; String(a === b || [a, b])"
+        );
         let report = eval(&code, LONG);
         assert_eq!(report.text, "true", "{read}: {report:?}");
     }
@@ -359,20 +481,36 @@ fn clock() {
     );
     assert_eq!(report.end, Reason::Exit);
     let told: f64 = report.text.parse().unwrap();
-    let real = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64() * 1e3;
+    let real = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs_f64()
+        * 1e3;
     assert!((real - told).abs() < 5e3, "{told} and {real}");
 }
 
 fn shared_memory() {
     let cases = [
         ("typeof SharedArrayBuffer", "undefined"),
-        ("Object.getOwnPropertyNames(globalThis).includes('SharedArrayBuffer')", "false"),
+        (
+            "Object.getOwnPropertyNames(globalThis).includes('SharedArrayBuffer')",
+            "false",
+        ),
         ("typeof Atomics.waitAsync", "undefined"),
         ("typeof ShadowRealm", "undefined"),
-        ("try { new WebAssembly.Memory({ shared: true, initial: 1, maximum: 2 }).buffer.constructor.name } catch (e) { e.name }", "RangeError"),
-        ("try { Atomics.wait(new Int32Array(4), 0, 0, 10) } catch (e) { e.name }", "TypeError"),
+        (
+            "try { new WebAssembly.Memory({ shared: true, initial: 1, maximum: 2 }).buffer.constructor.name } catch (e) { e.name }",
+            "RangeError",
+        ),
+        (
+            "try { Atomics.wait(new Int32Array(4), 0, 0, 10) } catch (e) { e.name }",
+            "TypeError",
+        ),
         // A module that declares a shared memory of its own.
-        ("try { new WebAssembly.Instance(new WebAssembly.Module(new Uint8Array([0,97,115,109,1,0,0,0,5,4,1,3,1,2]))) ; 'made' } catch (e) { e.name }", "RangeError"),
+        (
+            "try { new WebAssembly.Instance(new WebAssembly.Module(new Uint8Array([0,97,115,109,1,0,0,0,5,4,1,3,1,2]))) ; 'made' } catch (e) { e.name }",
+            "RangeError",
+        ),
     ];
     for (code, expected) in cases {
         let report = eval(code, LONG);
@@ -381,7 +519,10 @@ fn shared_memory() {
 }
 
 fn budgets() {
-    let report = exec("for (let i = 0; ; i++) { globalThis.n = i; setTimeout(() => {}, 1e6) }", LONG);
+    let report = exec(
+        "for (let i = 0; ; i++) { globalThis.n = i; setTimeout(() => {}, 1e6) }",
+        LONG,
+    );
     assert_eq!(report.end, Reason::Error);
     assert!(report.text.contains("maxTimers"), "{report:?}");
     // The guest can handle it, and others of its timers still run.
@@ -390,14 +531,22 @@ fn budgets() {
          setTimeout(() => console.log('later'), 0).unref(); setTimeout(() => { setTimeout(() => console.log('done'), 5) }, 20)",
         LONG,
     );
-    assert!(report.text.starts_with("10000 ERR_RESOURCE_BUDGET_EXCEEDED"), "{report:?}");
+    assert!(
+        report
+            .text
+            .starts_with("10000 ERR_RESOURCE_BUDGET_EXCEEDED"),
+        "{report:?}"
+    );
     let report = exec(
         "let n = 0; setInterval(() => {}, 1); const t = setTimeout(() => {}, 1e6); for (let i = 0; i < 9997; i++) setTimeout(() => n++, 1);
          setTimeout(() => { console.log(n); process.exit() }, 200).unref()",
         LONG,
     );
     assert_eq!(report.text, "9997", "{report:?}");
-    let report = exec("setImmediate(function f() { setImmediate(f); setImmediate(f) })", LONG);
+    let report = exec(
+        "setImmediate(function f() { setImmediate(f); setImmediate(f) })",
+        LONG,
+    );
     assert_eq!(report.end, Reason::Error);
     assert!(report.text.contains("maxTimers"), "{report:?}");
 }
@@ -407,7 +556,10 @@ fn kill() {
         (0, "for (;;);"),
         (5, "for (;;);"),
         (20, "setTimeout(() => {}, 1e6)"),
-        (20, "Array.prototype.indexOf.call({ length: 2 ** 53 - 1 }, 1)"),
+        (
+            20,
+            "Array.prototype.indexOf.call({ length: 2 ** 53 - 1 }, 1)",
+        ),
     ];
     for (delay, code) in programs {
         let guest = Guest::start(code, LONG);
@@ -416,7 +568,11 @@ fn kill() {
         guest.control.kill(End::Aborted);
         guest.control.kill(End::Disposed);
         assert_eq!(guest.wait().end, Reason::Aborted);
-        assert!(start.elapsed() < Duration::from_secs(2), "{code}: {:?}", start.elapsed());
+        assert!(
+            start.elapsed() < Duration::from_secs(2),
+            "{code}: {:?}",
+            start.elapsed()
+        );
     }
     for round in 0..100 {
         let guest = Guest::start("1", LIMITS);
@@ -430,7 +586,9 @@ fn kill() {
 
 fn many() {
     let guests: Vec<_> = (0..16).map(|_| Guest::start("for (;;);", LIMITS)).collect();
-    let bombs: Vec<_> = (0..8).map(|_| Guest::start("const a = []; for (;;) a.push({})", LONG)).collect();
+    let bombs: Vec<_> = (0..8)
+        .map(|_| Guest::start("const a = []; for (;;) a.push({})", LONG))
+        .collect();
     assert_neighbour_alive_while_busy();
     for guest in guests {
         let report = guest.wait();
@@ -443,19 +601,33 @@ fn many() {
     }
     println!("parked {}", engine::parked_threads());
     assert_idle();
-    assert!(is_memory(&exec("const a = []; for (;;) a.push(new Uint8Array(1e6))", LONG).end));
+    assert!(is_memory(
+        &exec("const a = []; for (;;) a.push(new Uint8Array(1e6))", LONG).end
+    ));
     std::thread::sleep(Duration::from_millis(200));
     let threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
     let before = threads();
     for _ in 0..20 {
-        assert!(is_memory(&exec("const a = []; for (;;) a.push(new Uint8Array(1e6))", LONG).end));
+        assert!(is_memory(
+            &exec("const a = []; for (;;) a.push(new Uint8Array(1e6))", LONG).end
+        ));
     }
     std::thread::sleep(Duration::from_millis(200));
-    assert!(threads() <= before, "{} threads, {before} before", threads());
+    assert!(
+        threads() <= before,
+        "{} threads, {before} before",
+        threads()
+    );
 }
 
 fn assert_neighbour_alive_while_busy() {
-    let report = eval("1 + 1", Limits { cpu: Duration::from_secs(5), ..LIMITS });
+    let report = eval(
+        "1 + 1",
+        Limits {
+            cpu: Duration::from_secs(5),
+            ..LIMITS
+        },
+    );
     assert_eq!(report.text, "2", "{report:?}");
 }
 
@@ -464,8 +636,13 @@ const GROUP: &str = "SECURE_EXEC_TEST_GROUP";
 /// Runs one group when another test asks for it.
 #[test]
 fn group() {
-    let Ok(name) = std::env::var(GROUP) else { return };
-    let (_, group) = GROUPS.iter().find(|(known, _)| *known == name).expect("a group");
+    let Ok(name) = std::env::var(GROUP) else {
+        return;
+    };
+    let (_, group) = GROUPS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .expect("a group");
     group();
 }
 
@@ -478,8 +655,15 @@ fn in_child(name: &str) {
         .env(GROUP, name)
         .output()
         .unwrap();
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{name}: {}\n{stdout}\n{stderr}", output.status);
+    let (stdout, stderr) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(
+        output.status.success(),
+        "{name}: {}\n{stdout}\n{stderr}",
+        output.status
+    );
 }
 
 macro_rules! groups {

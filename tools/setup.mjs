@@ -5,7 +5,7 @@
 //
 // SECURE_EXEC_PROFILE=dev builds the addon with cargo's dev profile.
 import { spawnSync } from "node:child_process";
-import { copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, lstatSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -38,6 +38,8 @@ function run(command, args, folder = root) {
 
 /** Installs what a lock file says, unless that very lock file has been installed. */
 function install(folder) {
+  // A link leads to the modules of another checkout, which are not ours to replace.
+  if (lstatSync(join(folder, "node_modules"), { throwIfNoEntry: false })?.isSymbolicLink()) return;
   const lock = readFileSync(join(folder, "package-lock.json"));
   const stamp = createHash("sha256").update(lock).digest("hex");
   const stampFile = join(folder, "node_modules", ".secure-exec-lock");

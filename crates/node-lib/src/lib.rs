@@ -2,7 +2,10 @@
 //!
 //! A crate of its own, because the compiler checks 8 MB of text for ASCII and that should happen once.
 
-#![expect(long_running_const_eval, reason = "V8 wants it proven at compile time that a source is ASCII")]
+#![expect(
+    long_running_const_eval,
+    reason = "V8 wants it proven at compile time that a source is ASCII"
+)]
 
 /// One builtin module.
 pub struct Source {
@@ -24,15 +27,18 @@ include!(concat!(env!("OUT_DIR"), "/node_lib.rs"));
 
 /// The builtin module `id`.
 pub fn source(id: &str) -> Option<&'static Source> {
-    SOURCES.binary_search_by(|source| source.id.cmp(id)).ok().and_then(|index| SOURCES.get(index))
+    SOURCES
+        .binary_search_by(|source| source.id.cmp(id))
+        .ok()
+        .and_then(|index| SOURCES.get(index))
 }
 
 /// The external strings, in a fixed order, for the snapshot's table of external references.
 pub fn external_references() -> impl Iterator<Item = v8::ExternalReference> {
     SOURCES.iter().filter_map(|source| match source.text {
-        Text::OneByte(text) => {
-            Some(v8::ExternalReference { pointer: std::ptr::from_ref(text).cast_mut().cast() })
-        }
+        Text::OneByte(text) => Some(v8::ExternalReference {
+            pointer: std::ptr::from_ref(text).cast_mut().cast(),
+        }),
         Text::Utf8(_) => None,
     })
 }

@@ -15,8 +15,10 @@ use secure_exec_runtime::{engine, snapshot};
 
 fn main() {
     let (sender, receiver) = channel();
-    engine::spawn("snapshot".into(), 16 << 20, move || sender.send(snapshot::build()).expect("receiver lives"))
-        .expect("thread");
+    engine::spawn("snapshot".into(), 16 << 20, move || {
+        sender.send(snapshot::build()).expect("receiver lives")
+    })
+    .expect("thread");
     let blob = receiver.recv().expect("snapshot thread").expect("snapshot");
     engine::set_startup_snapshot(Box::leak(blob.into_boxed_slice()));
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -30,12 +32,22 @@ fn main() {
             let source = std::fs::read_to_string(root.join(test)).unwrap_or_default();
             let outcome = run_test(image.clone(), test, &source);
             let ok = outcome.reason == Reason::Exit && outcome.code == 0;
-            if ok { passed += 1 } else { failed += 1 }
+            if ok {
+                passed += 1
+            } else {
+                failed += 1
+            }
             println!("{} {test}", if ok { "PASS" } else { "FAIL" });
             if !ok {
                 let text = String::from_utf8_lossy(&outcome.stderr.bytes).into_owned();
                 let lines: Vec<&str> = text.lines().take(12).collect();
-                println!("    {:?} {} {}\n    {}", outcome.reason, outcome.code, outcome.error_message.unwrap_or_default(), lines.join("\n    "));
+                println!(
+                    "    {:?} {} {}\n    {}",
+                    outcome.reason,
+                    outcome.code,
+                    outcome.error_message.unwrap_or_default(),
+                    lines.join("\n    ")
+                );
             }
         }
         println!("{passed} passed, {failed} failed");
@@ -53,21 +65,39 @@ fn main() {
         ..ExecOptions::default()
     };
     let outcome = wait(&vm, options);
-    eprintln!("{:?} code {} {:?} {:?} {:?}", outcome.reason, outcome.code, outcome.error_message, outcome.error, outcome.usage);
+    eprintln!(
+        "{:?} code {} {:?} {:?} {:?}",
+        outcome.reason, outcome.code, outcome.error_message, outcome.error, outcome.usage
+    );
 }
 
 fn wait(vm: &Arc<Vm>, options: ExecOptions) -> Outcome {
     let (sender, receiver) = channel();
-    vm.exec(options, Box::new(move |outcome| drop(sender.send(outcome)))).expect("exec");
+    vm.exec(options, Box::new(move |outcome| drop(sender.send(outcome))))
+        .expect("exec");
     receiver.recv().expect("outcome")
 }
 
 fn run_test(image: Arc<Image>, test: &str, source: &str) -> Outcome {
-    let limits = Limits { cpu: Some(Duration::from_secs(10)), wall: Some(Duration::from_secs(10)), memory_bytes: 512 << 20, ..Limits::default() };
-    let vm = Vm::new(VmOptions { image: Some(image), limits, cwd: "/suite/test".into(), ..VmOptions::default() }).expect("vm");
+    let limits = Limits {
+        cpu: Some(Duration::from_secs(10)),
+        wall: Some(Duration::from_secs(10)),
+        memory_bytes: 512 << 20,
+        ..Limits::default()
+    };
+    let vm = Vm::new(VmOptions {
+        image: Some(image),
+        limits,
+        cwd: "/suite/test".into(),
+        ..VmOptions::default()
+    })
+    .expect("vm");
     let mut exec_argv = Vec::new();
     let mut node_options = Vec::new();
-    for line in source.lines().filter_map(|line| line.strip_prefix("// Flags:")) {
+    for line in source
+        .lines()
+        .filter_map(|line| line.strip_prefix("// Flags:"))
+    {
         for flag in line.split_whitespace() {
             exec_argv.push(flag.to_owned());
             let (name, value) = match flag.split_once('=') {
@@ -86,7 +116,11 @@ fn run_test(image: Arc<Image>, test: &str, source: &str) -> Outcome {
         exec_argv,
         node_options,
         mitigation: Some(secure_exec_runtime::clock::Mitigation::Off),
-        env: vec![("NODE_TEST_DIR".into(), "/tmp".into()), ("PATH".into(), "/usr/bin:/bin".into()), ("HOME".into(), "/home/sandbox".into())],
+        env: vec![
+            ("NODE_TEST_DIR".into(), "/tmp".into()),
+            ("PATH".into(), "/usr/bin:/bin".into()),
+            ("HOME".into(), "/home/sandbox".into()),
+        ],
         capture_bytes: 1 << 20,
         ..ExecOptions::default()
     };
@@ -98,11 +132,18 @@ fn run_test(image: Arc<Image>, test: &str, source: &str) -> Outcome {
 fn add_tree(builder: &mut secure_exec_kernel::ImageBuilder, root: &Path, dir: &Path) {
     for entry in std::fs::read_dir(dir).expect("suite").flatten() {
         let path = entry.path();
-        let guest = format!("/suite/{}", path.strip_prefix(root).expect("below root").display());
-        let Ok(kind) = entry.file_type() else { continue };
+        let guest = format!(
+            "/suite/{}",
+            path.strip_prefix(root).expect("below root").display()
+        );
+        let Ok(kind) = entry.file_type() else {
+            continue;
+        };
         if kind.is_symlink() {
             let target = std::fs::read_link(&path).expect("link");
-            builder.symlink(guest, target.to_string_lossy().as_bytes()).expect("symlink");
+            builder
+                .symlink(guest, target.to_string_lossy().as_bytes())
+                .expect("symlink");
         } else if kind.is_dir() {
             builder.dir(&guest, 0o755).expect("dir");
             add_tree(builder, root, &path);

@@ -43,8 +43,15 @@ pub struct Class {
 
 impl Class {
     /// A class with nothing but a name, for struct update syntax.
-    pub const DEFAULT: Self =
-        Self { name: "", parent: None, constructor: None, methods: &[], accessors: &[], hidden: false, extra_fields: 0 };
+    pub const DEFAULT: Self = Self {
+        name: "",
+        parent: None,
+        constructor: None,
+        methods: &[],
+        accessors: &[],
+        hidden: false,
+        extra_fields: 0,
+    };
 }
 
 /// Fills in what a table cannot say. Runs once, while the startup snapshot is built.
@@ -68,19 +75,34 @@ pub struct Binding {
 
 impl Binding {
     /// A binding with nothing but a name, for struct update syntax.
-    pub const DEFAULT: Self =
-        Self { name: "", functions: &[], classes: &[], references: Vec::new, init: None, restore: None };
+    pub const DEFAULT: Self = Self {
+        name: "",
+        functions: &[],
+        classes: &[],
+        references: Vec::new,
+        init: None,
+        restore: None,
+    };
 
     /// Every callback of this binding, in a fixed order, for the snapshot's table of external references.
     pub fn external_references(&self) -> Vec<v8::ExternalReference> {
         let functions = self.functions.iter().map(|(_, callback)| *callback);
         let classes = self.classes.iter().flat_map(|class| {
             let methods = class.methods.iter().map(|(_, callback)| *callback);
-            let accessors = class.accessors.iter().flat_map(|(_, getter, setter)| Some(*getter).into_iter().chain(*setter));
-            class.constructor.into_iter().chain(methods).chain(accessors)
+            let accessors = class
+                .accessors
+                .iter()
+                .flat_map(|(_, getter, setter)| Some(*getter).into_iter().chain(*setter));
+            class
+                .constructor
+                .into_iter()
+                .chain(methods)
+                .chain(accessors)
         });
-        let mut references: Vec<_> =
-            functions.chain(classes).map(|function| v8::ExternalReference { function }).collect();
+        let mut references: Vec<_> = functions
+            .chain(classes)
+            .map(|function| v8::ExternalReference { function })
+            .collect();
         references.extend((self.references)());
         references
     }
@@ -120,7 +142,11 @@ where
 }
 
 /// The external reference of a native data property's getter.
-pub fn accessor_reference(getter: impl v8::MapFnTo<v8::AccessorNameGetterCallback>) -> v8::ExternalReference {
+pub fn accessor_reference(
+    getter: impl v8::MapFnTo<v8::AccessorNameGetterCallback>,
+) -> v8::ExternalReference {
     let getter: v8::AccessorNameGetterCallback = getter.map_fn_to();
-    v8::ExternalReference { pointer: getter as *mut std::ffi::c_void }
+    v8::ExternalReference {
+        pointer: getter as *mut std::ffi::c_void,
+    }
 }

@@ -50,7 +50,9 @@ const HAS_REJECTION_TO_WARN: usize = 1;
 impl Env {
     /// A new async id.
     pub fn new_async_id(&self, scope: &mut v8::PinScope<'_, '_>) -> f64 {
-        let Some(fields) = self.buffer(scope, "async_wrap.async_id_fields") else { return 0.0 };
+        let Some(fields) = self.buffer(scope, "async_wrap.async_id_fields") else {
+            return 0.0;
+        };
         let id = fields.get::<f64>(id_field::COUNTER) + 1.0;
         fields.set(id_field::COUNTER, id);
         id
@@ -59,10 +61,19 @@ impl Env {
     /// The ids for a resource that is made now.
     pub fn new_async_context(&self, scope: &mut v8::PinScope<'_, '_>) -> AsyncContext {
         let async_id = self.new_async_id(scope);
-        let Some(fields) = self.buffer(scope, "async_wrap.async_id_fields") else { return AsyncContext::default() };
+        let Some(fields) = self.buffer(scope, "async_wrap.async_id_fields") else {
+            return AsyncContext::default();
+        };
         let default = fields.get::<f64>(id_field::DEFAULT_TRIGGER);
-        let trigger_async_id = if default < 0.0 { fields.get::<f64>(id_field::EXECUTION) } else { default };
-        AsyncContext { async_id, trigger_async_id }
+        let trigger_async_id = if default < 0.0 {
+            fields.get::<f64>(id_field::EXECUTION)
+        } else {
+            default
+        };
+        AsyncContext {
+            async_id,
+            trigger_async_id,
+        }
     }
 
     /// Tells the `init` hooks of a new resource of type `kind`.
@@ -73,18 +84,26 @@ impl Env {
         context: AsyncContext,
         resource: v8::Local<v8::Object>,
     ) {
-        let Some(fields) = self.buffer(scope, "async_wrap.async_hook_fields") else { return };
+        let Some(fields) = self.buffer(scope, "async_wrap.async_hook_fields") else {
+            return;
+        };
         if fields.get::<u32>(hook_field::INIT) == 0 {
             return;
         }
         v8::scope!(let scope, scope);
-        let Some(function) = self.function(scope, "async_wrap.init") else { return };
-        let Some(kind) = v8::String::new(scope, kind) else { return };
+        let Some(function) = self.function(scope, "async_wrap.init") else {
+            return;
+        };
+        let Some(kind) = v8::String::new(scope, kind) else {
+            return;
+        };
         let id = v8::Number::new(scope, context.async_id).into();
         let trigger = v8::Number::new(scope, context.trigger_async_id).into();
         let undefined = v8::undefined(scope).into();
         let resource = v8::Local::new(scope, resource).into();
-        self.guarded(scope, |scope| function.call(scope, undefined, &[id, kind.into(), trigger, resource]));
+        self.guarded(scope, |scope| {
+            function.call(scope, undefined, &[id, kind.into(), trigger, resource])
+        });
     }
 
     /// Calls `function` as the event loop calls a resource's callback: with its async ids, its before and after hooks,
@@ -98,7 +117,9 @@ impl Env {
         args: &[v8::Local<'s, v8::Value>],
         context: AsyncContext,
     ) -> Option<v8::Local<'s, v8::Value>> {
-        self.in_callback_scope(scope, receiver, context, |scope| function.call(scope, receiver.into(), args))
+        self.in_callback_scope(scope, receiver, context, |scope| {
+            function.call(scope, receiver.into(), args)
+        })
     }
 
     /// Calls `receiver[name](...args)` as [`Self::make_callback`] does; nothing when it is not a function.
@@ -135,11 +156,21 @@ impl Env {
         self.push_async_context(scope, context, Some(resource));
         let has_id = context.async_id != 0.0;
         if has_id {
-            self.emit_hook(scope, hook_field::BEFORE, "async_wrap.before", context.async_id);
+            self.emit_hook(
+                scope,
+                hook_field::BEFORE,
+                "async_wrap.before",
+                context.async_id,
+            );
         }
         let result = self.guarded(scope, body);
         if result.is_some() && has_id {
-            self.emit_hook(scope, hook_field::AFTER, "async_wrap.after", context.async_id);
+            self.emit_hook(
+                scope,
+                hook_field::AFTER,
+                "async_wrap.after",
+                context.async_id,
+            );
         }
         self.pop_async_context(scope, context.async_id);
         let depth = self.callback_depth.get() - 1;
@@ -160,9 +191,16 @@ impl Env {
             v8::tc_scope!(catch, scope);
             let result = body(catch);
             let terminated = catch.has_terminated() || self.is_ending();
-            let caught = if terminated { None } else { catch.exception().zip(Some(catch.message())) };
+            let caught = if terminated {
+                None
+            } else {
+                catch.exception().zip(Some(catch.message()))
+            };
             let caught = caught.map(|(exception, message)| {
-                (v8::Global::new(catch, exception), message.map(|message| v8::Global::new(catch, message)))
+                (
+                    v8::Global::new(catch, exception),
+                    message.map(|message| v8::Global::new(catch, message)),
+                )
             });
             if terminated && !catch.has_terminated() {
                 catch.reset();
@@ -183,24 +221,36 @@ impl Env {
         if self.is_ending() {
             return;
         }
-        let Some(tick_info) = self.buffer(scope, "task_queue.tickInfo") else { return };
+        let Some(tick_info) = self.buffer(scope, "task_queue.tickInfo") else {
+            return;
+        };
         if tick_info.get::<u8>(HAS_TICK_SCHEDULED) == 0 {
             scope.perform_microtask_checkpoint();
         }
         if self.is_ending() {
             return;
         }
-        if tick_info.get::<u8>(HAS_TICK_SCHEDULED) == 0 && tick_info.get::<u8>(HAS_REJECTION_TO_WARN) == 0 {
+        if tick_info.get::<u8>(HAS_TICK_SCHEDULED) == 0
+            && tick_info.get::<u8>(HAS_REJECTION_TO_WARN) == 0
+        {
             return;
         }
-        let Some(tick) = self.function(scope, "tickCallback") else { return };
-        let Some(process) = self.process_object(scope) else { return };
+        let Some(tick) = self.function(scope, "tickCallback") else {
+            return;
+        };
+        let Some(process) = self.process_object(scope) else {
+            return;
+        };
         self.guarded(scope, |scope| tick.call(scope, process.into(), &[]));
     }
 
     /// `process` of the guest.
-    pub fn process_object<'s>(&self, scope: &mut v8::PinScope<'s, '_>) -> Option<v8::Local<'s, v8::Object>> {
-        self.registered(scope, "process").and_then(|value| v8::Local::try_from(value).ok())
+    pub fn process_object<'s>(
+        &self,
+        scope: &mut v8::PinScope<'s, '_>,
+    ) -> Option<v8::Local<'s, v8::Object>> {
+        self.registered(scope, "process")
+            .and_then(|value| v8::Local::try_from(value).ok())
     }
 
     /// Enters a resource's async ids.
@@ -210,15 +260,18 @@ impl Env {
         context: AsyncContext,
         resource: Option<v8::Local<'s, v8::Object>>,
     ) {
-        let (Some(fields), Some(ids)) =
-            (self.buffer(scope, "async_wrap.async_hook_fields"), self.buffer(scope, "async_wrap.async_id_fields"))
-        else {
+        let (Some(fields), Some(ids)) = (
+            self.buffer(scope, "async_wrap.async_hook_fields"),
+            self.buffer(scope, "async_wrap.async_id_fields"),
+        ) else {
             return;
         };
         let depth = fields.get::<u32>(hook_field::STACK_LENGTH);
         // The library reads and writes the same stack in its own push and pop, while it is large enough.
         let at = depth as usize * 2;
-        let Some(stack) = self.async_ids_stack(scope, at + 2) else { return };
+        let Some(stack) = self.async_ids_stack(scope, at + 2) else {
+            return;
+        };
         stack.set(at, ids.get::<f64>(id_field::EXECUTION));
         stack.set(at + 1, ids.get::<f64>(id_field::TRIGGER));
         fields.set(hook_field::STACK_LENGTH, depth + 1);
@@ -227,12 +280,19 @@ impl Env {
         let mut frames = self.async_stack.borrow_mut();
         frames.truncate_from(depth);
         if let Some(resource) = resource {
-            frames.0.push(crate::env::AsyncFrame { depth, resource: v8::Global::new(scope, resource) });
+            frames.0.push(crate::env::AsyncFrame {
+                depth,
+                resource: v8::Global::new(scope, resource),
+            });
         }
     }
 
     /// The stack of entered ids, with room for `length` numbers. It grows for the library, too.
-    fn async_ids_stack(&self, scope: &mut v8::PinScope<'_, '_>, length: usize) -> Option<AliasedBuffer> {
+    fn async_ids_stack(
+        &self,
+        scope: &mut v8::PinScope<'_, '_>,
+        length: usize,
+    ) -> Option<AliasedBuffer> {
         /// JavaScript's own stack ends long before.
         const MOST: usize = 1 << 20;
         const KEY: &str = "async_wrap.async_ids_stack";
@@ -254,7 +314,9 @@ impl Env {
         for index in 0..old {
             grown.set(index, stack.get::<f64>(index));
         }
-        let binding = v8::Local::<v8::Object>::try_from(self.registered(scope, "binding async_wrap")?).ok()?;
+        let binding =
+            v8::Local::<v8::Object>::try_from(self.registered(scope, "binding async_wrap")?)
+                .ok()?;
         crate::realm::set(scope, binding, "async_ids_stack", array.into());
         Some(grown)
     }
@@ -262,13 +324,16 @@ impl Env {
     /// Leaves a resource's async ids; answers whether outer frames remain. `async_id` must be what was entered last: the
     /// process ends otherwise, while hooks are checked.
     pub fn pop_async_context(&self, scope: &mut v8::PinScope<'_, '_>, async_id: f64) -> bool {
-        let (Some(fields), Some(ids)) =
-            (self.buffer(scope, "async_wrap.async_hook_fields"), self.buffer(scope, "async_wrap.async_id_fields"))
-        else {
+        let (Some(fields), Some(ids)) = (
+            self.buffer(scope, "async_wrap.async_hook_fields"),
+            self.buffer(scope, "async_wrap.async_id_fields"),
+        ) else {
             return false;
         };
         // Emptied already, after an exception that the guest handled.
-        let Some(depth) = fields.get::<u32>(hook_field::STACK_LENGTH).checked_sub(1) else { return false };
+        let Some(depth) = fields.get::<u32>(hook_field::STACK_LENGTH).checked_sub(1) else {
+            return false;
+        };
         let actual = ids.get::<f64>(id_field::EXECUTION);
         if self.is_ending() {
             return false;
@@ -290,12 +355,22 @@ impl Env {
         depth > 0
     }
 
-    fn emit_hook(&self, scope: &mut v8::PinScope<'_, '_>, field: usize, hook: &'static str, async_id: f64) {
-        let Some(fields) = self.buffer(scope, "async_wrap.async_hook_fields") else { return };
+    fn emit_hook(
+        &self,
+        scope: &mut v8::PinScope<'_, '_>,
+        field: usize,
+        hook: &'static str,
+        async_id: f64,
+    ) {
+        let Some(fields) = self.buffer(scope, "async_wrap.async_hook_fields") else {
+            return;
+        };
         if fields.get::<u32>(field) == 0 {
             return;
         }
-        let Some(function) = self.function(scope, hook) else { return };
+        let Some(function) = self.function(scope, hook) else {
+            return;
+        };
         let id = v8::Number::new(scope, async_id).into();
         let undefined = v8::undefined(scope).into();
         self.guarded(scope, |scope| function.call(scope, undefined, &[id]));
@@ -315,7 +390,9 @@ impl Env {
         let handler = self.process_object(scope).and_then(|process| {
             let key = v8::String::new(scope, "_fatalException")?;
             let value = process.get(scope, key.into())?;
-            v8::Local::<v8::Function>::try_from(value).ok().map(|function| (process, function))
+            v8::Local::<v8::Function>::try_from(value)
+                .ok()
+                .map(|function| (process, function))
         });
         let Some((process, handler)) = handler else {
             report(self, scope, exception, message, Enhance::No);
@@ -330,7 +407,9 @@ impl Env {
                 Some(value) => Ok(!value.is_false()),
                 None if catch.has_terminated() || self.is_ending() => return,
                 None => Err(catch.exception().map(|second| {
-                    let message = catch.message().map(|message| v8::Global::new(catch, message));
+                    let message = catch
+                        .message()
+                        .map(|message| v8::Global::new(catch, message));
                     (v8::Global::new(catch, second), message)
                 })),
             }

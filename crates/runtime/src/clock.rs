@@ -45,7 +45,11 @@ impl Default for Clock {
         Self {
             mitigation: Cell::default(),
             start: Cell::new(Instant::now()),
-            start_wall: Cell::new(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()),
+            start_wall: Cell::new(
+                SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .unwrap_or_default(),
+            ),
             elapsed: Cell::new(Duration::ZERO),
         }
     }
@@ -56,7 +60,11 @@ impl Clock {
     pub fn restart(&self, mitigation: Mitigation) {
         self.mitigation.set(mitigation);
         self.start.set(Instant::now());
-        self.start_wall.set(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default());
+        self.start_wall.set(
+            SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default(),
+        );
         self.advance();
     }
 
@@ -94,7 +102,11 @@ impl Clock {
 
     /// The real instant at which the loop's time will be `ms`.
     pub fn instant_of(&self, ms: f64) -> Instant {
-        let ms = if ms.is_finite() { ms.clamp(0.0, f64::from(u32::MAX) * 1e3) } else { 0.0 };
+        let ms = if ms.is_finite() {
+            ms.clamp(0.0, f64::from(u32::MAX) * 1e3)
+        } else {
+            0.0
+        };
         self.start.get() + Duration::from_secs_f64(ms / 1e3)
     }
 

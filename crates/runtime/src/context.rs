@@ -70,9 +70,19 @@ impl Context {
         crate::memory::admit(vm.options().limits.memory_bytes)?;
         let (calls, inbox) = channel();
         let gone = Arc::<AtomicBool>::default();
-        let job = ContextJob { vm: vm.clone(), options, calls: inbox, gone: gone.clone() };
+        let job = ContextJob {
+            vm: vm.clone(),
+            options,
+            calls: inbox,
+            gone: gone.clone(),
+        };
         crate::pool::run(Work::Context(job))?;
-        Ok(Self { vm: vm.clone(), calls: Mutex::new(Some(calls)), current: Arc::default(), gone })
+        Ok(Self {
+            vm: vm.clone(),
+            calls: Mutex::new(Some(calls)),
+            current: Arc::default(),
+            gone,
+        })
     }
 
     /// Whether its isolate has ended: known before the outcome of the call that ended it is reported.
@@ -89,7 +99,11 @@ impl Context {
             return Err(VmError::Disposed);
         }
         let control = self.vm.track(done)?;
-        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let calls = self
+            .calls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let sent = calls.is_some_and(|calls| calls.send((call, control.clone())).is_ok());
         if !sent {
             control.abandon();
@@ -103,8 +117,12 @@ impl Context {
 
     /// Ends the context; running and queued calls end with `end`. Idempotent.
     pub fn end(&self, end: &End) {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let pending = std::mem::take(&mut *self.current.lock().unwrap_or_else(PoisonError::into_inner));
+        self.calls
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let pending =
+            std::mem::take(&mut *self.current.lock().unwrap_or_else(PoisonError::into_inner));
         for control in pending.iter().filter_map(std::sync::Weak::upgrade) {
             control.kill(end.clone());
         }
@@ -129,7 +147,11 @@ impl Switch {
 
 impl OutputSink for Switch {
     fn write(&self, channel: OutputChannel, data: &[u8]) -> Result<usize, Errno> {
-        let output = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let output = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         match output {
             Some(output) => output.write(channel, data),
             None => Ok(data.len()),
@@ -151,9 +173,16 @@ pub(crate) fn serve(
     let mut started = prepared.is_none().then_some(Err(()));
     while let Ok((call, control)) = job.calls.recv() {
         let limits = &job.vm.options().limits;
-        let output = Arc::new(Output::new(call.capture_bytes, limits.max_output_bytes, call.on_output.clone()));
+        let output = Arc::new(Output::new(
+            call.capture_bytes,
+            limits.max_output_bytes,
+            call.on_output.clone(),
+        ));
         switch.set(Some(output.clone()));
-        current.lock().unwrap_or_else(PoisonError::into_inner).replace(control.clone());
+        current
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .replace(control.clone());
         control.attach(env.shared(), &output);
         let watch = crate::watchdog::register(
             crate::watchdog::WatchSpec {
@@ -174,17 +203,28 @@ pub(crate) fn serve(
             control.set_pid(process.pid());
         }
         let mut value = None;
-        let failed = if ready.is_ok() && !env.is_ending() { run(scope, env, job, &call, &mut value) } else { true };
+        let failed = if ready.is_ok() && !env.is_ending() {
+            run(scope, env, job, &call, &mut value)
+        } else {
+            true
+        };
         let error = env.take_uncaught();
         let end = match env.shared().latch.get() {
             Some(end) => end.clone(),
             None if failed || error.is_some() => End::Error(1),
             None => End::Exit(env.exit_code(scope).unwrap_or(0)),
         };
-        let usage = Usage { cpu: watch.cpu_time(), wall: begun.elapsed(), peak_heap_bytes: 0 };
+        let usage = Usage {
+            cpu: watch.cpu_time(),
+            wall: begun.elapsed(),
+            peak_heap_bytes: 0,
+        };
         drop(watch);
         switch.set(None);
-        current.lock().unwrap_or_else(PoisonError::into_inner).take();
+        current
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         let [stdout, stderr] = output.take();
         let is_gone = env.is_ending();
         job.gone.store(is_gone, Ordering::Release);
@@ -197,7 +237,14 @@ pub(crate) fn serve(
     let end = env.shared().latch.get().cloned().unwrap_or(End::Disposed);
     while let Ok((_, control)) = job.calls.try_recv() {
         let none = Captured::default;
-        control.finish(outcome_of(&end, None, none(), none(), Usage::default(), None));
+        control.finish(outcome_of(
+            &end,
+            None,
+            none(),
+            none(),
+            Usage::default(),
+            None,
+        ));
     }
     if let Ok(process) = env.process() {
         process.end();
@@ -213,17 +260,26 @@ fn start(
     prepared: bool,
 ) -> Result<(), ()> {
     let defaults = job.vm.options();
-    let cwd = job.options.cwd.clone().unwrap_or_else(|| defaults.cwd.clone());
+    let cwd = job
+        .options
+        .cwd
+        .clone()
+        .unwrap_or_else(|| defaults.cwd.clone());
     let main = format!("{}/{SCRIPT_NAME}", cwd.trim_end_matches('/'));
     env.set_keeps_running(true);
-    let outcome = setup(env, &job.vm, &job.options, &main, None, switch.clone()).and_then(|process| {
-        crate::bindings::performance::start(scope, env);
-        if !prepared && call_main(scope, env, "prepare", |_| Ok(Vec::new())).is_err() {
-            return Err(crate::process::StartFailure::Thrown);
-        }
-        let argv = job.options.argv.clone().unwrap_or_else(|| defaults.argv.clone());
-        call_start(scope, env, "startContext", &main, &argv, &process)
-    });
+    let outcome =
+        setup(env, &job.vm, &job.options, &main, None, switch.clone()).and_then(|process| {
+            crate::bindings::performance::start(scope, env);
+            if !prepared && call_main(scope, env, "prepare", |_| Ok(Vec::new())).is_err() {
+                return Err(crate::process::StartFailure::Thrown);
+            }
+            let argv = job
+                .options
+                .argv
+                .clone()
+                .unwrap_or_else(|| defaults.argv.clone());
+            call_start(scope, env, "startContext", &main, &argv, &process)
+        });
     outcome.map_err(|failure| failure.report(env, output))
 }
 
@@ -238,7 +294,10 @@ fn run(
     v8::scope!(let scope, scope);
     let code = match typescript::classify(&call.code) {
         Classification::TypeScript => {
-            match typescript::transpile(&call.code, &typescript::TranspileOptions::for_path("context.ts")) {
+            match typescript::transpile(
+                &call.code,
+                &typescript::TranspileOptions::for_path("context.ts"),
+            ) {
                 Ok(transpiled) => transpiled.code,
                 Err(_) => call.code.clone(),
             }
@@ -246,21 +305,31 @@ fn run(
         _ => call.code.clone(),
     };
     let record = call_main(scope, env, "evaluate", |scope| {
-        Ok(vec![v8::String::new(scope, &code).ok_or(Throw::Pending)?.into()])
+        Ok(vec![
+            v8::String::new(scope, &code).ok_or(Throw::Pending)?.into(),
+        ])
     });
     let Ok(record) = record else { return true };
     env.run_event_loop(scope);
     if env.is_ending() {
         return true;
     }
-    let Ok(promise) = v8::Local::<v8::Promise>::try_from(record) else { return true };
+    let Ok(promise) = v8::Local::<v8::Promise>::try_from(record) else {
+        return true;
+    };
     match promise.state() {
         v8::PromiseState::Fulfilled => {
             if call.want == Want::Exports {
                 let result = promise.result(scope);
-                let inner = v8::Local::<v8::Array>::try_from(result).ok().and_then(|array| array.get_index(scope, 0));
+                let inner = v8::Local::<v8::Array>::try_from(result)
+                    .ok()
+                    .and_then(|array| array.get_index(scope, 0));
                 let Some(inner) = inner else { return true };
-                *value = Some(crate::marshal::to_host(scope, inner, &job.vm.options().limits));
+                *value = Some(crate::marshal::to_host(
+                    scope,
+                    inner,
+                    &job.vm.options().limits,
+                ));
             }
             false
         }

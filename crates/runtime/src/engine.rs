@@ -66,14 +66,16 @@ fn root() -> &'static Sender<Job> {
     ROOT.get_or_init(|| {
         let (jobs, inbox) = channel::<Job>();
         let (ready, is_ready) = channel::<()>();
-        let spawned = thread::Builder::new().name("secure-exec root".to_owned()).spawn(move || {
-            IS_ROOT.set(true);
-            initialize();
-            let _ = ready.send(());
-            for job in inbox {
-                job();
-            }
-        });
+        let spawned = thread::Builder::new()
+            .name("secure-exec root".to_owned())
+            .spawn(move || {
+                IS_ROOT.set(true);
+                initialize();
+                let _ = ready.send(());
+                for job in inbox {
+                    job();
+                }
+            });
         match spawned {
             Ok(_) => {
                 let _ = is_ready.recv();
@@ -110,12 +112,16 @@ impl Platform {
     fn post(isolate: *mut c_void, task: v8::Task, delay: f64) {
         let mut queues = tasks();
         let queue = queues.entry(isolate as usize).or_default();
-        let delay = Duration::try_from_secs_f64(delay).unwrap_or_default().min(Duration::from_secs(3600));
+        let delay = Duration::try_from_secs_f64(delay)
+            .unwrap_or_default()
+            .min(Duration::from_secs(3600));
         if delay.is_zero() {
             queue.ready.push_back(task);
         } else {
             queue.next += 1;
-            queue.delayed.insert((Instant::now() + delay, queue.next), task);
+            queue
+                .delayed
+                .insert((Instant::now() + delay, queue.next), task);
         }
         let inbox = queue.inbox.clone();
         drop(queues);
@@ -180,7 +186,10 @@ impl Drop for TaskOwner {
 
 fn initialize() {
     // The first argument stands for the program and is left alone.
-    let flags = std::iter::once("v8").chain(FLAGS.iter().copied()).map(str::to_owned).collect();
+    let flags = std::iter::once("v8")
+        .chain(FLAGS.iter().copied())
+        .map(str::to_owned)
+        .collect();
     let unknown = v8::V8::set_flags_from_command_line(flags);
     if unknown.len() > 1 {
         tracing::error!(?unknown, "V8 does not know these flags");
@@ -191,7 +200,9 @@ fn initialize() {
     v8::V8::initialize();
     crate::fatal::install();
     if cfg!(target_os = "linux") && !crate::link_wrap::is_linked() {
-        tracing::warn!("linked without crates/runtime/link-args.txt: clocks and WebAssembly memory are not the guest's");
+        tracing::warn!(
+            "linked without crates/runtime/link-args.txt: clocks and WebAssembly memory are not the guest's"
+        );
     }
 }
 
@@ -204,14 +215,24 @@ pub fn parked_threads() -> usize {
 ///
 /// # Errors
 /// [`EngineError`] when the operating system refuses the thread.
-pub fn spawn(name: String, stack_bytes: usize, body: impl FnOnce() + Send + 'static) -> Result<(), EngineError> {
+pub fn spawn(
+    name: String,
+    stack_bytes: usize,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<(), EngineError> {
     if IS_ROOT.get() {
-        thread::Builder::new().name(name).stack_size(stack_bytes).spawn(body)?;
+        thread::Builder::new()
+            .name(name)
+            .stack_size(stack_bytes)
+            .spawn(body)?;
         return Ok(());
     }
     let (done, outcome) = channel();
     let job: Job = Box::new(move || {
-        let thread = thread::Builder::new().name(name).stack_size(stack_bytes).spawn(body);
+        let thread = thread::Builder::new()
+            .name(name)
+            .stack_size(stack_bytes)
+            .spawn(body);
         let _ = done.send(thread.map(drop));
     });
     root().send(job).map_err(|_| EngineError::RootGone)?;
@@ -238,13 +259,20 @@ fn next_task(isolate: usize) -> Option<v8::Task> {
 }
 
 /// Runs V8's own tasks for this isolate that are due, each with `after`; answers whether there were any.
-pub fn run_foreground_tasks(scope: &mut v8::PinScope<'_, '_>, mut after: impl FnMut(&mut v8::PinScope<'_, '_>)) -> bool {
+pub fn run_foreground_tasks(
+    scope: &mut v8::PinScope<'_, '_>,
+    mut after: impl FnMut(&mut v8::PinScope<'_, '_>),
+) -> bool {
     let isolate = address_of(scope);
     // A task may post another: that one is for the next turn.
-    let count = tasks().get(&isolate).map_or(0, |queue| queue.ready.len() + queue.delayed.len());
+    let count = tasks()
+        .get(&isolate)
+        .map_or(0, |queue| queue.ready.len() + queue.delayed.len());
     let mut any = false;
     for _ in 0..count {
-        let Some(task) = next_task(isolate) else { break };
+        let Some(task) = next_task(isolate) else {
+            break;
+        };
         task.run();
         any = true;
         after(scope);
@@ -254,11 +282,17 @@ pub fn run_foreground_tasks(scope: &mut v8::PinScope<'_, '_>, mut after: impl Fn
 
 /// Whether tasks for this isolate could run now.
 pub fn has_foreground_tasks(scope: &v8::Isolate) -> bool {
-    tasks().get(&address_of(scope)).is_some_and(|queue| !queue.ready.is_empty())
+    tasks()
+        .get(&address_of(scope))
+        .is_some_and(|queue| !queue.ready.is_empty())
 }
 
 /// When the next delayed task for this isolate is due.
 pub fn next_delayed_task(scope: &v8::Isolate) -> Option<Instant> {
     let queues = tasks();
-    queues.get(&address_of(scope))?.delayed.first_key_value().map(|(key, _)| key.0)
+    queues
+        .get(&address_of(scope))?
+        .delayed
+        .first_key_value()
+        .map(|(key, _)| key.0)
 }

@@ -121,9 +121,15 @@ impl Env {
     }
 
     /// The `Env` of the running isolate.
-    #[expect(clippy::expect_used, reason = "every isolate that runs bindings was given its Env by `install`")]
+    #[expect(
+        clippy::expect_used,
+        reason = "every isolate that runs bindings was given its Env by `install`"
+    )]
     pub fn of(isolate: &v8::Isolate) -> Rc<Self> {
-        isolate.get_slot::<Rc<Self>>().expect("Env is installed").clone()
+        isolate
+            .get_slot::<Rc<Self>>()
+            .expect("Env is installed")
+            .clone()
     }
 
     /// The process's clock.
@@ -159,12 +165,18 @@ impl Env {
 
     /// The kernel's process; an error while the snapshot is built, when there is none.
     pub fn process(&self) -> Result<Arc<secure_exec_kernel::Process>, Throw> {
-        self.process.borrow().clone().ok_or_else(|| Throw::error("ERR_INVALID_STATE", "Invalid state: no process"))
+        self.process
+            .borrow()
+            .clone()
+            .ok_or_else(|| Throw::error("ERR_INVALID_STATE", "Invalid state: no process"))
     }
 
     /// The kernel; an error while the snapshot is built, when there is none.
     pub fn kernel(&self) -> Result<Arc<secure_exec_kernel::Kernel>, Throw> {
-        self.kernel.borrow().clone().ok_or_else(|| Throw::error("ERR_INVALID_STATE", "Invalid state: no kernel"))
+        self.kernel
+            .borrow()
+            .clone()
+            .ok_or_else(|| Throw::error("ERR_INVALID_STATE", "Invalid state: no kernel"))
     }
 
     /// Gives this isolate its machine and its process.
@@ -235,28 +247,54 @@ impl Env {
     }
 
     /// The main context.
-    pub fn context<'s>(&self, scope: &v8::PinScope<'s, '_, ()>) -> Option<v8::Local<'s, v8::Context>> {
-        self.context.borrow().as_ref().map(|context| v8::Local::new(scope, context))
+    pub fn context<'s>(
+        &self,
+        scope: &v8::PinScope<'s, '_, ()>,
+    ) -> Option<v8::Local<'s, v8::Context>> {
+        self.context
+            .borrow()
+            .as_ref()
+            .map(|context| v8::Local::new(scope, context))
     }
 
     /// The registry object, which goes into the snapshot.
-    pub fn registry<'s>(&self, scope: &v8::PinScope<'s, '_, ()>) -> Option<v8::Local<'s, v8::Object>> {
-        self.registry.borrow().as_ref().map(|registry| v8::Local::new(scope, registry))
+    pub fn registry<'s>(
+        &self,
+        scope: &v8::PinScope<'s, '_, ()>,
+    ) -> Option<v8::Local<'s, v8::Object>> {
+        self.registry
+            .borrow()
+            .as_ref()
+            .map(|registry| v8::Local::new(scope, registry))
     }
 
     /// Keeps `value` under `key` for Rust, through the snapshot.
-    pub fn register(&self, scope: &mut v8::PinScope<'_, '_>, key: &str, value: v8::Local<v8::Value>) {
-        let (Some(registry), Some(name)) = (self.registry(scope), v8::String::new(scope, key)) else { return };
+    pub fn register(
+        &self,
+        scope: &mut v8::PinScope<'_, '_>,
+        key: &str,
+        value: v8::Local<v8::Value>,
+    ) {
+        let (Some(registry), Some(name)) = (self.registry(scope), v8::String::new(scope, key))
+        else {
+            return;
+        };
         registry.create_data_property(scope, name.into(), value);
         self.functions.borrow_mut().retain(|known, _| *known != key);
         self.buffers.borrow_mut().retain(|known, _| *known != key);
     }
 
     /// The value kept under `key`.
-    pub fn registered<'s>(&self, scope: &mut v8::PinScope<'s, '_>, key: &str) -> Option<v8::Local<'s, v8::Value>> {
+    pub fn registered<'s>(
+        &self,
+        scope: &mut v8::PinScope<'s, '_>,
+        key: &str,
+    ) -> Option<v8::Local<'s, v8::Value>> {
         let registry = self.registry(scope)?;
         let name = v8::String::new(scope, key)?;
-        registry.get(scope, name.into()).filter(|value| !value.is_undefined())
+        registry
+            .get(scope, name.into())
+            .filter(|value| !value.is_undefined())
     }
 
     /// The function kept under `key` (a callback of Node's library, or a class as `"binding.Class"`).
@@ -269,12 +307,18 @@ impl Env {
             return Some(v8::Local::new(scope, known));
         }
         let function = v8::Local::<v8::Function>::try_from(self.registered(scope, key)?).ok()?;
-        self.functions.borrow_mut().insert(key, v8::Global::new(scope, function));
+        self.functions
+            .borrow_mut()
+            .insert(key, v8::Global::new(scope, function));
         Some(function)
     }
 
     /// The typed array `key` (`"binding.property"`) that the guest's library and Rust share.
-    pub fn buffer(&self, scope: &mut v8::PinScope<'_, '_>, key: &'static str) -> Option<AliasedBuffer> {
+    pub fn buffer(
+        &self,
+        scope: &mut v8::PinScope<'_, '_>,
+        key: &'static str,
+    ) -> Option<AliasedBuffer> {
         if let Some(known) = self.buffers.borrow().get(key) {
             return Some(known.clone());
         }
@@ -338,7 +382,9 @@ const STDERR: i32 = 2;
 impl Env {
     /// Writes to the guest's standard error, past its own `process.stderr`.
     pub fn write_stderr(&self, text: &str) {
-        let (Ok(kernel), Ok(process)) = (self.kernel(), self.process()) else { return };
+        let (Ok(kernel), Ok(process)) = (self.kernel(), self.process()) else {
+            return;
+        };
         // A closed descriptor loses the text, as in Node.
         let _ = kernel.write(&process, STDERR, text.as_bytes(), None);
     }
@@ -371,7 +417,11 @@ impl Env {
     fn emit_with_exit_code(&self, scope: &mut v8::PinScope<'_, '_>, event: &str) {
         v8::scope!(let scope, scope);
         let code = self.exit_code(scope).unwrap_or(0);
-        let (Some(process), Some(event)) = (self.process_object(scope), v8::String::new(scope, event)) else { return };
+        let (Some(process), Some(event)) =
+            (self.process_object(scope), v8::String::new(scope, event))
+        else {
+            return;
+        };
         let code = v8::Integer::new(scope, code).into();
         let context = crate::callback_scope::AsyncContext::default();
         self.make_callback_named(scope, process, "emit", &[event.into(), code], context);

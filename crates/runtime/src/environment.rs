@@ -23,7 +23,11 @@ impl Variables {
 
     /// The value of `name`.
     pub fn get(&self, name: &str) -> Option<String> {
-        self.0.borrow().iter().find(|(key, _)| key == name).map(|(_, value)| value.clone())
+        self.0
+            .borrow()
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.clone())
     }
 
     /// Every variable.
@@ -37,9 +41,15 @@ impl Variables {
     /// `E2BIG` when all variables together would be too long.
     pub fn set(&self, name: String, value: String) -> Result<(), Throw> {
         let mut variables = self.0.borrow_mut();
-        let used: usize = variables.iter().map(|(key, value)| key.len() + value.len()).sum();
+        let used: usize = variables
+            .iter()
+            .map(|(key, value)| key.len() + value.len())
+            .sum();
         if used + name.len() + value.len() > MAX_BYTES {
-            return Err(Throw::error("E2BIG", format!("E2BIG: environment variables may hold {MAX_BYTES} bytes")));
+            return Err(Throw::error(
+                "E2BIG",
+                format!("E2BIG: environment variables may hold {MAX_BYTES} bytes"),
+            ));
         }
         match variables.iter_mut().find(|(key, _)| *key == name) {
             Some(variable) => variable.1 = value,
@@ -69,7 +79,9 @@ pub fn make_object<'s>(scope: &mut v8::PinScope<'s, '_>) -> Option<v8::Local<'s,
 }
 
 fn name_of(scope: &mut v8::PinScope<'_, '_>, key: v8::Local<v8::Name>) -> Option<String> {
-    v8::Local::<v8::String>::try_from(key).ok().map(|key| key.to_rust_string_lossy(scope))
+    v8::Local::<v8::String>::try_from(key)
+        .ok()
+        .map(|key| key.to_rust_string_lossy(scope))
 }
 
 fn get<'s>(
@@ -113,7 +125,10 @@ fn store<'s>(
         ));
     };
     warn_of_other_types(scope, value)?;
-    let value = value.to_string(scope).ok_or(Throw::Pending)?.to_rust_string_lossy(scope);
+    let value = value
+        .to_string(scope)
+        .ok_or(Throw::Pending)?
+        .to_rust_string_lossy(scope);
     Env::of(scope).variables.set(name, value)
 }
 
@@ -122,7 +137,10 @@ fn store<'s>(
 struct Warned(std::cell::Cell<bool>);
 
 /// DEP0104, once, with `--pending-deprecation`.
-fn warn_of_other_types<'s>(scope: &mut v8::PinScope<'s, '_>, value: v8::Local<'s, v8::Value>) -> Result<(), Throw> {
+fn warn_of_other_types<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    value: v8::Local<'s, v8::Value>,
+) -> Result<(), Throw> {
     const TEXT: &str = "Assigning any value other than a string, number, or boolean to a process.env property is \
         deprecated. Please make sure to convert the value to a string before setting process.env with it.";
     let env = Env::of(scope);
@@ -137,12 +155,15 @@ fn warn_of_other_types<'s>(scope: &mut v8::PinScope<'s, '_>, value: v8::Local<'s
     let process = env.process_object(scope).ok_or(Throw::Pending)?;
     let key = v8::String::new(scope, "emitWarning").ok_or(Throw::Pending)?;
     let emit = process.get(scope, key.into()).ok_or(Throw::Pending)?;
-    let Ok(emit) = v8::Local::<v8::Function>::try_from(emit) else { return Ok(()) };
+    let Ok(emit) = v8::Local::<v8::Function>::try_from(emit) else {
+        return Ok(());
+    };
     let mut args = Vec::with_capacity(3);
     for text in [TEXT, "DeprecationWarning", "DEP0104"] {
         args.push(v8::String::new(scope, text).ok_or(Throw::Pending)?.into());
     }
-    emit.call(scope, process.into(), &args).ok_or(Throw::Pending)?;
+    emit.call(scope, process.into(), &args)
+        .ok_or(Throw::Pending)?;
     Ok(())
 }
 
@@ -229,4 +250,3 @@ fn define<'s>(
     }
     v8::Intercepted::kYes
 }
-

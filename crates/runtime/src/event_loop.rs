@@ -53,23 +53,45 @@ impl Inbox {
 
     /// Wakes the loop without a message.
     pub fn wake(&self) {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).woken = true;
+        self.0
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .woken = true;
         self.0.1.notify_one();
     }
 
     /// Takes the oldest message, if there is one.
     pub fn take(&self) -> Option<Message> {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).messages.pop_front().map(|entry| entry.1)
+        self.0
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .messages
+            .pop_front()
+            .map(|entry| entry.1)
     }
 
     /// Number of messages that wait.
     pub fn len(&self) -> usize {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner).messages.len()
+        self.0
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .messages
+            .len()
     }
 
     /// Whether no messages wait that keep the process alive.
     pub fn is_empty(&self) -> bool {
-        !self.0.0.lock().unwrap_or_else(PoisonError::into_inner).messages.iter().any(|entry| entry.0)
+        !self
+            .0
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .messages
+            .iter()
+            .any(|entry| entry.0)
     }
 
     /// Sleeps until woken or until `deadline`.
@@ -83,7 +105,11 @@ impl Inbox {
                     if left.is_zero() {
                         break;
                     }
-                    self.0.1.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                    self.0
+                        .1
+                        .wait_timeout(state, left)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
                 }
             };
         }
@@ -177,8 +203,15 @@ impl EventLoop {
 
     /// Runs `task` in the timer phase once the loop's time is `due` (ms), if the process lives so long.
     pub fn after_unref(&self, due: f64, task: Task) {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, as wanted")]
-        let key = (due.ceil().max(0.0) as u64, self.next_timer.replace(self.next_timer.get() + 1));
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "saturates, as wanted"
+        )]
+        let key = (
+            due.ceil().max(0.0) as u64,
+            self.next_timer.replace(self.next_timer.get() + 1),
+        );
         self.own_timers.borrow_mut().insert(key, task);
     }
 
@@ -188,7 +221,10 @@ impl EventLoop {
     }
 
     /// Turns of the loop and completions that it ran.
-    #[expect(clippy::cast_precision_loss, reason = "JavaScript's numbers are doubles")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "JavaScript's numbers are doubles"
+    )]
     pub fn metrics(&self) -> (f64, f64) {
         (self.turns.get() as f64, self.events.get() as f64)
     }
@@ -286,8 +322,14 @@ impl Env {
         let mut due = Vec::new();
         {
             let mut timers = self.event_loop.own_timers.borrow_mut();
-            #[expect(clippy::cast_precision_loss, reason = "milliseconds of a process's life")]
-            while let Some(first) = timers.first_entry().filter(|first| first.key().0 as f64 <= now) {
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "milliseconds of a process's life"
+            )]
+            while let Some(first) = timers
+                .first_entry()
+                .filter(|first| first.key().0 as f64 <= now)
+            {
                 due.push(first.remove());
             }
         }
@@ -301,13 +343,17 @@ impl Env {
     pub fn drain(self: &Rc<Self>, scope: &mut v8::PinScope<'_, '_>) {
         v8::scope!(let scope, scope);
         if let Some(process) = self.process_object(scope) {
-            self.in_callback_scope(scope, process, AsyncContext::default(), |scope| Some(v8::undefined(scope).into()));
+            self.in_callback_scope(scope, process, AsyncContext::default(), |scope| {
+                Some(v8::undefined(scope).into())
+            });
         }
     }
 
     fn sleep(&self, scope: &mut v8::PinScope<'_, '_>) {
         let work = &self.event_loop;
-        if crate::engine::has_foreground_tasks(scope) || work.immediate_ref.get() || !work.completions.borrow().is_empty()
+        if crate::engine::has_foreground_tasks(scope)
+            || work.immediate_ref.get()
+            || !work.completions.borrow().is_empty()
             || !work.idle_completions.borrow().is_empty()
             || !work.closing.borrow().is_empty()
         {
@@ -323,7 +369,10 @@ impl Env {
             deadline = Some(deadline.map_or(soon, |deadline| deadline.min(soon)));
         }
         if let Some(((due, _), _)) = work.own_timers.borrow().first_key_value() {
-            #[expect(clippy::cast_precision_loss, reason = "milliseconds of a process's life")]
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "milliseconds of a process's life"
+            )]
             let due = self.clock().instant_of(*due as f64);
             deadline = Some(deadline.map_or(due, |deadline| deadline.min(due)));
         }
@@ -333,14 +382,19 @@ impl Env {
     }
 
     fn run_timers(self: &Rc<Self>, scope: &mut v8::PinScope<'_, '_>) {
-        let Some(due) = self.event_loop.timer_due.get() else { return };
+        let Some(due) = self.event_loop.timer_due.get() else {
+            return;
+        };
         let now = self.loop_now();
         if now < due || self.is_ending() {
             return;
         }
         self.event_loop.timer_due.set(None);
         v8::scope!(let scope, scope);
-        let (Some(process), Some(run)) = (self.process_object(scope), self.function(scope, "processTimers")) else {
+        let (Some(process), Some(run)) = (
+            self.process_object(scope),
+            self.function(scope, "processTimers"),
+        ) else {
             return;
         };
         self.in_callback_scope(scope, process, AsyncContext::default(), |scope| {
@@ -358,7 +412,8 @@ impl Env {
                 self.event_loop.timer_ref.set(false);
             } else {
                 let now = self.loop_now();
-                self.event_loop.schedule_timer(now, (expiry.abs() - now).max(1.0));
+                self.event_loop
+                    .schedule_timer(now, (expiry.abs() - now).max(1.0));
                 self.event_loop.timer_ref.set(expiry > 0.0);
             }
             Some(next)
@@ -369,7 +424,9 @@ impl Env {
         // Only what was ready when the phase began: what a callback starts completes in a later turn.
         let ready = self.event_loop.completions.borrow().len();
         for _ in 0..ready {
-            let Some(task) = self.event_loop.completions.borrow_mut().pop_front() else { break };
+            let Some(task) = self.event_loop.completions.borrow_mut().pop_front() else {
+                break;
+            };
             self.event_loop.events.set(self.event_loop.events.get() + 1);
             v8::scope!(let scope, scope);
             task(scope, self);
@@ -379,13 +436,17 @@ impl Env {
         }
         let ready = self.event_loop.idle_completions.borrow().len();
         for _ in 0..ready {
-            let Some(task) = self.event_loop.idle_completions.borrow_mut().pop_front() else { break };
+            let Some(task) = self.event_loop.idle_completions.borrow_mut().pop_front() else {
+                break;
+            };
             v8::scope!(let scope, scope);
             task(scope, self);
         }
         // Ports that answer each other's messages must not keep timers waiting.
         for _ in 0..self.event_loop.inbox.len() {
-            let Some(message) = self.event_loop.inbox.take() else { break };
+            let Some(message) = self.event_loop.inbox.take() else {
+                break;
+            };
             v8::scope!(let scope, scope);
             message(scope, self);
             if self.is_ending() {
@@ -396,16 +457,24 @@ impl Env {
 
     fn run_immediates(self: &Rc<Self>, scope: &mut v8::PinScope<'_, '_>) {
         v8::scope!(let scope, scope);
-        let Some(info) = self.buffer(scope, "timers.immediateInfo") else { return };
+        let Some(info) = self.buffer(scope, "timers.immediateInfo") else {
+            return;
+        };
         if info.get::<u32>(immediate_field::COUNT) == 0 {
             return;
         }
         let budgets = self.extension::<crate::budget::Installed>().get();
         if u64::from(info.get::<u32>(immediate_field::COUNT)) > budgets.timers.max() {
-            crate::watchdog::kill(self.shared(), crate::latch::End::Budget(budgets.timers.option()));
+            crate::watchdog::kill(
+                self.shared(),
+                crate::latch::End::Budget(budgets.timers.option()),
+            );
             return;
         }
-        let (Some(process), Some(run)) = (self.process_object(scope), self.function(scope, "processImmediate")) else {
+        let (Some(process), Some(run)) = (
+            self.process_object(scope),
+            self.function(scope, "processImmediate"),
+        ) else {
             return;
         };
         loop {
@@ -422,7 +491,9 @@ impl Env {
     fn run_closing(self: &Rc<Self>, scope: &mut v8::PinScope<'_, '_>) {
         let ready = self.event_loop.closing.borrow().len();
         for _ in 0..ready {
-            let Some(task) = self.event_loop.closing.borrow_mut().pop_front() else { return };
+            let Some(task) = self.event_loop.closing.borrow_mut().pop_front() else {
+                return;
+            };
             v8::scope!(let scope, scope);
             task(scope, self);
             if self.is_ending() {

@@ -30,7 +30,12 @@ const FIELD: usize = 0;
 
 impl ObjectTable {
     /// Puts `value` behind `wrapper`, which must come from a template with an internal field.
-    pub fn wrap<T: Any>(&self, scope: &mut v8::PinScope<'_, '_>, wrapper: v8::Local<v8::Object>, value: Rc<T>) {
+    pub fn wrap<T: Any>(
+        &self,
+        scope: &mut v8::PinScope<'_, '_>,
+        wrapper: v8::Local<v8::Object>,
+        value: Rc<T>,
+    ) {
         let (index, generation) = {
             let mut slots = self.0.borrow_mut();
             match slots.free.pop() {
@@ -40,7 +45,10 @@ impl ObjectTable {
                 }
                 None => {
                     slots.entries.push((0, None));
-                    (u32::try_from(slots.entries.len() - 1).unwrap_or(u32::MAX), 0)
+                    (
+                        u32::try_from(slots.entries.len() - 1).unwrap_or(u32::MAX),
+                        0,
+                    )
                 }
             }
         };
@@ -50,29 +58,53 @@ impl ObjectTable {
             Box::new(move |isolate| Env::of(isolate).objects.remove(index, generation)),
         );
         if let Some(slot) = self.0.borrow_mut().entries.get_mut(index as usize) {
-            slot.1 = Some(Entry { value, wrapper: weak });
+            slot.1 = Some(Entry {
+                value,
+                wrapper: weak,
+            });
         }
-        #[expect(clippy::cast_precision_loss, reason = "20 bits of generation and 32 of index fit a double exactly")]
-        let key = v8::Number::new(scope, ((u64::from(generation) << INDEX_BITS) | u64::from(index)) as f64);
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "20 bits of generation and 32 of index fit a double exactly"
+        )]
+        let key = v8::Number::new(
+            scope,
+            ((u64::from(generation) << INDEX_BITS) | u64::from(index)) as f64,
+        );
         wrapper.set_internal_field(FIELD, key.into());
     }
 
     /// The object of type `T` behind `wrapper`.
-    pub fn unwrap<T: Any>(&self, scope: &mut v8::PinScope<'_, '_>, wrapper: v8::Local<v8::Object>) -> Option<Rc<T>> {
+    pub fn unwrap<T: Any>(
+        &self,
+        scope: &mut v8::PinScope<'_, '_>,
+        wrapper: v8::Local<v8::Object>,
+    ) -> Option<Rc<T>> {
         self.unwrap_any(scope, wrapper)?.downcast().ok()
     }
 
     /// The object behind `wrapper`, of whatever type.
-    pub fn unwrap_any(&self, scope: &mut v8::PinScope<'_, '_>, wrapper: v8::Local<v8::Object>) -> Option<Rc<dyn Any>> {
+    pub fn unwrap_any(
+        &self,
+        scope: &mut v8::PinScope<'_, '_>,
+        wrapper: v8::Local<v8::Object>,
+    ) -> Option<Rc<dyn Any>> {
         if wrapper.internal_field_count() <= FIELD {
             return None;
         }
         let key = v8::Local::<v8::Number>::try_from(wrapper.get_internal_field(scope, FIELD)?)
             .ok()?
             .value();
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "written by `wrap` only")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "written by `wrap` only"
+        )]
         let key = key as u64;
-        let (generation, index) = ((key >> INDEX_BITS) as u32, (key & u64::from(u32::MAX)) as usize);
+        let (generation, index) = (
+            (key >> INDEX_BITS) as u32,
+            (key & u64::from(u32::MAX)) as usize,
+        );
         let slots = self.0.borrow();
         let (current, entry) = slots.entries.get(index)?;
         if *current != generation {
@@ -82,16 +114,24 @@ impl ObjectTable {
     }
 
     /// Every living wrapper whose object is a `T`.
-    pub fn wrappers<'s, T: Any>(&self, scope: &mut v8::PinScope<'s, '_>) -> Vec<v8::Local<'s, v8::Object>> {
+    pub fn wrappers<'s, T: Any>(
+        &self,
+        scope: &mut v8::PinScope<'s, '_>,
+    ) -> Vec<v8::Local<'s, v8::Object>> {
         let slots = self.0.borrow();
         let entries = slots.entries.iter().filter_map(|(_, entry)| entry.as_ref());
-        entries.filter(|entry| entry.value.is::<T>()).filter_map(|entry| entry.wrapper.to_local(scope)).collect()
+        entries
+            .filter(|entry| entry.value.is::<T>())
+            .filter_map(|entry| entry.wrapper.to_local(scope))
+            .collect()
     }
 
     fn remove(&self, index: u32, generation: u32) {
         let removed = {
             let mut slots = self.0.borrow_mut();
-            let Some(slot) = slots.entries.get_mut(index as usize) else { return };
+            let Some(slot) = slots.entries.get_mut(index as usize) else {
+                return;
+            };
             if slot.0 != generation {
                 return;
             }

@@ -19,7 +19,13 @@ pub struct Output {
 impl Output {
     /// Keeps `keep` bytes of each stream; drops what is beyond `max` bytes in all.
     pub fn new(keep: usize, max: u64, on_output: Option<OnOutput>) -> Self {
-        Self { keep, max, written: AtomicU64::new(0), kept: Mutex::default(), on_output }
+        Self {
+            keep,
+            max,
+            written: AtomicU64::new(0),
+            kept: Mutex::default(),
+            on_output,
+        }
     }
 
     /// What was kept of both streams, standard output first. Leaves nothing.
@@ -36,7 +42,9 @@ impl Output {
 impl OutputSink for Output {
     fn write(&self, channel: OutputChannel, data: &[u8]) -> Result<usize, Errno> {
         let before = self.written.fetch_add(data.len() as u64, Ordering::Relaxed);
-        let allowed = usize::try_from(self.max.saturating_sub(before)).unwrap_or(usize::MAX).min(data.len());
+        let allowed = usize::try_from(self.max.saturating_sub(before))
+            .unwrap_or(usize::MAX)
+            .min(data.len());
         let (passed, over) = data.split_at(allowed);
         {
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -45,7 +53,10 @@ impl OutputSink for Output {
                 OutputChannel::Stdout => stdout,
                 OutputChannel::Stderr => stderr,
             };
-            let room = self.keep.saturating_sub(captured.bytes.len()).min(passed.len());
+            let room = self
+                .keep
+                .saturating_sub(captured.bytes.len())
+                .min(passed.len());
             let (keep, beyond) = passed.split_at(room);
             captured.bytes.extend_from_slice(keep);
             captured.dropped += (beyond.len() + over.len()) as u64;

@@ -15,20 +15,34 @@ const DEFAULT_SIZE: usize = 2;
 
 static WARM: Mutex<Vec<Sender<Work>>> = Mutex::new(Vec::new());
 
-#[expect(clippy::disallowed_methods, reason = "the operator's switch for the pool, read once, before any guest")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the operator's switch for the pool, read once, before any guest"
+)]
 static SIZE: LazyLock<usize> = LazyLock::new(|| {
-    std::env::var("SECURE_EXEC_POOL").ok().and_then(|text| text.parse().ok()).unwrap_or(DEFAULT_SIZE).min(64)
+    std::env::var("SECURE_EXEC_POOL")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(DEFAULT_SIZE)
+        .min(64)
 });
 
 fn start(spec: IsolateSpec) -> Result<Sender<Work>, EngineError> {
     let (sender, work) = channel();
-    engine::spawn("secure-exec guest".to_owned(), crate::fatal::STACK_BYTES, move || thread_main(spec, &work))?;
+    engine::spawn(
+        "secure-exec guest".to_owned(),
+        crate::fatal::STACK_BYTES,
+        move || thread_main(spec, &work),
+    )?;
     Ok(sender)
 }
 
 /// Fills the pool, without waiting for its isolates to be ready.
 pub fn fill() {
-    let spec = IsolateSpec { memory_bytes: Limits::default().memory_bytes, prepare_early: true };
+    let spec = IsolateSpec {
+        memory_bytes: Limits::default().memory_bytes,
+        prepare_early: true,
+    };
     loop {
         let mut warm = WARM.lock().unwrap_or_else(PoisonError::into_inner);
         if warm.len() >= *SIZE {
@@ -50,7 +64,13 @@ fn fits(work: &Work) -> bool {
     work.vm().options().limits.memory_bytes == Limits::default().memory_bytes
         && work.options().node_options.is_empty()
         && work.options().exec_argv.is_empty()
-        && !work.vm().options().env.iter().chain(&work.options().env).any(reads_environment_early)
+        && !work
+            .vm()
+            .options()
+            .env
+            .iter()
+            .chain(&work.options().env)
+            .any(reads_environment_early)
 }
 
 /// Hands work to a warm isolate, or to a new one.
@@ -62,7 +82,11 @@ pub fn run(mut work: Work) -> Result<(), EngineError> {
         loop {
             let warm = {
                 let mut warm = WARM.lock().unwrap_or_else(PoisonError::into_inner);
-                if warm.is_empty() { None } else { Some(warm.remove(0)) }
+                if warm.is_empty() {
+                    None
+                } else {
+                    Some(warm.remove(0))
+                }
             };
             let Some(warm) = warm else { break };
             let Err(refused) = warm.send(work) else {
@@ -73,7 +97,10 @@ pub fn run(mut work: Work) -> Result<(), EngineError> {
         }
     }
     let prepare_early = fits(&work);
-    let sender = start(IsolateSpec { memory_bytes: work.vm().options().limits.memory_bytes, prepare_early })?;
+    let sender = start(IsolateSpec {
+        memory_bytes: work.vm().options().limits.memory_bytes,
+        prepare_early,
+    })?;
     sender.send(work).map_err(|_| EngineError::RootGone)?;
     if *SIZE > 0 {
         engine::later(fill);

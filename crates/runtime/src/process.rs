@@ -11,7 +11,9 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use secure_exec_kernel::{ClockMode, OutputSink, ProcessOptions as KernelProcessOptions, Program, Stdin, Stdio};
+use secure_exec_kernel::{
+    ClockMode, OutputSink, ProcessOptions as KernelProcessOptions, Program, Stdin, Stdio,
+};
 
 use crate::api::{Captured, ExecOptions, GuestError, Outcome, Reason, Usage, Want};
 use crate::budget::{BudgetLimits, Budgets, Installed};
@@ -84,7 +86,10 @@ pub struct Control(Mutex<ControlState>);
 impl Control {
     /// A handle for a process that has not started.
     pub fn new(done: OnDone) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(ControlState { done: Some(done), ..ControlState::default() })))
+        Arc::new(Self(Mutex::new(ControlState {
+            done: Some(done),
+            ..ControlState::default()
+        })))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, ControlState> {
@@ -120,7 +125,10 @@ impl Control {
         let state = self.lock();
         state.done.is_none()
             || state.pending.is_some()
-            || state.shared.as_ref().is_some_and(|shared| shared.latch.is_set())
+            || state
+                .shared
+                .as_ref()
+                .is_some_and(|shared| shared.latch.is_set())
     }
 
     /// Binds the process to its isolate; an end that came earlier takes effect.
@@ -163,7 +171,10 @@ impl Control {
         };
         let [stdout, stderr] = output.map(|output| output.take()).unwrap_or_default();
         let usage = Usage {
-            cpu: shared.as_ref().and_then(crate::watchdog::cpu_time).unwrap_or_default(),
+            cpu: shared
+                .as_ref()
+                .and_then(crate::watchdog::cpu_time)
+                .unwrap_or_default(),
             wall: started.map(|started| started.elapsed()).unwrap_or_default(),
             peak_heap_bytes: 0,
         };
@@ -173,10 +184,22 @@ impl Control {
 
 impl Drop for Control {
     fn drop(&mut self) {
-        let done = self.0.get_mut().unwrap_or_else(PoisonError::into_inner).done.take();
+        let done = self
+            .0
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .done
+            .take();
         if let Some(done) = done {
             let end = End::Crash("the process ended without a report".to_owned());
-            done(outcome_of(&end, None, Captured::default(), Captured::default(), Usage::default(), None));
+            done(outcome_of(
+                &end,
+                None,
+                Captured::default(),
+                Captured::default(),
+                Usage::default(),
+                None,
+            ));
         }
     }
 }
@@ -260,19 +283,35 @@ fn run_in_isolate(
     let context = main.unwrap_or_else(|| v8::Context::new(scope, v8::ContextOptions::default()));
     let scope = &mut v8::ContextScope::new(scope, context);
     let restored = main.is_some() && snapshot::restore(scope, env, context);
-    let prepared = spec.prepare_early && restored && call_main(scope, env, "prepare", |_| Ok(Vec::new())).is_ok();
+    let prepared = spec.prepare_early
+        && restored
+        && call_main(scope, env, "prepare", |_| Ok(Vec::new())).is_ok();
     let job = match work.recv().ok()? {
         Work::Program(job) => job,
         Work::Context(job) => {
-            crate::context::serve(scope, env, guest, &job, restored.then_some(prepared), current);
+            crate::context::serve(
+                scope,
+                env,
+                guest,
+                &job,
+                restored.then_some(prepared),
+                current,
+            );
             return None;
         }
     };
-    current.lock().unwrap_or_else(PoisonError::into_inner).replace(job.control.clone());
+    current
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .replace(job.control.clone());
     let started = Instant::now();
     let options = &job.options;
     let limits = &job.vm.options().limits;
-    let output = Arc::new(Output::new(options.capture_bytes, limits.max_output_bytes, options.on_output.clone()));
+    let output = Arc::new(Output::new(
+        options.capture_bytes,
+        limits.max_output_bytes,
+        options.on_output.clone(),
+    ));
     job.control.attach(env.shared(), &output);
     let watch = crate::watchdog::register(
         crate::watchdog::WatchSpec {
@@ -283,7 +322,9 @@ fn run_in_isolate(
         guest,
     );
     if !restored {
-        env.shared().latch.set(End::Crash("the startup snapshot could not be restored".to_owned()));
+        env.shared().latch.set(End::Crash(
+            "the startup snapshot could not be restored".to_owned(),
+        ));
     }
     let mut exports = None;
     match run_job(scope, env, &job, &output, prepared) {
@@ -300,7 +341,11 @@ fn run_in_isolate(
         Err(failure) => failure.report(env, &output),
     }
     let end = env.shared().latch.get().cloned().unwrap_or(End::Exit(0));
-    let usage = Usage { cpu: watch.cpu_time(), wall: started.elapsed(), peak_heap_bytes: 0 };
+    let usage = Usage {
+        cpu: watch.cpu_time(),
+        wall: started.elapsed(),
+        peak_heap_bytes: 0,
+    };
     drop(watch);
     if let Ok(process) = env.process() {
         process.end();
@@ -326,15 +371,35 @@ impl StartFailure {
         let (text, error) = match self {
             Self::Thrown => return,
             Self::Syntax(failure, path) => {
-                let SyntaxFailure { message, line, column, code_frame, .. } = failure;
-                let text = format!("{path}:{line}:{column}\n{code_frame}\n\nSyntaxError: {message}\n");
+                let SyntaxFailure {
+                    message,
+                    line,
+                    column,
+                    code_frame,
+                    ..
+                } = failure;
+                let text =
+                    format!("{path}:{line}:{column}\n{code_frame}\n\nSyntaxError: {message}\n");
                 let message = format!("{message} ({path}:{line}:{column})");
                 let stack = format!("SyntaxError: {message}\n    at {path}:{line}:{column}");
-                (text, GuestError { name: "SyntaxError".to_owned(), message, stack, code: None })
+                (
+                    text,
+                    GuestError {
+                        name: "SyntaxError".to_owned(),
+                        message,
+                        stack,
+                        code: None,
+                    },
+                )
             }
-            Self::Kernel(message) => {
-                (format!("{message}\n"), GuestError { name: "Error".to_owned(), message, ..GuestError::default() })
-            }
+            Self::Kernel(message) => (
+                format!("{message}\n"),
+                GuestError {
+                    name: "Error".to_owned(),
+                    message,
+                    ..GuestError::default()
+                },
+            ),
         };
         let _ = output.write(OutputChannel::Stderr, text.as_bytes());
         env.set_uncaught(error);
@@ -345,7 +410,11 @@ impl StartFailure {
 /// The source to run and the absolute path that it stands at.
 fn program(options: &ExecOptions, cwd: &str) -> Result<(String, Option<Vec<u8>>), StartFailure> {
     let absolute = |path: &str| {
-        if path.starts_with('/') { path.to_owned() } else { format!("{}/{path}", cwd.trim_end_matches('/')) }
+        if path.starts_with('/') {
+            path.to_owned()
+        } else {
+            format!("{}/{path}", cwd.trim_end_matches('/'))
+        }
     };
     if let Some(path) = &options.file_path {
         let path = absolute(path);
@@ -366,7 +435,10 @@ fn program(options: &ExecOptions, cwd: &str) -> Result<(String, Option<Vec<u8>>)
         // V8 words JavaScript's own syntax errors, as Node's users know them.
         Classification::Invalid(failure) => return invalid(options, failure, &absolute),
     };
-    Ok((absolute(&format!("main.{extension}")), Some(options.code.clone().into_bytes())))
+    Ok((
+        absolute(&format!("main.{extension}")),
+        Some(options.code.clone().into_bytes()),
+    ))
 }
 
 fn invalid(
@@ -375,7 +447,10 @@ fn invalid(
     absolute: &dyn Fn(&str) -> String,
 ) -> Result<(String, Option<Vec<u8>>), StartFailure> {
     if failure.kind == typescript::FailureKind::Syntax {
-        return Ok((absolute("main.cjs"), Some(options.code.clone().into_bytes())));
+        return Ok((
+            absolute("main.cjs"),
+            Some(options.code.clone().into_bytes()),
+        ));
     }
     Err(StartFailure::Syntax(failure, absolute("main.js")))
 }
@@ -388,7 +463,11 @@ fn run_job(
     output: &Arc<Output>,
     prepared: bool,
 ) -> Result<String, StartFailure> {
-    let cwd = job.options.cwd.clone().unwrap_or_else(|| job.vm.options().cwd.clone());
+    let cwd = job
+        .options
+        .cwd
+        .clone()
+        .unwrap_or_else(|| job.vm.options().cwd.clone());
     let (main, source) = program(&job.options, &cwd)?;
     let process = setup(env, &job.vm, &job.options, &main, source, output.clone())?;
     job.control.set_pid(process.pid());
@@ -397,7 +476,11 @@ fn run_job(
     if !prepared && call_main(scope, env, "prepare", |_| Ok(Vec::new())).is_err() {
         return Err(StartFailure::Thrown);
     }
-    let argv = job.options.argv.clone().unwrap_or_else(|| job.vm.options().argv.clone());
+    let argv = job
+        .options
+        .argv
+        .clone()
+        .unwrap_or_else(|| job.vm.options().argv.clone());
     call_start(scope, env, "start", &main, &argv, &process)?;
     Ok(main)
 }
@@ -436,23 +519,33 @@ pub(crate) fn setup(
     }
     let mitigation = options.mitigation.unwrap_or(defaults.mitigation);
     let clock = match (mitigation, vm.kernel().clock().mode()) {
-        (Mitigation::Freeze, ClockMode::Frozen) | (Mitigation::Off, ClockMode::Real) => vm.kernel().clock().fork(),
+        (Mitigation::Freeze, ClockMode::Frozen) | (Mitigation::Off, ClockMode::Real) => {
+            vm.kernel().clock().fork()
+        }
         (Mitigation::Freeze, _) => secure_exec_kernel::Clock::new(ClockMode::Frozen),
         (Mitigation::Off, _) => secure_exec_kernel::Clock::new(ClockMode::Real),
     };
     let argv = options.argv.as_ref().unwrap_or(&defaults.argv);
     let program = match source {
-        Some(source) => {
-            Some(Program::new(main.as_bytes(), source).map_err(|errno| refused(errno, &format!("open '{main}'")))?)
-        }
+        Some(source) => Some(
+            Program::new(main.as_bytes(), source)
+                .map_err(|errno| refused(errno, &format!("open '{main}'")))?,
+        ),
         None => None,
     };
     let kernel_options = KernelProcessOptions {
-        argv: [secure_exec_kernel::EXEC_PATH.to_owned(), main.to_owned()].into_iter().chain(argv.iter().cloned()).collect(),
+        argv: [secure_exec_kernel::EXEC_PATH.to_owned(), main.to_owned()]
+            .into_iter()
+            .chain(argv.iter().cloned())
+            .collect(),
         env: variables.clone(),
         cwd: cwd.clone().into_bytes(),
         stdio: Stdio {
-            stdin: if options.stdin.is_empty() { Stdin::Null } else { Stdin::Bytes(options.stdin.clone().into()) },
+            stdin: if options.stdin.is_empty() {
+                Stdin::Null
+            } else {
+                Stdin::Bytes(options.stdin.clone().into())
+            },
             output,
             ..Stdio::default()
         },
@@ -460,7 +553,10 @@ pub(crate) fn setup(
         clock: Some(Arc::new(clock)),
         ..KernelProcessOptions::default()
     };
-    let process = vm.kernel().spawn(kernel_options).map_err(|errno| refused(errno, &format!("chdir '{cwd}'")))?;
+    let process = vm
+        .kernel()
+        .spawn(kernel_options)
+        .map_err(|errno| refused(errno, &format!("chdir '{cwd}'")))?;
     env.set_machine(vm.kernel().clone(), process.clone());
     env.variables.replace(variables);
     env.set_options(ProcessOptions {
@@ -485,8 +581,11 @@ pub(crate) fn call_start(
     process: &secure_exec_kernel::Process,
 ) -> Result<(), StartFailure> {
     let started = call_main(scope, env, name, |scope| {
-        let text = |scope: &mut v8::PinScope<'_, '_>, text: &str| -> Result<v8::Global<v8::Value>, Throw> {
-            let value: v8::Local<v8::Value> = v8::String::new(scope, text).ok_or(Throw::Pending)?.into();
+        let text = |scope: &mut v8::PinScope<'_, '_>,
+                    text: &str|
+         -> Result<v8::Global<v8::Value>, Throw> {
+            let value: v8::Local<v8::Value> =
+                v8::String::new(scope, text).ok_or(Throw::Pending)?.into();
             Ok(v8::Global::new(scope, value))
         };
         let path = text(scope, main)?;
@@ -495,7 +594,10 @@ pub(crate) fn call_start(
             items.push(text(scope, argument)?);
         }
         let path = v8::Local::new(scope, path);
-        let items: Vec<_> = items.into_iter().map(|item| v8::Local::new(scope, item)).collect();
+        let items: Vec<_> = items
+            .into_iter()
+            .map(|item| v8::Local::new(scope, item))
+            .collect();
         let items = v8::Array::new_with_elements(scope, &items).into();
         let pid = v8::Integer::new_from_unsigned(scope, process.pid()).into();
         let ppid = v8::Integer::new_from_unsigned(scope, process.ppid()).into();
@@ -522,7 +624,10 @@ pub(crate) fn call_main<'s>(
         let function = v8::Local::<v8::Function>::try_from(script.get(scope, key.into())?).ok()?;
         let args = args(scope).ok()?;
         // The program itself is resource 1, of which hooks are not told.
-        let program = AsyncContext { async_id: 1.0, trigger_async_id: 0.0 };
+        let program = AsyncContext {
+            async_id: 1.0,
+            trigger_async_id: 0.0,
+        };
         let resource = v8::Object::new(scope);
         env.push_async_context(scope, program, Some(resource));
         let result = function.call(scope, script.into(), &args);
@@ -540,7 +645,9 @@ fn read_exports(
     main: &str,
 ) -> Option<Result<HostValue, MarshalError>> {
     let record = call_main(scope, env, "getExports", |scope| {
-        Ok(vec![v8::String::new(scope, main).ok_or(Throw::Pending)?.into()])
+        Ok(vec![
+            v8::String::new(scope, main).ok_or(Throw::Pending)?.into(),
+        ])
     })
     .ok()?;
     let record = v8::Local::<v8::Object>::try_from(record).ok()?;
@@ -559,7 +666,11 @@ fn read_exports(
             record.get(scope, key.into())?
         }
     };
-    Some(crate::marshal::to_host(scope, value, &job.vm.options().limits))
+    Some(crate::marshal::to_host(
+        scope,
+        value,
+        &job.vm.options().limits,
+    ))
 }
 
 /// The public outcome of an end.
@@ -577,30 +688,77 @@ pub(crate) fn outcome_of(
     const SIGNALLED: i32 = 128;
     const SIGKILL: i32 = 9;
     let line = |error: &GuestError| {
-        if error.name.is_empty() { error.message.clone() } else { format!("{}: {}", error.name, error.message) }
+        if error.name.is_empty() {
+            error.message.clone()
+        } else {
+            format!("{}: {}", error.name, error.message)
+        }
     };
     let (reason, code, signal, error_message) = match end {
         End::Exit(code) => (Reason::Exit, *code, None, None),
-        End::Error(code) => (Reason::Error, *code, None, Some(error.as_ref().map_or_else(String::new, line))),
-        End::Cpu => (Reason::Cpu, TIMED_OUT, None, Some("CPU time limit exceeded (option cpuTimeLimitMs)".to_owned())),
-        End::Wall => {
-            (Reason::Wall, TIMED_OUT, None, Some("wall time limit exceeded (option wallTimeLimitMs)".to_owned()))
-        }
+        End::Error(code) => (
+            Reason::Error,
+            *code,
+            None,
+            Some(error.as_ref().map_or_else(String::new, line)),
+        ),
+        End::Cpu => (
+            Reason::Cpu,
+            TIMED_OUT,
+            None,
+            Some("CPU time limit exceeded (option cpuTimeLimitMs)".to_owned()),
+        ),
+        End::Wall => (
+            Reason::Wall,
+            TIMED_OUT,
+            None,
+            Some("wall time limit exceeded (option wallTimeLimitMs)".to_owned()),
+        ),
         End::Memory(what) => (
             Reason::Memory,
             SIGNALLED + SIGKILL,
             None,
-            Some(format!("memory limit exceeded: {what} (option memoryLimit)")),
+            Some(format!(
+                "memory limit exceeded: {what} (option memoryLimit)"
+            )),
         ),
-        End::Aborted => (Reason::Aborted, 1, None, Some("The operation was aborted".to_owned())),
-        End::Disposed => (Reason::Disposed, 1, None, Some("the runtime was disposed of".to_owned())),
-        End::Signal(number) => {
-            (Reason::Exit, SIGNALLED + number, Some(*number), Some(format!("ended by signal {number}")))
-        }
-        End::Budget(option) => {
-            (Reason::Error, 1, None, Some(format!("resource budget exceeded (option resourceBudgets.{option})")))
-        }
+        End::Aborted => (
+            Reason::Aborted,
+            1,
+            None,
+            Some("The operation was aborted".to_owned()),
+        ),
+        End::Disposed => (
+            Reason::Disposed,
+            1,
+            None,
+            Some("the runtime was disposed of".to_owned()),
+        ),
+        End::Signal(number) => (
+            Reason::Exit,
+            SIGNALLED + number,
+            Some(*number),
+            Some(format!("ended by signal {number}")),
+        ),
+        End::Budget(option) => (
+            Reason::Error,
+            1,
+            None,
+            Some(format!(
+                "resource budget exceeded (option resourceBudgets.{option})"
+            )),
+        ),
         End::Crash(text) => (Reason::Crash, 1, None, Some(text.clone())),
     };
-    Outcome { reason, code, signal, error_message, error, stdout, stderr, usage, exports }
+    Outcome {
+        reason,
+        code,
+        signal,
+        error_message,
+        error,
+        stdout,
+        stderr,
+        usage,
+        exports,
+    }
 }

@@ -13,8 +13,11 @@ use crate::throw::Throw;
 /// Version of Node whose library this is; `process.version` without the `v`.
 pub const NODE_VERSION: &str = "22.23.3";
 
-const PER_CONTEXT: &[&str] =
-    &["internal/per_context/primordials", "internal/per_context/domexception", "internal/per_context/messageport"];
+const PER_CONTEXT: &[&str] = &[
+    "internal/per_context/primordials",
+    "internal/per_context/domexception",
+    "internal/per_context/messageport",
+];
 const BOOTSTRAP: &[&str] = &[
     "internal/bootstrap/node",
     "internal/bootstrap/web/exposed-wildcard",
@@ -25,30 +28,69 @@ const BOOTSTRAP: &[&str] = &[
 /// Names of the V8 privates that the library reads through `internalBinding('util').privateSymbols`.
 pub const PRIVATE_SYMBOLS: &[(&str, &str)] = &[
     ("arrow_message_private_symbol", "node:arrowMessage"),
-    ("contextify_context_private_symbol", "node:contextify:context"),
+    (
+        "contextify_context_private_symbol",
+        "node:contextify:context",
+    ),
     ("decorated_private_symbol", "node:decorated"),
     ("transfer_mode_private_symbol", "node:transfer_mode"),
-    ("host_defined_option_symbol", "node:host_defined_option_symbol"),
-    ("js_transferable_wrapper_private_symbol", "node:js_transferable_wrapper"),
-    ("entry_point_module_private_symbol", "node:entry_point_module"),
-    ("entry_point_promise_private_symbol", "node:entry_point_promise"),
+    (
+        "host_defined_option_symbol",
+        "node:host_defined_option_symbol",
+    ),
+    (
+        "js_transferable_wrapper_private_symbol",
+        "node:js_transferable_wrapper",
+    ),
+    (
+        "entry_point_module_private_symbol",
+        "node:entry_point_module",
+    ),
+    (
+        "entry_point_promise_private_symbol",
+        "node:entry_point_promise",
+    ),
     ("module_source_private_symbol", "node:module_source"),
-    ("module_export_names_private_symbol", "node:module_export_names"),
-    ("module_circular_visited_private_symbol", "node:module_circular_visited"),
+    (
+        "module_export_names_private_symbol",
+        "node:module_export_names",
+    ),
+    (
+        "module_circular_visited_private_symbol",
+        "node:module_circular_visited",
+    ),
     ("module_export_private_symbol", "node:module_export"),
-    ("module_first_parent_private_symbol", "node:module_first_parent"),
-    ("module_last_parent_private_symbol", "node:module_last_parent"),
+    (
+        "module_first_parent_private_symbol",
+        "node:module_first_parent",
+    ),
+    (
+        "module_last_parent_private_symbol",
+        "node:module_last_parent",
+    ),
     ("napi_type_tag", "node:napi:type_tag"),
     ("napi_wrapper", "node:napi:wrapper"),
-    ("untransferable_object_private_symbol", "node:untransferableObject"),
+    (
+        "untransferable_object_private_symbol",
+        "node:untransferableObject",
+    ),
     ("exit_info_private_symbol", "node:exit_info_private_symbol"),
     ("promise_trace_id", "node:promise_trace_id"),
-    ("source_map_data_private_symbol", "node:source_map_data_private_symbol"),
+    (
+        "source_map_data_private_symbol",
+        "node:source_map_data_private_symbol",
+    ),
 ];
 
 /// The V8 private called `name` (the library's name for it, the first column of [`PRIVATE_SYMBOLS`]).
-pub fn private_symbol<'s>(scope: &v8::PinScope<'s, '_, ()>, name: &str) -> v8::Local<'s, v8::Private> {
-    let description = PRIVATE_SYMBOLS.iter().find(|(key, _)| *key == name).map_or(name, |(_, text)| text);
+pub fn private_symbol<'s>(
+    scope: &v8::PinScope<'s, '_, ()>,
+    name: &str,
+) -> v8::Local<'s, v8::Private> {
+    let description = PRIVATE_SYMBOLS
+        .iter()
+        .find(|(key, _)| *key == name)
+        .map_or(name, |(_, text)| text);
     let description = v8::String::new(scope, description);
     v8::Private::for_api(scope, description)
 }
@@ -56,26 +98,64 @@ pub fn private_symbol<'s>(scope: &v8::PinScope<'s, '_, ()>, name: &str) -> v8::L
 /// What a builtin module's function takes, by the kind of its id.
 fn parameters(id: &str) -> &'static [&'static str] {
     if id.starts_with("internal/per_context/") {
-        &["exports", "primordials", "privateSymbols", "perIsolateSymbols"]
+        &[
+            "exports",
+            "primordials",
+            "privateSymbols",
+            "perIsolateSymbols",
+        ]
     } else if id == "internal/bootstrap/realm" {
-        &["process", "getLinkedBinding", "getInternalBinding", "primordials"]
+        &[
+            "process",
+            "getLinkedBinding",
+            "getInternalBinding",
+            "primordials",
+        ]
     } else if id.starts_with("internal/bootstrap/") || id.starts_with("internal/main/") {
         &["process", "require", "internalBinding", "primordials"]
     } else {
-        &["exports", "require", "module", "process", "internalBinding", "primordials"]
+        &[
+            "exports",
+            "require",
+            "module",
+            "process",
+            "internalBinding",
+            "primordials",
+        ]
     }
 }
 
 /// Compiles the builtin module `id` to a function.
-pub fn compile_builtin<'s>(scope: &mut v8::PinScope<'s, '_>, id: &str) -> Result<v8::Local<'s, v8::Function>, Throw> {
-    let source = node_lib::source(id)
-        .ok_or_else(|| Throw::error("ERR_UNKNOWN_BUILTIN_MODULE", format!("No such built-in module: {id}")))?;
+pub fn compile_builtin<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    id: &str,
+) -> Result<v8::Local<'s, v8::Function>, Throw> {
+    let source = node_lib::source(id).ok_or_else(|| {
+        Throw::error(
+            "ERR_UNKNOWN_BUILTIN_MODULE",
+            format!("No such built-in module: {id}"),
+        )
+    })?;
     let text = source.to_v8(scope).ok_or(Throw::Pending)?;
     let name = v8::String::new(scope, &format!("node:{id}")).ok_or(Throw::Pending)?;
-    let origin =
-        v8::ScriptOrigin::new(scope, name.into(), 0, 0, true, -1, None, false, false, false, None);
+    let origin = v8::ScriptOrigin::new(
+        scope,
+        name.into(),
+        0,
+        0,
+        true,
+        -1,
+        None,
+        false,
+        false,
+        false,
+        None,
+    );
     let mut source = v8::script_compiler::Source::new(text, Some(&origin));
-    let names: Vec<_> = parameters(id).iter().filter_map(|name| v8::String::new(scope, name)).collect();
+    let names: Vec<_> = parameters(id)
+        .iter()
+        .filter_map(|name| v8::String::new(scope, name))
+        .collect();
     v8::script_compiler::compile_function(
         scope,
         &mut source,
@@ -88,7 +168,12 @@ pub fn compile_builtin<'s>(scope: &mut v8::PinScope<'s, '_>, id: &str) -> Result
 }
 
 /// An own data property, which runs no setter.
-pub fn set(scope: &mut v8::PinScope<'_, '_>, target: v8::Local<v8::Object>, key: &str, value: v8::Local<v8::Value>) {
+pub fn set(
+    scope: &mut v8::PinScope<'_, '_>,
+    target: v8::Local<v8::Object>,
+    key: &str,
+    value: v8::Local<v8::Value>,
+) {
     if let Some(key) = v8::String::new(scope, key) {
         target.create_data_property(scope, key.into(), value);
     }
@@ -106,7 +191,10 @@ pub fn boot<'s>(
     context: v8::Local<'s, v8::Context>,
 ) -> Result<(), Throw> {
     let registry = null_object(scope);
-    env.set_context(v8::Global::new(scope, context), v8::Global::new(scope, registry));
+    env.set_context(
+        v8::Global::new(scope, context),
+        v8::Global::new(scope, registry),
+    );
     let global = context.global(scope);
     restrict_global(scope, global);
     crate::array_buffer::capture(scope, env, global);
@@ -122,7 +210,12 @@ pub fn boot<'s>(
     set(scope, exports, "privateSymbols", privates.into());
     set(scope, exports, "perIsolateSymbols", symbols.into());
     for id in PER_CONTEXT {
-        let args = [exports.into(), primordials.into(), privates.into(), symbols.into()];
+        let args = [
+            exports.into(),
+            primordials.into(),
+            privates.into(),
+            symbols.into(),
+        ];
         run_builtin(scope, id, &args)?;
     }
 
@@ -130,7 +223,12 @@ pub fn boot<'s>(
     env.register(scope, "process", process.into());
     let get_internal = bindings::make_loader(scope)?;
     let get_linked = bindings::make_linked_loader(scope)?;
-    let args = [process.into(), get_linked.into(), get_internal.into(), primordials.into()];
+    let args = [
+        process.into(),
+        get_linked.into(),
+        get_internal.into(),
+        primordials.into(),
+    ];
     run_builtin(scope, "internal/bootstrap/realm", &args)?;
     for id in BOOTSTRAP {
         run_main(scope, env, id)?;
@@ -142,11 +240,16 @@ pub fn boot<'s>(
 /// `Atomics.waitAsync`, since nothing is shared between threads.
 pub(crate) fn restrict_global(scope: &mut v8::PinScope<'_, '_>, global: v8::Local<v8::Object>) {
     for (namespace, name) in [("Intl", "v8BreakIterator"), ("Atomics", "waitAsync")] {
-        let (Some(namespace), Some(name)) = (v8::String::new(scope, namespace), v8::String::new(scope, name)) else {
+        let (Some(namespace), Some(name)) = (
+            v8::String::new(scope, namespace),
+            v8::String::new(scope, name),
+        ) else {
             return;
         };
         let object = global.get(scope, namespace.into());
-        if let Some(object) = object.and_then(|object| v8::Local::<v8::Object>::try_from(object).ok()) {
+        if let Some(object) =
+            object.and_then(|object| v8::Local::<v8::Object>::try_from(object).ok())
+        {
             object.delete(scope, name.into());
         }
     }
@@ -169,7 +272,12 @@ pub fn run_main<'s>(
     id: &str,
 ) -> Result<v8::Local<'s, v8::Value>, Throw> {
     let mut args = Vec::with_capacity(4);
-    for key in ["process", "requireBuiltin", "internalBinding", "primordials"] {
+    for key in [
+        "process",
+        "requireBuiltin",
+        "internalBinding",
+        "primordials",
+    ] {
         args.push(env.registered(scope, key).ok_or(Throw::Pending)?);
     }
     run_builtin(scope, id, &args)
@@ -181,9 +289,13 @@ pub fn require_builtin<'s>(
     env: &Env,
     id: &str,
 ) -> Result<v8::Local<'s, v8::Object>, Throw> {
-    let require = env.function(scope, "requireBuiltin").ok_or(Throw::Pending)?;
+    let require = env
+        .function(scope, "requireBuiltin")
+        .ok_or(Throw::Pending)?;
     let id = v8::String::new(scope, id).ok_or(Throw::Pending)?;
     let undefined = v8::undefined(scope).into();
-    let exports = require.call(scope, undefined, &[id.into()]).ok_or(Throw::Pending)?;
+    let exports = require
+        .call(scope, undefined, &[id.into()])
+        .ok_or(Throw::Pending)?;
     v8::Local::try_from(exports).map_err(|_| Throw::Pending)
 }

@@ -122,7 +122,9 @@ fn preload(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>) -> Result<(), Throw>
 fn serialize_callbacks(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>) -> Result<(), Throw> {
     if let Some(serialize) = env.function(scope, "snapshotSerialize") {
         let undefined = v8::undefined(scope).into();
-        serialize.call(scope, undefined, &[]).ok_or(Throw::Pending)?;
+        serialize
+            .call(scope, undefined, &[])
+            .ok_or(Throw::Pending)?;
     }
     if let Some(flag) = env.buffer(scope, "mksnapshot.isBuildingSnapshotBuffer") {
         flag.set(0, 0_u8);
@@ -142,31 +144,49 @@ fn describe(
         },
     };
     let text = value.to_rust_string_lossy(scope);
-    let stack = v8::Local::<v8::Object>::try_from(value).ok().and_then(|error| {
-        let key = v8::String::new(scope, "stack")?;
-        let stack = error.get(scope, key.into()).filter(|stack| stack.is_string())?;
-        Some(stack.to_rust_string_lossy(scope))
-    });
+    let stack = v8::Local::<v8::Object>::try_from(value)
+        .ok()
+        .and_then(|error| {
+            let key = v8::String::new(scope, "stack")?;
+            let stack = error
+                .get(scope, key.into())
+                .filter(|stack| stack.is_string())?;
+            Some(stack.to_rust_string_lossy(scope))
+        });
     stack.unwrap_or(text)
 }
 
 /// Parameters for an isolate from `blob`.
 pub fn create_params(blob: &'static [u8]) -> v8::CreateParams {
     let references = Cow::Owned(bindings::external_references());
-    v8::CreateParams::default().snapshot_blob(v8::StartupData::from(blob)).external_references(references)
+    v8::CreateParams::default()
+        .snapshot_blob(v8::StartupData::from(blob))
+        .external_references(references)
 }
 
 /// The context with Node's library, deserialized; [`restore`] binds it.
-pub fn main_context<'s>(scope: &mut v8::PinScope<'s, '_, ()>) -> Option<v8::Local<'s, v8::Context>> {
+pub fn main_context<'s>(
+    scope: &mut v8::PinScope<'s, '_, ()>,
+) -> Option<v8::Local<'s, v8::Context>> {
     // V8 gives a new context `WebAssembly.compileStreaming` only if the isolate can stream by then.
     bindings::wasm_web_api::install(scope);
     v8::Context::from_snapshot(scope, MAIN_CONTEXT, v8::ContextOptions::default())
 }
 
 /// Binds a context restored from the snapshot to `env`.
-pub fn restore<'s>(scope: &mut v8::PinScope<'s, '_>, env: &Rc<Env>, context: v8::Local<'s, v8::Context>) -> bool {
-    let Ok(registry) = scope.get_context_data_from_snapshot_once::<v8::Object>(REGISTRY_DATA) else { return false };
-    env.set_context(v8::Global::new(scope, context), v8::Global::new(scope, registry));
+pub fn restore<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    env: &Rc<Env>,
+    context: v8::Local<'s, v8::Context>,
+) -> bool {
+    let Ok(registry) = scope.get_context_data_from_snapshot_once::<v8::Object>(REGISTRY_DATA)
+    else {
+        return false;
+    };
+    env.set_context(
+        v8::Global::new(scope, context),
+        v8::Global::new(scope, registry),
+    );
     bindings::restore(scope, env);
     true
 }

@@ -61,24 +61,41 @@ impl Throw {
 
     /// A system call that failed, without paths.
     pub fn system(errno: Errno, syscall: &'static str) -> Self {
-        Self::System(Box::new(SystemError { errno, syscall, path: None, dest: None, message: None }))
+        Self::System(Box::new(SystemError {
+            errno,
+            syscall,
+            path: None,
+            dest: None,
+            message: None,
+        }))
     }
 
     /// A system call on a path that failed.
     pub fn system_path(errno: Errno, syscall: &'static str, path: impl Into<String>) -> Self {
-        Self::System(Box::new(SystemError { errno, syscall, path: Some(path.into()), dest: None, message: None }))
+        Self::System(Box::new(SystemError {
+            errno,
+            syscall,
+            path: Some(path.into()),
+            dest: None,
+            message: None,
+        }))
     }
 
     /// What Node throws for a feature that this platform does not have.
     pub fn unavailable(feature: &str) -> Self {
         Self::error(
             "ERR_FEATURE_UNAVAILABLE_ON_PLATFORM",
-            format!("The feature {feature} is unavailable on the current platform, which is being used to run Node.js"),
+            format!(
+                "The feature {feature} is unavailable on the current platform, which is being used to run Node.js"
+            ),
         )
     }
 
     /// Makes the exception's value; `None` when V8 already has one pending.
-    pub fn into_value<'s>(self, scope: &mut v8::PinScope<'s, '_>) -> Option<v8::Local<'s, v8::Value>> {
+    pub fn into_value<'s>(
+        self,
+        scope: &mut v8::PinScope<'s, '_>,
+    ) -> Option<v8::Local<'s, v8::Value>> {
         match self {
             Self::Pending => None,
             Self::Plain(class, message) => Some(new_error(scope, class, &message)),
@@ -103,7 +120,10 @@ impl Throw {
 impl SystemError {
     /// The message in libuv's wording.
     pub fn text(&self) -> String {
-        let message = self.message.as_deref().unwrap_or_else(|| self.errno.message());
+        let message = self
+            .message
+            .as_deref()
+            .unwrap_or_else(|| self.errno.message());
         let mut text = format!("{}: {message}, {}", self.errno.name(), self.syscall);
         if let Some(path) = &self.path {
             text.push_str(&format!(" '{path}'"));
@@ -133,7 +153,11 @@ impl SystemError {
     }
 }
 
-fn new_error<'s>(scope: &mut v8::PinScope<'s, '_>, class: ErrorClass, message: &str) -> v8::Local<'s, v8::Value> {
+fn new_error<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    class: ErrorClass,
+    message: &str,
+) -> v8::Local<'s, v8::Value> {
     let message = v8::String::new(scope, message).unwrap_or_else(|| v8::String::empty(scope));
     match class {
         ErrorClass::Error => v8::Exception::error(scope, message),
@@ -144,8 +168,15 @@ fn new_error<'s>(scope: &mut v8::PinScope<'s, '_>, class: ErrorClass, message: &
 }
 
 /// Defines an own data property, which runs no setter of the guest's.
-fn set_property(scope: &mut v8::PinScope<'_, '_>, target: v8::Local<v8::Value>, key: &str, value: v8::Local<v8::Value>) {
-    let Ok(target) = v8::Local::<v8::Object>::try_from(target) else { return };
+fn set_property(
+    scope: &mut v8::PinScope<'_, '_>,
+    target: v8::Local<v8::Value>,
+    key: &str,
+    value: v8::Local<v8::Value>,
+) {
+    let Ok(target) = v8::Local::<v8::Object>::try_from(target) else {
+        return;
+    };
     if let Some(key) = v8::String::new(scope, key) {
         // A failure leaves an exception pending (termination): the caller is about to throw anyway.
         let _ = target.create_data_property(scope, key.into(), value);

@@ -91,7 +91,10 @@ impl Vm {
             user: options.user.clone(),
             ..KernelOptions::default()
         })
-        .map_err(|errno| VmError::Kernel { errno, what: "start".to_owned() })?;
+        .map_err(|errno| VmError::Kernel {
+            errno,
+            what: "start".to_owned(),
+        })?;
         let vm = Arc::new(Self {
             kernel,
             disposed: AtomicBool::new(false),
@@ -122,10 +125,23 @@ impl Vm {
     /// # Errors
     /// [`VmError::Kernel`].
     pub fn make_directory(&self, path: &str) -> Result<(), VmError> {
-        let refused = |errno| VmError::Kernel { errno, what: format!("mkdir '{path}'") };
-        let ends = path.match_indices('/').map(|(at, _)| at).skip(1).chain([path.len()]);
-        for parent in ends.filter_map(|end| path.get(..end)).filter(|parent| !parent.ends_with('/')) {
-            match self.kernel.mkdir(self.kernel.host(), parent.as_bytes(), 0o777) {
+        let refused = |errno| VmError::Kernel {
+            errno,
+            what: format!("mkdir '{path}'"),
+        };
+        let ends = path
+            .match_indices('/')
+            .map(|(at, _)| at)
+            .skip(1)
+            .chain([path.len()]);
+        for parent in ends
+            .filter_map(|end| path.get(..end))
+            .filter(|parent| !parent.ends_with('/'))
+        {
+            match self
+                .kernel
+                .mkdir(self.kernel.host(), parent.as_bytes(), 0o777)
+            {
                 Ok(()) => self.give_to_user(parent).map_err(refused)?,
                 Err(Errno::EEXIST) => {}
                 Err(errno) => return Err(refused(errno)),
@@ -139,28 +155,53 @@ impl Vm {
     /// # Errors
     /// [`VmError::Kernel`].
     pub fn write_file(&self, path: &str, bytes: &[u8]) -> Result<(), VmError> {
-        if let Some((parent, _)) = path.rsplit_once('/').filter(|(parent, _)| !parent.is_empty()) {
+        if let Some((parent, _)) = path
+            .rsplit_once('/')
+            .filter(|(parent, _)| !parent.is_empty())
+        {
             self.make_directory(parent)?;
         }
         self.kernel
-            .write_file(self.kernel.host(), path.as_bytes(), bytes, O_WRONLY_CREAT_TRUNC, 0o666)
+            .write_file(
+                self.kernel.host(),
+                path.as_bytes(),
+                bytes,
+                O_WRONLY_CREAT_TRUNC,
+                0o666,
+            )
             .and_then(|()| self.give_to_user(path))
-            .map_err(|errno| VmError::Kernel { errno, what: format!("open '{path}'") })
+            .map_err(|errno| VmError::Kernel {
+                errno,
+                what: format!("open '{path}'"),
+            })
     }
 
     fn give_to_user(&self, path: &str) -> Result<(), Errno> {
         let user = &self.options.user;
-        self.kernel.chown(self.kernel.host(), path.as_bytes(), Some(user.uid), Some(user.gid))
+        self.kernel.chown(
+            self.kernel.host(),
+            path.as_bytes(),
+            Some(user.uid),
+            Some(user.gid),
+        )
     }
 
     /// Starts a program; `done` gets its outcome, on a thread of ours.
     ///
     /// # Errors
     /// [`VmError`]; then `done` is not called.
-    pub fn exec(self: &Arc<Self>, options: ExecOptions, done: OnDone) -> Result<Arc<Control>, VmError> {
+    pub fn exec(
+        self: &Arc<Self>,
+        options: ExecOptions,
+        done: OnDone,
+    ) -> Result<Arc<Control>, VmError> {
         crate::memory::admit(self.options.limits.memory_bytes)?;
         let control = self.track(done)?;
-        let job = Job { vm: self.clone(), options, control: control.clone() };
+        let job = Job {
+            vm: self.clone(),
+            options,
+            control: control.clone(),
+        };
         if let Err(error) = crate::pool::run(Work::Program(job)) {
             control.abandon();
             return Err(error.into());
@@ -171,7 +212,10 @@ impl Vm {
     /// A handle for something that runs in this VM: it ends with the VM, and `done` gets its outcome.
     pub(crate) fn track(self: &Arc<Self>, done: OnDone) -> Result<Arc<Control>, VmError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let mut processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut processes = self
+            .processes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if self.disposed.load(Ordering::Acquire) {
             return Err(VmError::Disposed);
         }
@@ -189,7 +233,10 @@ impl Vm {
     }
 
     fn forget(&self, id: u64) {
-        let mut processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut processes = self
+            .processes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         processes.remove(&id);
     }
 
@@ -197,14 +244,20 @@ impl Vm {
     ///
     /// # Errors
     /// [`VmError`].
-    pub fn context(self: &Arc<Self>, options: ExecOptions) -> Result<crate::context::Context, VmError> {
+    pub fn context(
+        self: &Arc<Self>,
+        options: ExecOptions,
+    ) -> Result<crate::context::Context, VmError> {
         crate::context::Context::start(self, options)
     }
 
     /// Ends every process; the VM stays usable.
     pub fn terminate(&self, end: &End) {
         let controls: Vec<_> = {
-            let processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
+            let processes = self
+                .processes
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             processes.values().filter_map(Weak::upgrade).collect()
         };
         for control in controls {
@@ -215,7 +268,10 @@ impl Vm {
     /// Ends every process and refuses new ones. Idempotent.
     pub fn dispose(&self) {
         {
-            let _processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
+            let _processes = self
+                .processes
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             self.disposed.store(true, Ordering::Release);
         }
         self.terminate(&End::Disposed);
@@ -228,6 +284,9 @@ impl Vm {
 
     /// Number of processes that live.
     pub fn process_count(&self) -> usize {
-        self.processes.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.processes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .len()
     }
 }

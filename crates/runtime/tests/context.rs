@@ -13,8 +13,13 @@ fn boot() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
         let (sender, receiver) = channel();
-        engine::spawn("snapshot".into(), 16 << 20, move || drop(sender.send(snapshot::build()))).unwrap();
-        engine::set_startup_snapshot(Box::leak(receiver.recv().unwrap().unwrap().into_boxed_slice()));
+        engine::spawn("snapshot".into(), 16 << 20, move || {
+            drop(sender.send(snapshot::build()))
+        })
+        .unwrap();
+        engine::set_startup_snapshot(Box::leak(
+            receiver.recv().unwrap().unwrap().into_boxed_slice(),
+        ));
     });
 }
 
@@ -28,7 +33,9 @@ fn call(context: &Context, code: &str) -> Outcome {
         capture_bytes: 1 << 16,
         on_output: None,
     };
-    context.call(call, Box::new(move |outcome| drop(sender.send(outcome)))).unwrap();
+    context
+        .call(call, Box::new(move |outcome| drop(sender.send(outcome))))
+        .unwrap();
     receiver.recv_timeout(Duration::from_secs(60)).unwrap()
 }
 
@@ -46,15 +53,31 @@ fn stdout(outcome: &Outcome) -> String {
 #[test]
 fn state_stays() {
     let (_vm, context) = context();
-    assert_eq!(call(&context, "let a = 1; const f = (x) => x + a; globalThis.g = 5").code, 0);
-    let outcome = call(&context, "a += 1; console.log(f(40), g, typeof require('node:fs').readFileSync)");
-    assert_eq!((outcome.reason, stdout(&outcome).as_str()), (Reason::Exit, "42 5 function\n"));
+    assert_eq!(
+        call(
+            &context,
+            "let a = 1; const f = (x) => x + a; globalThis.g = 5"
+        )
+        .code,
+        0
+    );
+    let outcome = call(
+        &context,
+        "a += 1; console.log(f(40), g, typeof require('node:fs').readFileSync)",
+    );
+    assert_eq!(
+        (outcome.reason, stdout(&outcome).as_str()),
+        (Reason::Exit, "42 5 function\n")
+    );
 }
 
 #[test]
 fn awaits_and_types_are_allowed() {
     let (_vm, context) = context();
-    let outcome = call(&context, "const v = await new Promise((r) => setTimeout(r, 5, 7)); console.log(v)");
+    let outcome = call(
+        &context,
+        "const v = await new Promise((r) => setTimeout(r, 5, 7)); console.log(v)",
+    );
     assert_eq!(stdout(&outcome), "7\n", "{outcome:?}");
     let outcome = call(&context, "const n: number = v + 1; console.log(n)");
     assert_eq!(stdout(&outcome), "8\n", "{outcome:?}");
@@ -66,11 +89,20 @@ fn an_error_leaves_the_state() {
     call(&context, "var kept = 3");
     let outcome = call(&context, "throw new TypeError('boom')");
     assert_eq!((outcome.reason, outcome.code), (Reason::Error, 1));
-    assert_eq!(outcome.error.as_ref().map(|error| error.name.as_str()), Some("TypeError"));
-    let outcome = call(&context, "setTimeout(() => { throw new Error('later') }, 1)");
+    assert_eq!(
+        outcome.error.as_ref().map(|error| error.name.as_str()),
+        Some("TypeError")
+    );
+    let outcome = call(
+        &context,
+        "setTimeout(() => { throw new Error('later') }, 1)",
+    );
     assert_eq!((outcome.reason, outcome.code), (Reason::Error, 1));
     let outcome = call(&context, "console.log(kept)");
-    assert_eq!((outcome.reason, stdout(&outcome).as_str()), (Reason::Exit, "3\n"));
+    assert_eq!(
+        (outcome.reason, stdout(&outcome).as_str()),
+        (Reason::Exit, "3\n")
+    );
 }
 
 #[test]

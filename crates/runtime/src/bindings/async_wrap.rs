@@ -18,7 +18,10 @@ pub static BINDING: Binding = Binding {
         ("setCallbackTrampoline", function!(set_callback_trampoline)),
         ("pushAsyncContext", function!(push_async_context)),
         ("popAsyncContext", function!(pop_async_context)),
-        ("executionAsyncResource", function!(execution_async_resource)),
+        (
+            "executionAsyncResource",
+            function!(execution_async_resource),
+        ),
         ("clearAsyncIdStack", function!(clear_async_id_stack)),
         ("queueDestroyAsyncId", function!(queue_destroy_async_id)),
         ("setPromiseHooks", function!(set_promise_hooks)),
@@ -47,7 +50,11 @@ fn init(scope: &mut v8::PinScope<'_, '_>, env: &Env, target: v8::Local<v8::Objec
     }
     let resources = v8::Array::new(scope, 0);
     set(scope, target, "execution_async_resources", resources.into());
-    env.register(scope, "async_wrap.execution_async_resources", resources.into());
+    env.register(
+        scope,
+        "async_wrap.execution_async_resources",
+        resources.into(),
+    );
 }
 
 fn setup_hooks<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
@@ -95,7 +102,11 @@ fn execution_async_resource<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s
     let depth = args.get(0).uint32_value(scope).unwrap_or(0);
     let env = Env::of(scope);
     let frames = env.async_stack.borrow();
-    let frame = frames.0.binary_search_by_key(&depth, |frame| frame.depth).ok().and_then(|index| frames.0.get(index));
+    let frame = frames
+        .0
+        .binary_search_by_key(&depth, |frame| frame.depth)
+        .ok()
+        .and_then(|index| frames.0.get(index));
     Ok(match frame {
         Some(frame) => v8::Local::new(scope, &frame.resource).into(),
         None => v8::undefined(scope).into(),
@@ -137,7 +148,9 @@ fn register_destroy_hook<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) 
         return Ok(v8::undefined(scope).into());
     };
     let id = args.get(1).number_value(scope).unwrap_or(0.0);
-    let flag = v8::Local::<v8::Object>::try_from(args.get(2)).ok().map(|flag| v8::Global::new(scope, flag));
+    let flag = v8::Local::<v8::Object>::try_from(args.get(2))
+        .ok()
+        .map(|flag| v8::Global::new(scope, flag));
     let env = Env::of(scope);
     let weak = v8::Weak::with_finalizer(
         scope,
@@ -195,7 +208,9 @@ impl Env {
             if ids.is_empty() || self.is_ending() {
                 return;
             }
-            let Some(destroy) = self.function(scope, "async_wrap.destroy") else { return };
+            let Some(destroy) = self.function(scope, "async_wrap.destroy") else {
+                return;
+            };
             for id in ids {
                 v8::scope!(let scope, scope);
                 let id = v8::Number::new(scope, id).into();

@@ -22,8 +22,11 @@ pub static BINDING: Binding = Binding {
 };
 
 fn init(scope: &mut v8::PinScope<'_, '_>, _env: &Env, target: v8::Local<v8::Object>) {
-    let ids: Vec<v8::Local<v8::Value>> =
-        SOURCES.iter().filter_map(|source| v8::String::new(scope, source.id)).map(Into::into).collect();
+    let ids: Vec<v8::Local<v8::Value>> = SOURCES
+        .iter()
+        .filter_map(|source| v8::String::new(scope, source.id))
+        .map(Into::into)
+        .collect();
     let ids = v8::Array::new_with_elements(scope, &ids);
     set(scope, target, "builtinIds", ids.into());
     if let Some(config) = v8::String::new(scope, CONFIG) {
@@ -41,7 +44,10 @@ fn compile_function<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Re
 fn set_internal_loaders<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let env = Env::of(scope);
     if env.registered(scope, "requireBuiltin").is_some() {
-        return Err(Throw::error("ERR_INVALID_STATE", "Invalid state: the loaders are set already"));
+        return Err(Throw::error(
+            "ERR_INVALID_STATE",
+            "Invalid state: the loaders are set already",
+        ));
     }
     env.register(scope, "internalBinding", args.get(0));
     env.register(scope, "requireBuiltin", args.get(1));

@@ -9,13 +9,21 @@ use crate::throw::Throw;
 pub static BINDING: Binding = Binding {
     name: "crypto",
     functions: &[
-        ("createNativeKeyObjectClass", function!(create_native_key_object_class)),
+        (
+            "createNativeKeyObjectClass",
+            function!(create_native_key_object_class),
+        ),
         ("getFipsCrypto", function!(get_fips_crypto)),
         ("getCachedAliases", function!(empty_object)),
         ("secureHeapUsed", function!(nothing)),
         ("startLoadingCertificatesOffThread", function!(nothing)),
     ],
-    classes: &[Class { name: "NativeKeyObject", constructor: Some(function!(new_native_key_object)), hidden: true, ..Class::DEFAULT }],
+    classes: &[Class {
+        name: "NativeKeyObject",
+        constructor: Some(function!(new_native_key_object)),
+        hidden: true,
+        ..Class::DEFAULT
+    }],
     ..Binding::DEFAULT
 };
 
@@ -24,12 +32,23 @@ fn new_native_key_object<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>)
 }
 
 /// Hands the native base class to the library, which answers its `KeyObject`.
-fn create_native_key_object_class<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let callback = v8::Local::<v8::Function>::try_from(args.get(0))
-        .map_err(|_| Throw::type_error("ERR_INVALID_ARG_TYPE", "The \"callback\" argument must be of type function"))?;
-    let class = Env::of(scope).function(scope, "crypto.NativeKeyObject").ok_or(Throw::Pending)?;
+fn create_native_key_object_class<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &Args<'s>,
+) -> Ret<'s> {
+    let callback = v8::Local::<v8::Function>::try_from(args.get(0)).map_err(|_| {
+        Throw::type_error(
+            "ERR_INVALID_ARG_TYPE",
+            "The \"callback\" argument must be of type function",
+        )
+    })?;
+    let class = Env::of(scope)
+        .function(scope, "crypto.NativeKeyObject")
+        .ok_or(Throw::Pending)?;
     let undefined = v8::undefined(scope).into();
-    callback.call(scope, undefined, &[class.into()]).ok_or(Throw::Pending)
+    callback
+        .call(scope, undefined, &[class.into()])
+        .ok_or(Throw::Pending)
 }
 
 fn get_fips_crypto<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {

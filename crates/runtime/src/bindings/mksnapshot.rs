@@ -9,8 +9,14 @@ pub static BINDING: Binding = Binding {
     name: "mksnapshot",
     functions: &[
         ("setSerializeCallback", function!(set_serialize_callback)),
-        ("setDeserializeCallback", function!(set_deserialize_callback)),
-        ("setDeserializeMainFunction", function!(set_deserialize_main_function)),
+        (
+            "setDeserializeCallback",
+            function!(set_deserialize_callback),
+        ),
+        (
+            "setDeserializeMainFunction",
+            function!(set_deserialize_main_function),
+        ),
     ],
     ..Binding::DEFAULT
 };

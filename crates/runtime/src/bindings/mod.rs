@@ -114,23 +114,39 @@ const GET_LINKED_BINDING: Callback = function!(get_linked_binding);
 /// The table of external references, the same in the process that builds the snapshot and in those that restore it.
 pub fn external_references() -> Vec<v8::ExternalReference> {
     let mut references = vec![
-        v8::ExternalReference { function: GET_INTERNAL_BINDING },
-        v8::ExternalReference { function: GET_LINKED_BINDING },
+        v8::ExternalReference {
+            function: GET_INTERNAL_BINDING,
+        },
+        v8::ExternalReference {
+            function: GET_LINKED_BINDING,
+        },
     ];
     references.extend(surface::external_references());
-    references.extend(BINDINGS.iter().flat_map(|binding| binding.external_references()));
+    references.extend(
+        BINDINGS
+            .iter()
+            .flat_map(|binding| binding.external_references()),
+    );
     references.extend(crate::node_lib::external_references());
     references
 }
 
 /// The `getInternalBinding` function for `internal/bootstrap/realm`.
-pub fn make_loader<'s>(scope: &mut v8::PinScope<'s, '_>) -> Result<v8::Local<'s, v8::Function>, Throw> {
-    v8::FunctionTemplate::new_raw(scope, GET_INTERNAL_BINDING).get_function(scope).ok_or(Throw::Pending)
+pub fn make_loader<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+) -> Result<v8::Local<'s, v8::Function>, Throw> {
+    v8::FunctionTemplate::new_raw(scope, GET_INTERNAL_BINDING)
+        .get_function(scope)
+        .ok_or(Throw::Pending)
 }
 
 /// The `getLinkedBinding` function for `internal/bootstrap/realm`: there are no linked addons.
-pub fn make_linked_loader<'s>(scope: &mut v8::PinScope<'s, '_>) -> Result<v8::Local<'s, v8::Function>, Throw> {
-    v8::FunctionTemplate::new_raw(scope, GET_LINKED_BINDING).get_function(scope).ok_or(Throw::Pending)
+pub fn make_linked_loader<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+) -> Result<v8::Local<'s, v8::Function>, Throw> {
+    v8::FunctionTemplate::new_raw(scope, GET_LINKED_BINDING)
+        .get_function(scope)
+        .ok_or(Throw::Pending)
 }
 
 fn no_such(name: &str) -> Throw {
@@ -142,7 +158,8 @@ fn get_linked_binding<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> 
 }
 
 fn get_internal_binding<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let name = v8::Local::<v8::String>::try_from(args.get(0)).map_err(|_| no_such("(not a string)"))?;
+    let name =
+        v8::Local::<v8::String>::try_from(args.get(0)).map_err(|_| no_such("(not a string)"))?;
     let name = name.to_rust_string_lossy(scope);
     let env = Env::of(scope);
     let key = format!("binding {name}");

@@ -375,8 +375,13 @@ fn fill<'s>(
 #[expect(clippy::cast_precision_loss, reason = "sizes of memory fit a double")]
 fn memory_usage<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let memory = Env::of(scope).memory(scope);
-    let sizes =
-        [memory.rss(), memory.heap_total(), memory.heap_used(), memory.external(), memory.array_buffers()];
+    let sizes = [
+        memory.rss(),
+        memory.heap_total(),
+        memory.heap_used(),
+        memory.external(),
+        memory.array_buffers(),
+    ];
     let values = sizes.map(|size| size as f64);
     fill(scope, args.get(0), &values)
 }

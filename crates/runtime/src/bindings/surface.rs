@@ -36,9 +36,14 @@ struct Surface {
     bindings: BTreeMap<String, serde_json::Map<String, Json>>,
 }
 
-#[expect(clippy::expect_used, reason = "our own data file, parsed when the snapshot is built")]
-static SURFACE: LazyLock<Surface> =
-    LazyLock::new(|| serde_json::from_str(include_str!("../../data/surface.json")).expect("data/surface.json is valid"));
+#[expect(
+    clippy::expect_used,
+    reason = "our own data file, parsed when the snapshot is built"
+)]
+static SURFACE: LazyLock<Surface> = LazyLock::new(|| {
+    serde_json::from_str(include_str!("../../data/surface.json"))
+        .expect("data/surface.json is valid")
+});
 
 const UNAVAILABLE: Callback = function!(unavailable);
 const CONSTRUCT: Callback = function!(construct);
@@ -47,9 +52,15 @@ const ILLEGAL_CONSTRUCTOR: Callback = function!(illegal_constructor);
 /// The callbacks that this file's functions need.
 pub fn external_references() -> [v8::ExternalReference; 3] {
     [
-        v8::ExternalReference { function: UNAVAILABLE },
-        v8::ExternalReference { function: CONSTRUCT },
-        v8::ExternalReference { function: ILLEGAL_CONSTRUCTOR },
+        v8::ExternalReference {
+            function: UNAVAILABLE,
+        },
+        v8::ExternalReference {
+            function: CONSTRUCT,
+        },
+        v8::ExternalReference {
+            function: ILLEGAL_CONSTRUCTOR,
+        },
     ]
 }
 
@@ -72,7 +83,10 @@ fn illegal_constructor<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -
     if Env::of(scope).constructing_from_rust.get() {
         return Ok(v8::undefined(scope).into());
     }
-    Err(Throw::type_error("ERR_ILLEGAL_CONSTRUCTOR", "Illegal constructor"))
+    Err(Throw::type_error(
+        "ERR_ILLEGAL_CONSTRUCTOR",
+        "Illegal constructor",
+    ))
 }
 
 /// The object for `internalBinding(name)`; `None` when Node has no such binding.
@@ -87,7 +101,11 @@ pub fn build<'s>(
         return Ok(None);
     }
     let target = v8::Object::new(scope);
-    let mut builder = Builder { env, own: own.copied(), binding: name };
+    let mut builder = Builder {
+        env,
+        own: own.copied(),
+        binding: name,
+    };
     if let Some(own) = own {
         for class in own.classes {
             builder.class(scope, target, class)?;
@@ -124,7 +142,10 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn string<'s>(scope: &mut v8::PinScope<'s, '_>, text: &str) -> Result<v8::Local<'s, v8::String>, Throw> {
+    fn string<'s>(
+        scope: &mut v8::PinScope<'s, '_>,
+        text: &str,
+    ) -> Result<v8::Local<'s, v8::String>, Throw> {
         v8::String::new(scope, text).ok_or(Throw::Pending)
     }
 
@@ -139,7 +160,9 @@ impl Builder<'_> {
         if let Some(data) = data {
             builder = builder.data(Self::string(scope, data)?.into());
         }
-        let template = builder.constructor_behavior(v8::ConstructorBehavior::Throw).build(scope);
+        let template = builder
+            .constructor_behavior(v8::ConstructorBehavior::Throw)
+            .build(scope);
         let name = Self::string(scope, name)?;
         template.set_class_name(name);
         let function = template.get_function(scope).ok_or(Throw::Pending)?;
@@ -157,9 +180,16 @@ impl Builder<'_> {
         let template = v8::FunctionTemplate::new_raw(scope, constructor);
         let name = Self::string(scope, class.name)?;
         template.set_class_name(name);
-        template.instance_template(scope).set_internal_field_count(1 + class.extra_fields);
+        template
+            .instance_template(scope)
+            .set_internal_field_count(1 + class.extra_fields);
         if let Some(parent) = class.parent {
-            let parent = self.env.templates.borrow().get(parent).map(|parent| v8::Local::new(scope, parent));
+            let parent = self
+                .env
+                .templates
+                .borrow()
+                .get(parent)
+                .map(|parent| v8::Local::new(scope, parent));
             template.inherit(parent.ok_or(Throw::Pending)?);
         }
         let signature = v8::Signature::new(scope, template);
@@ -174,14 +204,28 @@ impl Builder<'_> {
             prototype.set(name.into(), method.into());
         }
         for (name, getter, setter) in class.accessors {
-            let getter = v8::FunctionTemplate::builder_raw(*getter).signature(signature).build(scope);
-            let setter = setter.map(|setter| v8::FunctionTemplate::builder_raw(setter).signature(signature).build(scope));
+            let getter = v8::FunctionTemplate::builder_raw(*getter)
+                .signature(signature)
+                .build(scope);
+            let setter = setter.map(|setter| {
+                v8::FunctionTemplate::builder_raw(setter)
+                    .signature(signature)
+                    .build(scope)
+            });
             let name = Self::string(scope, name)?;
-            prototype.set_accessor_property(name.into(), Some(getter), setter, v8::PropertyAttribute::DONT_DELETE | v8::PropertyAttribute::DONT_ENUM);
+            prototype.set_accessor_property(
+                name.into(),
+                Some(getter),
+                setter,
+                v8::PropertyAttribute::DONT_DELETE | v8::PropertyAttribute::DONT_ENUM,
+            );
         }
         let key = format!("{}.{}", self.binding, class.name);
         let function = template.get_function(scope).ok_or(Throw::Pending)?;
-        self.env.templates.borrow_mut().insert(key.clone(), v8::Global::new(scope, template));
+        self.env
+            .templates
+            .borrow_mut()
+            .insert(key.clone(), v8::Global::new(scope, template));
         self.env.register(scope, &key, function.into());
         if !class.hidden {
             set(scope, target, class.name, function.into());
@@ -196,16 +240,26 @@ impl Builder<'_> {
         key: &str,
         entry: &Entry,
     ) -> Result<v8::Local<'s, v8::Value>, Throw> {
-        let name = if entry.name.is_empty() { key } else { &entry.name };
+        let name = if entry.name.is_empty() {
+            key
+        } else {
+            &entry.name
+        };
         let data = Self::string(scope, &format!("{}.{name}", self.binding))?.into();
-        let template = v8::FunctionTemplate::builder_raw(CONSTRUCT).data(data).build(scope);
+        let template = v8::FunctionTemplate::builder_raw(CONSTRUCT)
+            .data(data)
+            .build(scope);
         template.set_class_name(Self::string(scope, name)?);
         // Marks its instances as host objects, which cannot be cloned.
-        template.instance_template(scope).set_internal_field_count(1);
+        template
+            .instance_template(scope)
+            .set_internal_field_count(1);
         let prototype = template.prototype_template(scope);
         for method in &entry.methods {
             let data = Self::string(scope, &format!("{}.{name}.{method}", self.binding))?.into();
-            let function = v8::FunctionTemplate::builder_raw(UNAVAILABLE).data(data).build(scope);
+            let function = v8::FunctionTemplate::builder_raw(UNAVAILABLE)
+                .data(data)
+                .build(scope);
             prototype.set(Self::string(scope, method)?.into(), function.into());
         }
         Ok(template.get_function(scope).ok_or(Throw::Pending)?.into())
@@ -217,11 +271,18 @@ impl Builder<'_> {
         path: &str,
         json: &Json,
     ) -> Result<v8::Local<'s, v8::Value>, Throw> {
-        let entry = Entry::deserialize(json)
-            .map_err(|error| Throw::error("ERR_INTERNAL_ASSERTION", format!("{}.{path}: {error}", self.binding)))?;
+        let entry = Entry::deserialize(json).map_err(|error| {
+            Throw::error(
+                "ERR_INTERNAL_ASSERTION",
+                format!("{}.{path}: {error}", self.binding),
+            )
+        })?;
         let key = path.rsplit('.').next().unwrap_or(path);
         Ok(match entry.kind.as_str() {
-            "f" => match self.own.and_then(|own| own.functions.iter().find(|(name, _)| *name == path)) {
+            "f" => match self
+                .own
+                .and_then(|own| own.functions.iter().find(|(name, _)| *name == path))
+            {
                 Some((_, callback)) => self.function(scope, key, *callback, None)?.into(),
                 None => {
                     let full = format!("{}.{path}", self.binding);
@@ -231,7 +292,8 @@ impl Builder<'_> {
             "c" => self.recorded_class(scope, key, &entry)?,
             "t" => {
                 let array = typed_array(scope, &entry.array_type, entry.length)?;
-                self.env.register(scope, &format!("{}.{path}", self.binding), array);
+                self.env
+                    .register(scope, &format!("{}.{path}", self.binding), array);
                 array
             }
             "s" => {
@@ -239,11 +301,19 @@ impl Builder<'_> {
                 super::symbols::symbol(scope, self.env, name)
             }
             "big" => {
-                let number = entry.value.as_str().and_then(|text| text.parse::<i64>().ok()).unwrap_or_default();
+                let number = entry
+                    .value
+                    .as_str()
+                    .and_then(|text| text.parse::<i64>().ok())
+                    .unwrap_or_default();
                 v8::BigInt::new_from_i64(scope, number).into()
             }
             "a" => {
-                let items = entry.value.as_array().map(Vec::as_slice).unwrap_or_default();
+                let items = entry
+                    .value
+                    .as_array()
+                    .map(Vec::as_slice)
+                    .unwrap_or_default();
                 let mut values = Vec::with_capacity(items.len());
                 for (index, item) in items.iter().enumerate() {
                     values.push(self.value(scope, &format!("{path}.{index}"), item)?);
@@ -269,7 +339,10 @@ impl Builder<'_> {
 }
 
 /// A JSON scalar, array or object as a plain value.
-pub fn json_value<'s>(scope: &mut v8::PinScope<'s, '_>, json: &Json) -> Result<v8::Local<'s, v8::Value>, Throw> {
+pub fn json_value<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    json: &Json,
+) -> Result<v8::Local<'s, v8::Value>, Throw> {
     Ok(match json {
         Json::Null => v8::null(scope).into(),
         Json::Bool(value) => v8::Boolean::new(scope, *value).into(),
@@ -302,7 +375,12 @@ fn typed_array<'s>(
         "Uint8Array" => 1,
         "Uint32Array" | "Int32Array" => 4,
         "Float64Array" | "BigInt64Array" | "BigUint64Array" => 8,
-        other => return Err(Throw::error("ERR_INTERNAL_ASSERTION", format!("no typed array {other}"))),
+        other => {
+            return Err(Throw::error(
+                "ERR_INTERNAL_ASSERTION",
+                format!("no typed array {other}"),
+            ));
+        }
     };
     let buffer = v8::ArrayBuffer::new(scope, length * width);
     let array: Option<v8::Local<v8::Value>> = match kind {

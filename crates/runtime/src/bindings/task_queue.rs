@@ -11,7 +11,10 @@ pub static BINDING: Binding = Binding {
         ("enqueueMicrotask", function!(enqueue_microtask)),
         ("setTickCallback", function!(set_tick_callback)),
         ("runMicrotasks", function!(run_microtasks)),
-        ("setPromiseRejectCallback", function!(set_promise_reject_callback)),
+        (
+            "setPromiseRejectCallback",
+            function!(set_promise_reject_callback),
+        ),
     ],
     restore: Some(restore),
     ..Binding::DEFAULT
@@ -22,8 +25,12 @@ fn restore(scope: &mut v8::PinScope<'_, '_>, _env: &Env) {
 }
 
 fn enqueue_microtask<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let function = v8::Local::<v8::Function>::try_from(args.get(0))
-        .map_err(|_| Throw::type_error("ERR_INVALID_ARG_TYPE", "The \"callback\" argument must be of type function"))?;
+    let function = v8::Local::<v8::Function>::try_from(args.get(0)).map_err(|_| {
+        Throw::type_error(
+            "ERR_INVALID_ARG_TYPE",
+            "The \"callback\" argument must be of type function",
+        )
+    })?;
     scope.enqueue_microtask(function);
     Ok(v8::undefined(scope).into())
 }
@@ -51,7 +58,9 @@ unsafe extern "C" fn on_promise_reject(message: v8::PromiseRejectMessage) {
     if env.is_ending() {
         return;
     }
-    let Some(callback) = env.function(scope, "promiseRejectCallback") else { return };
+    let Some(callback) = env.function(scope, "promiseRejectCallback") else {
+        return;
+    };
     let event = message.get_event();
     let kind = match event {
         v8::PromiseRejectEvent::PromiseRejectWithNoHandler => 0,
@@ -61,7 +70,11 @@ unsafe extern "C" fn on_promise_reject(message: v8::PromiseRejectMessage) {
     };
     let undefined: v8::Local<v8::Value> = v8::undefined(scope).into();
     let value = message.get_value().unwrap_or(undefined);
-    let args = [v8::Integer::new(scope, kind).into(), message.get_promise().into(), value];
+    let args = [
+        v8::Integer::new(scope, kind).into(),
+        message.get_promise().into(),
+        value,
+    ];
     // The library's own handler only queues; an exception here is a termination, which V8 keeps pending.
     v8::tc_scope!(catch, scope);
     let _ = callback.call(catch, undefined, &args);

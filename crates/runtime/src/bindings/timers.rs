@@ -43,7 +43,8 @@ fn get_libuv_now<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<
 fn schedule_timer<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let duration = args.get(0).number_value(scope).unwrap_or(1.0);
     let env = Env::of(scope);
-    env.event_loop.schedule_timer(env.loop_now(), duration.trunc());
+    env.event_loop
+        .schedule_timer(env.loop_now(), duration.trunc());
     Ok(v8::undefined(scope).into())
 }
 

@@ -7,8 +7,14 @@ use crate::throw::Throw;
 pub static BINDING: Binding = Binding {
     name: "trace_events",
     functions: &[
-        ("getCategoryEnabledBuffer", function!(get_category_enabled_buffer)),
-        ("isTraceCategoryEnabled", function!(is_trace_category_enabled)),
+        (
+            "getCategoryEnabledBuffer",
+            function!(get_category_enabled_buffer),
+        ),
+        (
+            "isTraceCategoryEnabled",
+            function!(is_trace_category_enabled),
+        ),
         ("setTraceCategoryStateUpdateHandler", function!(ignore)),
         ("trace", function!(ignore)),
         ("getEnabledCategories", function!(ignore)),
@@ -18,7 +24,9 @@ pub static BINDING: Binding = Binding {
 
 fn get_category_enabled_buffer<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
     let buffer = v8::ArrayBuffer::new(scope, 1);
-    Ok(v8::Uint8Array::new(scope, buffer, 0, 1).ok_or(Throw::Pending)?.into())
+    Ok(v8::Uint8Array::new(scope, buffer, 0, 1)
+        .ok_or(Throw::Pending)?
+        .into())
 }
 
 fn is_trace_category_enabled<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {

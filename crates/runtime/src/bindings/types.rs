@@ -49,9 +49,16 @@ predicates! {
 
 }
 
-pub(super) fn is_any_array_buffer<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+pub(super) fn is_any_array_buffer<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &Args<'s>,
+) -> Ret<'s> {
     let value = args.get(0);
-    Ok(v8::Boolean::new(scope, value.is_array_buffer() || value.is_shared_array_buffer()).into())
+    Ok(v8::Boolean::new(
+        scope,
+        value.is_array_buffer() || value.is_shared_array_buffer(),
+    )
+    .into())
 }
 
 fn is_boxed_primitive<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {

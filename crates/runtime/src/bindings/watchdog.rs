@@ -3,4 +3,7 @@
 use crate::binding::Binding;
 
 /// See the module's text.
-pub static BINDING: Binding = Binding { name: "watchdog", ..Binding::DEFAULT };
+pub static BINDING: Binding = Binding {
+    name: "watchdog",
+    ..Binding::DEFAULT
+};

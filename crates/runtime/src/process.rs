@@ -407,6 +407,9 @@ impl StartFailure {
     }
 }
 
+/// A program without a file name is read to tell its language only up to this size: reading cannot be interrupted.
+const MAX_CLASSIFIED_BYTES: usize = 1 << 20;
+
 /// The source to run and the absolute path that it stands at.
 fn program(options: &ExecOptions, cwd: &str) -> Result<(String, Option<Vec<u8>>), StartFailure> {
     let absolute = |path: &str| {
@@ -420,6 +423,10 @@ fn program(options: &ExecOptions, cwd: &str) -> Result<(String, Option<Vec<u8>>)
         let path = absolute(path);
         let source = (!options.from_file).then(|| options.code.clone().into_bytes());
         return Ok((path, source));
+    }
+    if options.code.len() > MAX_CLASSIFIED_BYTES {
+        // Node's own detection tells a module from a script.
+        return Ok((absolute("main.js"), Some(options.code.clone().into_bytes())));
     }
     let extension = match typescript::classify(&options.code) {
         Classification::JavaScriptScript => "cjs",

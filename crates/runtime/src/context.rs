@@ -47,10 +47,12 @@ pub struct ContextJob {
     gone: Arc<AtomicBool>,
 }
 
+type Calls = Sender<(Call, Arc<Control>)>;
+
 /// The host's side of a context. Dropping it ends the isolate.
 pub struct Context {
     vm: Arc<Vm>,
-    calls: Mutex<Option<Sender<(Call, Arc<Control>)>>>,
+    calls: Mutex<Option<Calls>>,
     current: Arc<Mutex<Vec<std::sync::Weak<Control>>>>,
     gone: Arc<AtomicBool>,
 }

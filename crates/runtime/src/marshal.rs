@@ -321,7 +321,7 @@ impl<'s> Writer<'s> {
                 " values",
             ));
         }
-        if self.values % LOOK_EVERY == 0 && scope.is_execution_terminating() {
+        if self.values.is_multiple_of(LOOK_EVERY) && scope.is_execution_terminating() {
             return Err(MarshalError {
                 code: "ERR_RUNTIME_DISPOSED",
                 message: "the process is ending".to_owned(),

@@ -2,7 +2,7 @@
 //!
 //! A crate of its own, because the compiler checks 8 MB of text for ASCII and that should happen once.
 
-#![expect(
+#![allow(
     long_running_const_eval,
     reason = "V8 wants it proven at compile time that a source is ASCII"
 )]

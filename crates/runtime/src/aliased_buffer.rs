@@ -60,7 +60,7 @@ impl AliasedBuffer {
     }
 
     /// Number of elements of type `T`.
-    pub fn len<T: Copy>(&self) -> usize {
+    pub fn count<T: Copy>(&self) -> usize {
         self.bytes / size_of::<T>()
     }
 }

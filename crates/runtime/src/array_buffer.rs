@@ -169,12 +169,7 @@ impl Contents {
 
     /// # Safety
     /// `data` must be readable for `length` bytes as long as the answer is used, or until it returns when `shared`.
-    unsafe fn range<'a>(
-        copy: &'a mut Vec<u8>,
-        data: *const u8,
-        length: usize,
-        shared: bool,
-    ) -> &'a [u8] {
+    unsafe fn range(copy: &mut Vec<u8>, data: *const u8, length: usize, shared: bool) -> &[u8] {
         if data.is_null() || length == 0 {
             return &[];
         }

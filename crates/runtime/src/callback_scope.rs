@@ -297,7 +297,7 @@ impl Env {
         const MOST: usize = 1 << 20;
         const KEY: &str = "async_wrap.async_ids_stack";
         let stack = self.buffer(scope, KEY)?;
-        let old = stack.len::<f64>();
+        let old = stack.count::<f64>();
         if old >= length {
             return Some(stack);
         }

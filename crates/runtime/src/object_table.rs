@@ -89,7 +89,7 @@ impl ObjectTable {
         scope: &mut v8::PinScope<'_, '_>,
         wrapper: v8::Local<v8::Object>,
     ) -> Option<Rc<dyn Any>> {
-        if wrapper.internal_field_count() <= FIELD {
+        if (FIELD..wrapper.internal_field_count()).is_empty() {
             return None;
         }
         let key = v8::Local::<v8::Number>::try_from(wrapper.get_internal_field(scope, FIELD)?)

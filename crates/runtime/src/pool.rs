@@ -15,10 +15,7 @@ const DEFAULT_SIZE: usize = 2;
 
 static WARM: Mutex<Vec<Sender<Work>>> = Mutex::new(Vec::new());
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the operator's switch for the pool, read once, before any guest"
-)]
+// The operator's switch, read once, before any guest.
 static SIZE: LazyLock<usize> = LazyLock::new(|| {
     std::env::var("SECURE_EXEC_POOL")
         .ok()

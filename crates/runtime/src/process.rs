@@ -23,10 +23,10 @@ use crate::env::{Env, ProcessOptions, Shared};
 use crate::latch::End;
 use crate::marshal::{HostValue, MarshalError};
 use crate::output::Output;
+use crate::snapshot;
 use crate::throw::Throw;
 use crate::typescript::{self, Classification, SyntaxFailure};
 use crate::vm::{OnDone, Vm};
-use crate::{realm, snapshot};
 
 /// Key of the registry for the functions of our main script.
 pub const MAIN_SCRIPT: &str = "mainScript";

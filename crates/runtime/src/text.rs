@@ -264,7 +264,7 @@ pub fn utf8_into(
 /// The fast way of [`utf8_into`]: `None` for a string that does not fit or has lone surrogates.
 fn whole_utf8_into(data: &v8::ValueViewData<'_>, target: &mut [u8]) -> Option<(usize, usize)> {
     match *data {
-        v8::ValueViewData::OneByte(bytes) if bytes.is_empty() => Some((0, 0)),
+        v8::ValueViewData::OneByte([]) => Some((0, 0)),
         v8::ValueViewData::OneByte(bytes) => {
             if simdutf::validate_ascii(bytes) {
                 target.get_mut(..bytes.len())?.copy_from_slice(bytes);

@@ -176,7 +176,7 @@ impl Builder<'_> {
         target: v8::Local<'s, v8::Object>,
         class: &Class,
     ) -> Result<(), Throw> {
-        let constructor = class.constructor.unwrap_or_else(|| ILLEGAL_CONSTRUCTOR);
+        let constructor = class.constructor.unwrap_or(ILLEGAL_CONSTRUCTOR);
         let template = v8::FunctionTemplate::new_raw(scope, constructor);
         let name = Self::string(scope, class.name)?;
         template.set_class_name(name);

@@ -260,9 +260,10 @@ fn update<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     };
     let fits = href.len() + value.len() <= MAX_INPUT;
     let done = fits && {
-        let value = Some(value.as_str());
+        let text = value.as_str();
+        let value = Some(text);
         match action {
-            0 => url.set_protocol(value.unwrap_or_default()).is_ok(),
+            0 => url.set_protocol(text).is_ok(),
             1 => url.set_host(value).is_ok(),
             2 => url.set_hostname(value).is_ok(),
             3 => url.set_port(value).is_ok(),
@@ -277,7 +278,7 @@ fn update<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
                 url.set_hash(value);
                 true
             }
-            9 => url.set_href(value.unwrap_or_default()).is_ok(),
+            9 => url.set_href(text).is_ok(),
             _ => false,
         }
     };

@@ -216,10 +216,14 @@ pub(crate) fn serve(
             None if failed || error.is_some() => End::Error(1),
             None => End::Exit(env.exit_code(scope).unwrap_or(0)),
         };
+        let peak_heap_bytes = env.memory_account().map_or(0, |budget| {
+            budget.sample(scope);
+            budget.peak()
+        });
         let usage = Usage {
             cpu: watch.cpu_time(),
             wall: begun.elapsed(),
-            peak_heap_bytes: 0,
+            peak_heap_bytes,
         };
         drop(watch);
         switch.set(None);

@@ -80,6 +80,18 @@ impl Encoding {
     }
 }
 
+/// The digits of every byte.
+static HEX_PAIRS: [[u8; 2]; 256] = {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < pairs.len() {
+        pairs[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
+
 /// What Node throws for a result that no V8 string can hold.
 pub fn too_long() -> Throw {
     Throw::error(
@@ -146,14 +158,14 @@ pub fn decode<'s>(scope: &mut v8::PinScope<'s, '_>, bytes: &[u8], encoding: Enco
             if bytes.len() > v8::String::MAX_LENGTH / 2 {
                 return Err(too_long());
             }
-            const DIGITS: &[u8; 16] = b"0123456789abcdef";
-            let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or(b'0');
-            let mut text = Vec::with_capacity(bytes.len() * 2);
-            text.extend(
-                bytes
-                    .iter()
-                    .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]),
-            );
+            let mut text = vec![0; bytes.len() * 2];
+            let (pairs, _) = text.as_chunks_mut::<2>();
+            for (pair, byte) in pairs.iter_mut().zip(bytes) {
+                *pair = HEX_PAIRS
+                    .get(usize::from(*byte))
+                    .copied()
+                    .unwrap_or_default();
+            }
             one_byte(scope, &text)
         }
         Encoding::Base64 => base64(scope, bytes, Base64Options::Default),

@@ -419,6 +419,7 @@ impl Env {
             Ok(false) => {
                 report(self, scope, exception, message, Enhance::Yes);
                 if self.keeps_running() {
+                    self.clear_async_id_stack(scope);
                     return;
                 }
                 let code = self.exit_code(scope).unwrap_or(1);

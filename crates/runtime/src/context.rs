@@ -339,10 +339,8 @@ fn run(
             }
             false
         }
-        v8::PromiseState::Rejected => {
-            promise.mark_as_handled();
-            true
-        }
+        // Reported as an unhandled rejection already.
+        v8::PromiseState::Rejected => true,
         v8::PromiseState::Pending => {
             env.set_uncaught(crate::api::GuestError {
                 name: "Error".to_owned(),

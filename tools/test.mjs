@@ -27,7 +27,7 @@ if (!existsSync(SUITE)) {
   if (!existsSync(join(UNPACKED, "test", "common"))) {
     rmSync(UNPACKED, { recursive: true, force: true });
     mkdirSync(UNPACKED, { recursive: true });
-    run("tar", ["-xJf", SUITE, "-C", UNPACKED, "--strip-components=1"]);
+    run("tar", ["-xJf", SUITE, "-C", UNPACKED]);
   }
   run(process.execPath, [join("conformance", "run.mjs"), "--suite", UNPACKED, "--stage", "1", "--check"]);
 }

@@ -19,6 +19,7 @@ use crate::event_loop::Inbox;
 /// memory holds 1 GB at most.
 const FLAGS: &[&str] = &[
     "--stack-size=1500",
+    "--no-verify-snapshot-checksum",
     "--no-wasm-native-module-cache",
     "--wasm-enforce-bounds-checks",
     "--wasm-max-mem-pages=16384",

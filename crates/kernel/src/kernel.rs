@@ -24,6 +24,7 @@ use crate::inode::{Ino, Kind, ROOT};
 use crate::machine::{Machine, OsConfig, UserConfig};
 use crate::memfs::{MAY_EXEC, MemFs, PermissionBits};
 use crate::path::{GuestPath, normalize};
+use crate::permissions::clear_denial_reason;
 use crate::policy::{
     Answers, CheckedPath, Decision, FsOp, FsPolicy, FsRequest, decide, grant_own_tree,
 };
@@ -320,6 +321,7 @@ impl Kernel {
             let location = resolve(&fs, cx, path, ask.walk)?;
             return Ok((fs, grant_own_tree(location)));
         }
+        clear_denial_reason();
         let mut answers = Answers::default();
         for _ in 0..POLICY_ROUNDS {
             let fs = self.shared.lock();
@@ -354,6 +356,7 @@ impl Kernel {
             let two = resolve(&fs, cx, GuestPath::new(second.path)?, second.walk)?;
             return Ok((fs, grant_own_tree(one), grant_own_tree(two)));
         }
+        clear_denial_reason();
         let mut answers = Answers::default();
         for _ in 0..2 * POLICY_ROUNDS {
             let fs = self.shared.lock();
@@ -407,9 +410,17 @@ impl Kernel {
                 pid,
             })
         };
-        resolve(fs, cx, path, walk)
-            .and_then(|location| decide(location, request, answers))
-            .or_else(|error| self.lexical(fs, cx, op, path, answers, error))
+        match resolve(fs, cx, path, walk) {
+            // The host gave the process its program: there is nothing to ask.
+            Ok(location)
+                if matches!(location.target, Some(Node::Program | Node::ProgramDir(_))) =>
+            {
+                Ok(Decision::Granted(grant_own_tree(location)))
+            }
+            resolved => resolved
+                .and_then(|location| decide(location, request, answers))
+                .or_else(|error| self.lexical(fs, cx, op, path, answers, error)),
+        }
     }
 
     fn lexical(

@@ -11,6 +11,7 @@
 //!   |     |                                                                                |
 //!   |  memfs.rs   inodes, entries, contents --- image.rs: the shared tree underneath       |
 //!   |     content.rs   inode.rs   quota.rs   watch.rs   device.rs   procfs.rs              |
+//!   |  permissions/  what the host allows: rules and questions to it                        |
 //!   +--------------------------------------------------------------------------------------+
 //!   process.rs  who, where, environment;  fd.rs  descriptors --> file.rs  open files
 //!   pipe.rs, stdio.rs  what is not a file;  clock.rs  the only time;  errno.rs  the only errors
@@ -33,6 +34,7 @@ mod kernel;
 mod machine;
 mod memfs;
 mod path;
+pub mod permissions;
 mod pipe;
 mod policy;
 mod process;

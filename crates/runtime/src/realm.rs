@@ -125,6 +125,10 @@ fn parameters(id: &str) -> &'static [&'static str] {
     }
 }
 
+/// Whether this isolate is the one that becomes the snapshot.
+#[derive(Default)]
+pub struct BuildingSnapshot(pub std::cell::Cell<bool>);
+
 /// Compiles the builtin module `id` to a function.
 pub fn compile_builtin<'s>(
     scope: &mut v8::PinScope<'s, '_>,
@@ -152,6 +156,16 @@ pub fn compile_builtin<'s>(
         None,
     );
     let mut source = v8::script_compiler::Source::new(text, Some(&origin));
+    // What is in the snapshot is compiled whole, so that a program's first calls compile nothing.
+    let options = if crate::env::Env::of(scope)
+        .extension::<BuildingSnapshot>()
+        .0
+        .get()
+    {
+        v8::script_compiler::CompileOptions::EagerCompile
+    } else {
+        v8::script_compiler::CompileOptions::NoCompileOptions
+    };
     let names: Vec<_> = parameters(id)
         .iter()
         .filter_map(|name| v8::String::new(scope, name))
@@ -161,7 +175,7 @@ pub fn compile_builtin<'s>(
         &mut source,
         &names,
         &[],
-        v8::script_compiler::CompileOptions::NoCompileOptions,
+        options,
         v8::script_compiler::NoCacheReason::NoReason,
     )
     .ok_or(Throw::Pending)

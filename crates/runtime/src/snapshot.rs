@@ -42,6 +42,7 @@ pub fn build() -> Result<Vec<u8>, SnapshotError> {
     });
     let tasks = crate::engine::TaskOwner::new(&isolate, shared.inbox.clone());
     let env = Env::install(&mut isolate, shared);
+    env.extension::<realm::BuildingSnapshot>().0.set(true);
     let outcome = boot_for_snapshot(&mut isolate, &env);
     env.release_handles();
     isolate.remove_slot::<Rc<Env>>();

@@ -85,6 +85,8 @@ pub struct MemoryBudget {
     refused: AtomicUsize,
     /// Buffers refused in a row.
     refusals: AtomicUsize,
+    /// By how much a WebAssembly memory was to grow in place when that was refused: V8 now asks for a copy instead.
+    growth: AtomicUsize,
     /// How often V8 has asked for more heap.
     asked: AtomicUsize,
     looks_over: AtomicUsize,
@@ -113,6 +115,7 @@ impl MemoryBudget {
             reserved: AtomicUsize::new(0),
             refused: AtomicUsize::new(0),
             refusals: AtomicUsize::new(0),
+            growth: AtomicUsize::new(0),
             asked: AtomicUsize::new(0),
             looks_over: AtomicUsize::new(0),
             shared: OnceLock::new(),
@@ -152,13 +155,18 @@ impl MemoryBudget {
         self.external.fetch_add(bytes, Ordering::Relaxed);
         let total = self.used().total();
         if total <= self.limit {
-            self.refused.store(0, Ordering::Relaxed);
-            self.refusals.store(0, Ordering::Relaxed);
-            self.peak.fetch_max(total, Ordering::Relaxed);
+            self.granted(total);
             return true;
         }
+        let growth = self.growth.load(Ordering::Relaxed);
         // One request that alone is beyond the limit is an error that the guest can handle.
-        if bytes <= self.limit && self.refusals.fetch_add(1, Ordering::Relaxed) + 1 >= REQUESTS {
+        let counts = bytes <= self.limit || growth > 0;
+        if counts && self.refusals.fetch_add(1, Ordering::Relaxed) + 1 >= REQUESTS {
+            // After the collections there is room to grow; what is copied goes as soon as it is.
+            if growth > 0 && (total - bytes).saturating_add(growth) <= self.limit {
+                self.granted(total);
+                return true;
+            }
             self.condemn("external");
             if total <= self.limit.saturating_add(EXTERNAL_HEADROOM_BYTES) {
                 return true;
@@ -167,6 +175,35 @@ impl MemoryBudget {
         self.external.fetch_sub(bytes, Ordering::Relaxed);
         self.refused.store(bytes.max(1), Ordering::Relaxed);
         false
+    }
+
+    /// Takes `bytes` more for a buffer that grows where it is; `false` when that would be over the limit. V8 does not
+    /// collect garbage for that, but asks for a copy of a WebAssembly memory next, for which it does.
+    pub(crate) fn charge_growth(&self, bytes: usize) -> bool {
+        self.external.fetch_add(bytes, Ordering::Relaxed);
+        let total = self.used().total();
+        if total <= self.limit {
+            self.granted(total);
+            return true;
+        }
+        self.external.fetch_sub(bytes, Ordering::Relaxed);
+        if bytes <= self.limit {
+            self.growth.store(bytes, Ordering::Relaxed);
+        }
+        false
+    }
+
+    /// Whether a WebAssembly memory was refused to grow where it is, and V8 now makes a larger one.
+    pub(crate) fn awaits_copy(&self) -> bool {
+        self.growth.load(Ordering::Relaxed) > 0
+    }
+
+    fn granted(&self, total: usize) {
+        self.refused.store(0, Ordering::Relaxed);
+        self.refusals.store(0, Ordering::Relaxed);
+        self.growth.store(0, Ordering::Relaxed);
+        self.peak
+            .fetch_max(total.min(self.limit), Ordering::Relaxed);
     }
 
     /// Notes that address space was refused: V8's next complaint is about that, and no reason to end the process.

@@ -3,7 +3,7 @@
 //! Neither goes through the `ArrayBuffer` allocator: V8 reserves address space for them and makes its pages accessible
 //! as they grow. The linker sends those calls through here (see `link_wrap.rs`).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use crate::memory::MemoryBudget;
@@ -18,6 +18,8 @@ const MAX_RESERVED_BYTES: usize = 3 << 29;
 thread_local! {
     /// The budget of the guest on this thread.
     static BUDGET: RefCell<Option<Arc<MemoryBudget>>> = const { RefCell::new(None) };
+    /// Whether V8 is making a WebAssembly memory on this thread.
+    static MAKES_MEMORY: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Says whose memory this thread allocates from now on.
@@ -34,7 +36,7 @@ mod wrapped {
     use std::ffi::c_void;
     use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-    use super::{BUDGET, MAX_RESERVED_BYTES};
+    use super::{BUDGET, MAKES_MEMORY, MAX_RESERVED_BYTES};
     use crate::critical;
     use crate::link_wrap::wrap;
     use crate::memory::MemoryBudget;
@@ -77,6 +79,7 @@ mod wrapped {
     struct Region {
         size: usize,
         committed: usize,
+        is_memory: bool,
         budget: Arc<MemoryBudget>,
     }
 
@@ -103,8 +106,11 @@ mod wrapped {
                 .min(budget.limit().min(left) / WASM_PAGE_BYTES)
                 .max(initial)
         });
+        MAKES_MEMORY.set(true);
         // SAFETY: V8's own call, passed on.
-        unsafe { real_allocate_wasm_memory(isolate, initial, maximum, kind, shared) }
+        let memory = unsafe { real_allocate_wasm_memory(isolate, initial, maximum, kind, shared) };
+        MAKES_MEMORY.set(false);
+        memory
     }
 
     unsafe extern "C" fn allocate_pages(
@@ -135,6 +141,8 @@ mod wrapped {
             let region = Region {
                 size,
                 committed: 0,
+                // V8 copies a memory that could not grow where it was by a way of its own.
+                is_memory: MAKES_MEMORY.get() || budget.awaits_copy(),
                 budget,
             };
             REGIONS
@@ -170,10 +178,15 @@ mod wrapped {
             NO_ACCESS => before.min(at - base),
             _ => before,
         };
-        if after > before && !region.budget.charge_external(after - before) {
-            // V8 asks again after a collection only for a new buffer. Growth that one more step would not allow ends
-            // the process; one step that alone is beyond the limit is an error that the guest can handle.
-            if before > 0 && after - before <= region.budget.limit() {
+        let granted = match before {
+            _ if after <= before => true,
+            0 => region.budget.charge_external(after),
+            _ => region.budget.charge_growth(after - before),
+        };
+        if !granted {
+            // V8 collects no garbage for a resizable buffer. One step that alone is beyond the limit is an error that
+            // the guest can handle.
+            if before > 0 && !region.is_memory && after - before <= region.budget.limit() {
                 region.budget.condemn("external");
             }
             return false;

@@ -39,8 +39,12 @@ fn main() {
             }
             println!("{} {test}", if ok { "PASS" } else { "FAIL" });
             if !ok {
-                let text = String::from_utf8_lossy(&outcome.stderr.bytes).into_owned();
-                let lines: Vec<&str> = text.lines().take(12).collect();
+                let mut text = String::from_utf8_lossy(&outcome.stderr.bytes).into_owned();
+                if outcome.reason == Reason::Exit {
+                    // Node's test runner tells its failures on stdout.
+                    text.push_str(&failures(&String::from_utf8_lossy(&outcome.stdout.bytes)));
+                }
+                let lines: Vec<&str> = text.lines().take(30).collect();
                 println!(
                     "    {:?} {} {}\n    {}",
                     outcome.reason,
@@ -69,6 +73,26 @@ fn main() {
         "{:?} code {} {:?} {:?} {:?}",
         outcome.reason, outcome.code, outcome.error_message, outcome.error, outcome.usage
     );
+}
+
+/// What a report of Node's test runner says about the tests that failed.
+fn failures(report: &str) -> String {
+    const LINES: usize = 14;
+    let mut told = String::new();
+    let mut lines = report.lines();
+    while let Some(line) = lines.next() {
+        if line.trim_start().starts_with("not ok") {
+            told.push_str(line);
+            told.push('\n');
+            for line in lines.by_ref().take(LINES) {
+                if !line.contains("---") && !line.contains("duration_ms") {
+                    told.push_str(line);
+                    told.push('\n');
+                }
+            }
+        }
+    }
+    told
 }
 
 fn wait(vm: &Arc<Vm>, options: ExecOptions) -> Outcome {

@@ -30,6 +30,7 @@ pub mod engine;
 pub mod env;
 pub mod environment;
 pub mod event_loop;
+pub mod exposed_gc;
 pub mod fatal;
 pub mod fatal_exception;
 pub mod histogram;

@@ -478,7 +478,7 @@ fn run_job(
     let (main, source) = program(&job.options, &cwd)?;
     let process = setup(env, &job.vm, &job.options, &main, source, output.clone())?;
     job.control.set_pid(process.pid());
-    crate::bindings::errors::apply_options(scope, env);
+    apply_options(scope, env);
     crate::bindings::performance::start(scope, env);
     if !prepared && call_main(scope, env, "prepare", |_| Ok(Vec::new())).is_err() {
         return Err(StartFailure::Thrown);
@@ -576,6 +576,14 @@ pub(crate) fn setup(
     env.clock().restart(mitigation);
     env.advance_clock();
     Ok(process)
+}
+
+/// Does what options ask of V8, once they are known.
+pub(crate) fn apply_options(scope: &mut v8::PinScope<'_, '_>, env: &Env) {
+    crate::bindings::errors::apply_options(scope, env);
+    let global = scope.get_current_context().global(scope);
+    // Fails only for a process that is being ended.
+    let _ = crate::exposed_gc::install(scope, env, global);
 }
 
 /// Calls a function of the main script that starts something: with the path, the arguments and the ids.

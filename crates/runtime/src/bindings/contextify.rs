@@ -234,6 +234,7 @@ fn make_context<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s
         global
             .set_private(scope, option_key, id.into())
             .ok_or(Throw::Pending)?;
+        crate::exposed_gc::install(scope, &env, global)?;
         v8::Object::new(scope)
     };
     if let Some(sandbox) = sandbox {

@@ -154,9 +154,22 @@ fn args_level(scope: &mut v8::PinScope<'_, '_>, args: &Args<'_>) -> u32 {
     args.get(0).uint32_value(scope).unwrap_or(0)
 }
 
-/// V8's flags are those of the whole OS process: a guest never sets them.
-fn set_flags_from_string<'s>(_scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
-    Err(Throw::unavailable("v8.setFlagsFromString"))
+/// V8's flags are those of the whole OS process: a guest never sets them. `--expose-gc` is the one that we keep per
+/// process ourselves.
+fn set_flags_from_string<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    /// No flag that counts is longer.
+    const LONGEST: usize = 64;
+    let flag = v8::Local::<v8::String>::try_from(args.get(0))
+        .ok()
+        .filter(|flag| flag.length() <= LONGEST)
+        .map(|flag| flag.to_rust_string_lossy(scope).replace('_', "-"));
+    let exposed = match flag.as_deref().map(str::trim) {
+        Some("--expose-gc") => true,
+        Some("--no-expose-gc" | "--noexpose-gc") => false,
+        _ => return Err(Throw::unavailable("v8.setFlagsFromString")),
+    };
+    crate::exposed_gc::expose(&Env::of(scope), exposed);
+    Ok(v8::undefined(scope).into())
 }
 
 /// A profiler that counts no collections: when they happen is not for the guest to know.

@@ -11,13 +11,21 @@ use crate::throw::Throw;
 
 const GC: Callback = function!(collect);
 
-/// Whether `v8.setFlagsFromString` asked for it in this process.
 #[derive(Default)]
-struct Exposed(Cell<bool>);
+struct Exposed {
+    /// Whether `v8.setFlagsFromString` asked for `gc` in this process.
+    by_flag: Cell<bool>,
+    collecting: Cell<bool>,
+}
+
+/// Whether the collection that runs was asked for by `gc()`.
+pub fn is_forced(env: &Env) -> bool {
+    env.extension::<Exposed>().collecting.get()
+}
 
 /// Gives `gc` to the contexts that are made from now on.
 pub fn expose(env: &Env, exposed: bool) {
-    env.extension::<Exposed>().0.set(exposed);
+    env.extension::<Exposed>().by_flag.set(exposed);
 }
 
 /// Puts `gc` on `global`, if this process is to have it. Its context must be entered.
@@ -26,7 +34,7 @@ pub fn install(
     env: &Env,
     global: v8::Local<v8::Object>,
 ) -> Result<(), Throw> {
-    if !options::flag(env, "--expose-gc") && !env.extension::<Exposed>().0.get() {
+    if !options::flag(env, "--expose-gc") && !env.extension::<Exposed>().by_flag.get() {
         return Ok(());
     }
     let name = v8::String::new(scope, "gc").ok_or(Throw::Pending)?;
@@ -86,5 +94,8 @@ fn is_async<'s>(
 
 /// One collection of the whole heap, as V8 makes it when memory is short.
 fn full(scope: &mut v8::PinScope<'_, '_>) {
+    let exposed = Env::of(scope).extension::<Exposed>();
+    exposed.collecting.set(true);
     scope.memory_pressure_notification(v8::MemoryPressureLevel::Critical);
+    exposed.collecting.set(false);
 }

@@ -124,14 +124,51 @@ fn queue_destroy_async_id<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>)
     Ok(v8::undefined(scope).into())
 }
 
+/// Contexts of `vm`, which have the promise hooks too.
+#[derive(Default)]
+struct HookedContexts(RefCell<Vec<v8::Weak<v8::Context>>>);
+
 fn set_promise_hooks<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let env = Env::of(scope);
-    let hook = |index| v8::Local::<v8::Function>::try_from(args.get(index)).ok();
-    scope.set_promise_hooks(hook(0), hook(1), hook(2), hook(3));
     let values = [args.get(0), args.get(1), args.get(2), args.get(3)];
+    hook_promises(scope, values);
+    let contexts = env.extension::<HookedContexts>();
+    for context in contexts.0.borrow().iter() {
+        if let Some(context) = context.to_local(scope) {
+            let scope = &mut v8::ContextScope::new(scope, context);
+            hook_promises(scope, values);
+        }
+    }
     let hooks = v8::Array::new_with_elements(scope, &values);
     env.register(scope, "async_wrap.promise_hooks", hooks.into());
     Ok(v8::undefined(scope).into())
+}
+
+/// Sets the hooks of the entered context.
+fn hook_promises<'s>(scope: &mut v8::PinScope<'s, '_>, hooks: [v8::Local<'s, v8::Value>; 4]) {
+    let [init, before, after, resolve] =
+        hooks.map(|hook| v8::Local::<v8::Function>::try_from(hook).ok());
+    scope.set_promise_hooks(init, before, after, resolve);
+}
+
+/// Gives a new context, which is entered, the promise hooks of this process, now and whenever they change.
+pub fn add_context(scope: &mut v8::PinScope<'_, '_>, env: &Env) {
+    let context = scope.get_current_context();
+    let weak = v8::Weak::new(scope, context);
+    let contexts = env.extension::<HookedContexts>();
+    let mut contexts = contexts.0.borrow_mut();
+    contexts.retain(|context| !context.is_empty());
+    contexts.push(weak);
+    drop(contexts);
+    let Some(hooks) = env
+        .registered(scope, "async_wrap.promise_hooks")
+        .and_then(|hooks| v8::Local::<v8::Array>::try_from(hooks).ok())
+    else {
+        return;
+    };
+    let undefined = v8::undefined(scope).into();
+    let hooks = [0, 1, 2, 3].map(|index| hooks.get_index(scope, index).unwrap_or(undefined));
+    hook_promises(scope, hooks);
 }
 
 fn get_promise_hooks<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {

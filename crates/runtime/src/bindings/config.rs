@@ -1,5 +1,5 @@
-//! `internalBinding('config')`. Source: `src/node_config.cc`. The recorded surface gives the constants; the inspector
-//! and tracing are off in guests.
+//! `internalBinding('config')`. Source: `src/node_config.cc`. The recorded surface gives the constants; there is no
+//! inspector in guests.
 
 use crate::binding::{Args, Binding, Ret, function};
 use crate::throw::Throw;

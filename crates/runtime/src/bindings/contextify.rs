@@ -1,7 +1,7 @@
 //! `internalBinding('contextify')`: `vm` and the CommonJS compiler. Source: `src/node_contextify.cc`.
 //!
-//! Cached code is never read: V8 trusts what its cache holds. `cachedData` is answered with `cachedDataRejected`, and
-//! `createCachedData` gives bytes that say only which source they stand for.
+//! Cached code is never read: V8 trusts what its cache holds. `createCachedData` gives bytes that say only which source
+//! they stand for, and `cachedData` is accepted when it is these bytes.
 
 mod sandbox;
 
@@ -234,6 +234,7 @@ fn make_context<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s
         global
             .set_private(scope, option_key, id.into())
             .ok_or(Throw::Pending)?;
+        crate::bindings::async_wrap::add_context(scope, &env);
         crate::exposed_gc::install(scope, &env, global)?;
         v8::Object::new(scope)
     };
@@ -253,19 +254,22 @@ fn make_context<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s
     Ok(holder.into())
 }
 
-/// Sets what the caller asked about cached code.
+/// Sets what the caller asked about cached code: `given` is accepted when it is what this source's cache would be.
 fn answer_cache<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     target: v8::Local<'s, v8::Object>,
     given: v8::Local<'s, v8::Value>,
-    produce: Option<Vec<u8>>,
+    cache: &[u8],
+    produce: bool,
 ) -> Result<(), Throw> {
-    if !given.is_undefined() {
-        let rejected = v8::Boolean::new(scope, true).into();
+    if let Ok(view) = v8::Local::<v8::ArrayBufferView>::try_from(given) {
+        let mut contents = crate::array_buffer::Contents::default();
+        let rejected = contents.of(scope, view) != cache;
+        let rejected = v8::Boolean::new(scope, rejected).into();
         set(scope, target, "cachedDataRejected", rejected);
     }
-    if let Some(bytes) = produce {
-        let buffer = new_buffer(scope, bytes)?;
+    if produce {
+        let buffer = new_buffer(scope, cache.to_vec())?;
         set(scope, target, "cachedData", buffer);
         let produced = v8::Boolean::new(scope, true).into();
         set(scope, target, "cachedDataProduced", produced);
@@ -318,8 +322,7 @@ fn new_script<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> 
     this.set_private(scope, key, id.into())
         .ok_or(Throw::Pending)?;
     let cache = cache_of(scope, code);
-    let produce = args.get(5).is_true().then(|| cache.clone());
-    answer_cache(scope, this, args.get(4), produce)?;
+    answer_cache(scope, this, args.get(4), &cache, args.get(5).is_true())?;
     let source_url = script.get_source_url(scope);
     set(scope, this, "sourceURL", source_url);
     let map_url = script.get_source_mapping_url(scope);
@@ -543,8 +546,11 @@ fn compile_function<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Re
     let (source_url, map_url) = urls_of(scope, function);
     set(scope, result, "sourceURL", source_url);
     set(scope, result, "sourceMapURL", map_url);
-    let produce = args.get(5).is_true().then(|| cache_of(scope, code));
-    answer_cache(scope, result, args.get(4), produce)?;
+    let produce = args.get(5).is_true();
+    if produce || !args.get(4).is_undefined() {
+        let cache = cache_of(scope, code);
+        answer_cache(scope, result, args.get(4), &cache, produce)?;
+    }
     Ok(result.into())
 }
 

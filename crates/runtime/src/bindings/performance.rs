@@ -265,6 +265,8 @@ struct Collections {
     entries: RefCell<Vec<(u32, u32, f64, f64)>>,
 }
 
+/// `NODE_PERFORMANCE_GC_FLAGS_FORCED`
+const FORCED: u32 = 1 << 2;
 /// Entries that may wait; a loop that does not turn gets no more.
 const MAX_ENTRIES: usize = 10_000;
 
@@ -301,9 +303,14 @@ unsafe extern "C" fn on_collection_end(
     if entries.is_empty() {
         env.event_loop.complete_unref(Box::new(deliver_collections));
     }
+    let flags = if crate::exposed_gc::is_forced(&env) {
+        FORCED
+    } else {
+        flags.0
+    };
     entries.push((
         kind.0,
-        flags.0,
+        flags,
         started.as_secs_f64() * 1e3,
         duration.as_secs_f64() * 1e3,
     ));

@@ -141,6 +141,32 @@ impl Env {
         })
     }
 
+    /// Calls `function` with a resource's async ids from inside a call that JavaScript made: an exception stays pending
+    /// for that caller, and neither microtasks nor ticks run. `None` when it threw or when the process is ending.
+    pub fn call_nested<'s>(
+        &self,
+        scope: &mut v8::PinScope<'s, '_>,
+        receiver: v8::Local<'s, v8::Object>,
+        function: v8::Local<'s, v8::Function>,
+        args: &[v8::Local<'s, v8::Value>],
+        context: AsyncContext,
+    ) -> Option<v8::Local<'s, v8::Value>> {
+        if self.is_ending() {
+            return None;
+        }
+        self.callback_depth.set(self.callback_depth.get() + 1);
+        self.push_async_context(scope, context, Some(receiver));
+        let id = context.async_id;
+        self.emit_hook(scope, hook_field::BEFORE, "async_wrap.before", id);
+        let result = function.call(scope, receiver.into(), args);
+        if result.is_some() {
+            self.emit_hook(scope, hook_field::AFTER, "async_wrap.after", id);
+        }
+        self.pop_async_context(scope, id);
+        self.callback_depth.set(self.callback_depth.get() - 1);
+        if self.is_ending() { None } else { result }
+    }
+
     /// Runs `body`, which calls into JavaScript, inside a callback scope.
     pub fn in_callback_scope<'s>(
         &self,

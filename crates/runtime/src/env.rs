@@ -53,7 +53,7 @@ pub struct Env {
     registry: RefCell<Option<v8::Global<v8::Object>>>,
     buffers: RefCell<HashMap<&'static str, AliasedBuffer>>,
     functions: RefCell<HashMap<&'static str, v8::Global<v8::Function>>>,
-    /// Templates of classes, for inheritance while the realm is booted.
+    /// Templates of classes, for inheritance.
     pub(crate) templates: RefCell<HashMap<String, v8::Global<v8::FunctionTemplate>>>,
     /// Rust objects behind the guest's wrapper objects.
     pub objects: ObjectTable,

@@ -16,6 +16,9 @@ const MAIN_CONTEXT: usize = 0;
 /// Index of the registry object among the context's data.
 const REGISTRY_DATA: usize = 0;
 
+/// Classes that those of bindings which are built later inherit from, in the order of the isolate's data.
+const PARENTS: &[&str] = &["fs.AsyncWrap", "fs.HandleWrap"];
+
 /// Why no snapshot could be built.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
@@ -84,6 +87,12 @@ fn boot_for_snapshot(isolate: &mut v8::OwnedIsolate, env: &Rc<Env>) -> Result<()
     debug_assert_eq!(index, MAIN_CONTEXT);
     let index = scope.add_context_data(context, registry);
     debug_assert_eq!(index, REGISTRY_DATA);
+    for name in PARENTS {
+        let templates = env.templates.borrow();
+        let template = templates.get(*name).ok_or(SnapshotError::Serialize)?;
+        let template = v8::Local::new(scope, template);
+        scope.add_isolate_data(template);
+    }
     Ok(())
 }
 
@@ -188,6 +197,20 @@ pub fn restore<'s>(
         v8::Global::new(scope, context),
         v8::Global::new(scope, registry),
     );
+    for (index, name) in PARENTS.iter().enumerate() {
+        let Ok(data) = scope.get_isolate_data_from_snapshot_once::<v8::Data>(index) else {
+            return false;
+        };
+        if !data.is_function_template() {
+            return false;
+        }
+        // SAFETY: V8 has just said that it is one.
+        let template = unsafe { v8::Local::<v8::FunctionTemplate>::cast_unchecked(data) };
+        let template = v8::Global::new(scope, template);
+        env.templates
+            .borrow_mut()
+            .insert((*name).to_owned(), template);
+    }
     bindings::restore(scope, env);
     true
 }

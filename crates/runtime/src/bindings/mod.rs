@@ -23,6 +23,7 @@ pub mod fs_dir;
 pub mod fs_event_wrap;
 pub mod heap_utils;
 pub mod http2;
+pub mod http_parser;
 pub mod icu;
 pub mod messaging;
 pub mod mksnapshot;
@@ -77,6 +78,7 @@ pub static BINDINGS: &[&Binding] = &[
     &fs_event_wrap::BINDING,
     &heap_utils::BINDING,
     &http2::BINDING,
+    &http_parser::BINDING,
     &icu::BINDING,
     &messaging::BINDING,
     &mksnapshot::BINDING,

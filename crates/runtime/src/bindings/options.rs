@@ -158,6 +158,15 @@ fn get_env_options_input_type<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args
 
 /// The value of the boolean option `name` in this process.
 pub fn flag(env: &Env, name: &str) -> bool {
+    value(env, name, Json::as_bool).unwrap_or(false)
+}
+
+/// The value of the numeric option `name` in this process.
+pub fn number(env: &Env, name: &str) -> Option<f64> {
+    value(env, name, Json::as_f64)
+}
+
+fn value<T>(env: &Env, name: &str, convert: fn(&Json) -> Option<T>) -> Option<T> {
     let options = env.options();
     let chosen = options
         .node_options
@@ -165,10 +174,7 @@ pub fn flag(env: &Env, name: &str) -> bool {
         .rev()
         .find(|(key, _)| key == name)
         .map(|(_, value)| value);
-    chosen
-        .or_else(|| DEFAULTS.get(name))
-        .and_then(Json::as_bool)
-        .unwrap_or(false)
+    chosen.or_else(|| DEFAULTS.get(name)).and_then(convert)
 }
 
 /// The default of the option `name`, for tests of overrides.

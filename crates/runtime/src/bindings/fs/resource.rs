@@ -24,10 +24,13 @@ pub struct Provider {
     pub number: i32,
 }
 
+/// The id of what is no async resource yet.
+const NO_ID: f64 = -1.0;
+
 /// See the module's text.
 pub struct Resource {
     context: Cell<AsyncContext>,
-    provider: Provider,
+    provider: Cell<Provider>,
     handle: Option<Handle>,
     inner: Rc<dyn Any>,
 }
@@ -54,6 +57,55 @@ impl Resource {
         inner: Rc<dyn Any>,
     ) -> Rc<Self> {
         Self::wrap_with(scope, env, object, provider, None, inner)
+    }
+
+    /// Puts an object behind `object` that is no async resource until [`Self::begin`].
+    pub fn wrap_idle<'s>(
+        scope: &mut v8::PinScope<'s, '_>,
+        env: &Rc<Env>,
+        object: v8::Local<'s, v8::Object>,
+        inner: Rc<dyn Any>,
+    ) {
+        let resource = Rc::new(Self {
+            context: Cell::new(AsyncContext {
+                async_id: NO_ID,
+                trigger_async_id: 0.0,
+            }),
+            provider: Cell::new(Provider {
+                name: "NONE",
+                number: 0,
+            }),
+            handle: None,
+            inner,
+        });
+        env.objects.wrap(scope, object, resource);
+    }
+
+    /// Gives it new ids, as a resource of another kind; `init` hooks see `resource` in its place.
+    pub fn begin<'s>(
+        &self,
+        scope: &mut v8::PinScope<'s, '_>,
+        env: &Env,
+        provider: Provider,
+        resource: v8::Local<'s, v8::Object>,
+    ) {
+        if self.context.get().async_id != NO_ID {
+            self.destroy(scope, env);
+        }
+        let context = env.new_async_context(scope);
+        self.context.set(context);
+        self.provider.set(provider);
+        env.emit_async_init(scope, provider.name, context, resource);
+    }
+
+    /// Its `destroy` hooks run soon; it is no async resource until [`Self::begin`] again.
+    pub fn end(&self, scope: &mut v8::PinScope<'_, '_>, env: &Env) {
+        self.destroy(scope, env);
+        let trigger_async_id = self.context.get().trigger_async_id;
+        self.context.set(AsyncContext {
+            async_id: NO_ID,
+            trigger_async_id,
+        });
     }
 
     /// As [`Self::wrap`], for a handle, which `stop` stops when it is closed.
@@ -87,7 +139,7 @@ impl Resource {
         let context = env.new_async_context(scope);
         let resource = Rc::new(Self {
             context: Cell::new(context),
-            provider,
+            provider: Cell::new(provider),
             handle,
             inner,
         });
@@ -188,7 +240,7 @@ pub fn destroy(scope: &mut v8::PinScope<'_, '_>, env: &Env, context: AsyncContex
 /// `AsyncWrap.prototype.getAsyncId()`
 pub fn get_async_id<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let id =
-        Resource::of(scope, args.this()).map_or(-1.0, |resource| resource.context.get().async_id);
+        Resource::of(scope, args.this()).map_or(NO_ID, |resource| resource.context.get().async_id);
     Ok(v8::Number::new(scope, id).into())
 }
 
@@ -196,17 +248,15 @@ pub fn get_async_id<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Re
 pub fn async_reset<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     if let Some(resource) = Resource::of(scope, args.this()) {
         let env = Env::of(scope);
-        resource.destroy(scope, &env);
-        let context = env.new_async_context(scope);
-        resource.context.set(context);
-        env.emit_async_init(scope, resource.provider.name, context, args.this());
+        resource.begin(scope, &env, resource.provider.get(), args.this());
     }
     Ok(v8::undefined(scope).into())
 }
 
 /// `AsyncWrap.prototype.getProviderType()`
 pub fn get_provider_type<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let number = Resource::of(scope, args.this()).map_or(0, |resource| resource.provider.number);
+    let number =
+        Resource::of(scope, args.this()).map_or(0, |resource| resource.provider.get().number);
     Ok(v8::Integer::new(scope, number).into())
 }
 

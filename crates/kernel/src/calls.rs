@@ -6,6 +6,7 @@
 mod attrs;
 mod dirs;
 mod io;
+mod mounts;
 mod names;
 mod open;
 mod whole;

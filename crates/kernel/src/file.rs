@@ -1,5 +1,6 @@
 //! Open-file descriptions: what descriptors point to, shared by `dup` and by `/proc/self/fd`.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -10,8 +11,11 @@ use crate::flags::{OpenFlags, oflag};
 use crate::inode::{Ino, Name};
 use crate::kernel::Shared;
 use crate::memfs::MemFs;
+use crate::mount::Place;
+use crate::mounted_fs::MountedFile;
 use crate::pipe::{PipeReader, PipeWriter};
 use crate::resolve::Node;
+use crate::stat::DirEntry;
 use crate::stdio::{OutputChannel, OutputLook, OutputSink};
 
 /// Keeps an inode alive. Dropping it is safe anywhere: the release is done by whoever next has the kernel's lock.
@@ -60,9 +64,14 @@ pub(crate) enum Object {
         bytes: Arc<[u8]>,
         node: Option<Node>,
     },
-    /// A directory of `/proc` or above the program.
+    /// A directory without an inode: of `/proc`, above the program, or in a foreign file system.
     Directory {
         node: Node,
+    },
+    /// A file of a foreign file system.
+    Foreign {
+        file: Arc<dyn MountedFile>,
+        place: Arc<Place>,
     },
     /// `/dev/null` where the tree need not have it.
     Null,
@@ -81,8 +90,16 @@ pub struct OpenFile {
     pub(crate) flags: OpenFlags,
     /// Taken before the kernel's lock.
     pub(crate) position: Mutex<u64>,
+    pub(crate) listing: Mutex<Listing>,
+}
+
+/// How far a directory has been listed.
+#[derive(Default)]
+pub(crate) struct Listing {
     /// The last name that `readdir_fd` gave.
-    pub(crate) listed: Mutex<Option<Name>>,
+    pub last: Option<Name>,
+    /// What comes next, where asking again is dear.
+    pub ahead: VecDeque<DirEntry>,
 }
 
 impl OpenFile {
@@ -91,7 +108,7 @@ impl OpenFile {
             object,
             flags,
             position: Mutex::new(0),
-            listed: Mutex::new(None),
+            listing: Mutex::default(),
         })
     }
 
@@ -131,6 +148,28 @@ impl OpenFile {
         }
     }
 
+    /// Where it is in a foreign file system.
+    pub(crate) fn place(&self) -> Option<&Arc<Place>> {
+        match &self.object {
+            Object::Foreign { place, .. } => Some(place),
+            Object::Directory {
+                node: Node::Foreign(place),
+            } => Some(place),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_regular(&self) -> bool {
+        let object = &self.object;
+        matches!(object, Object::Foreign { .. })
+            || matches!(object, Object::Inode { opened, .. } if *opened == Opened::Regular)
+    }
+
+    /// Whether both are of the same file of a foreign file system.
+    pub(crate) fn is_same_place(&self, other: &OpenFile) -> bool {
+        self.place().is_some() && self.place() == other.place()
+    }
+
     /// What `/proc/self/fd/n` reads as.
     pub(crate) fn describe(&self, fs: &MemFs) -> Result<Vec<u8>> {
         match &self.object {
@@ -157,6 +196,10 @@ impl OpenFile {
                 }
                 Ok(path)
             }
+            Object::Foreign { place, .. }
+            | Object::Directory {
+                node: Node::Foreign(place),
+            } => fs.path_of_place(place),
             Object::Reader(end) => Ok(format!("pipe:[{}]", end.id()).into_bytes()),
             Object::Writer(end) => Ok(format!("pipe:[{}]", end.id()).into_bytes()),
             Object::Null => Ok(b"/dev/null".to_vec()),

@@ -29,15 +29,21 @@ impl Image {
         STANDARD.get_or_init(|| Image::builder().build()).clone()
     }
 
-    /// Begins an image; it already holds the tree of a bare machine.
+    /// Begins an image that holds nothing but its root: for a mount.
     #[must_use]
-    pub fn builder() -> ImageBuilder {
-        let mut builder = ImageBuilder {
+    pub fn empty() -> ImageBuilder {
+        ImageBuilder {
             nodes: vec![new_inode(
                 Kind::Dir(Directory::new(ROOT, Name::default())),
                 0o755,
             )],
-        };
+        }
+    }
+
+    /// Begins an image; it already holds the tree of a bare machine.
+    #[must_use]
+    pub fn builder() -> ImageBuilder {
+        let mut builder = Image::empty();
         // The skeleton's paths are constants that cannot fail; a test holds that they are there.
         let _ = builder.skeleton();
         builder
@@ -284,12 +290,7 @@ mod tests {
 
     #[test]
     fn skeleton_is_whole() {
-        let mut builder = ImageBuilder {
-            nodes: vec![new_inode(
-                Kind::Dir(Directory::new(ROOT, Name::default())),
-                0o755,
-            )],
-        };
+        let mut builder = Image::empty();
         assert_eq!(builder.skeleton(), Ok(()));
         for path in [
             "/tmp",

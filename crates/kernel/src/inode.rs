@@ -1,21 +1,44 @@
 //! One file of the tree: what it is, who owns it, when it changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use crate::clock::TimeSpec;
 use crate::content::Content;
 use crate::device::Device;
+use crate::mount::Foreign;
 use crate::stat::FileType;
 
-/// Number of an inode in its tree.
+/// Number of an inode: its tree in the upper bits, its number within the tree below them.
 pub(crate) type Ino = u64;
 /// Name of an entry.
 pub(crate) type Name = Arc<[u8]>;
 
 /// The root directory of every tree.
 pub(crate) const ROOT: Ino = 1;
+const TREE_SHIFT: u32 = 40;
+const LOCAL_MASK: Ino = (1 << TREE_SHIFT) - 1;
+
+/// The tree of an inode; 0 is the VM's own, others are mounts.
+pub(crate) const fn tree_of(ino: Ino) -> u64 {
+    ino >> TREE_SHIFT
+}
+
+/// The number within the tree.
+pub(crate) const fn local(ino: Ino) -> Ino {
+    ino & LOCAL_MASK
+}
+
+/// An inode of a tree.
+pub(crate) const fn in_tree(tree: u64, local: Ino) -> Ino {
+    tree << TREE_SHIFT | local
+}
+
+/// The inode that a directory's entry or parent link names: in an image these are numbers within the tree.
+pub(crate) const fn beside(dir: Ino, ino: Ino) -> Ino {
+    dir & !LOCAL_MASK | ino
+}
 /// Stands in an image for the VM's user, as owner or group.
 pub(crate) const IMAGE_OWNER: u32 = u32::MAX;
 
@@ -33,6 +56,17 @@ pub(crate) struct Directory {
     pub parent: Ino,
     pub name: Name,
     pub subdirs: u32,
+    /// In a copy-on-write mount: the directory underneath.
+    pub lower: Option<Box<Lower>>,
+}
+
+/// A foreign directory that shows through where its directory in memory has neither an entry nor a whiteout.
+#[derive(Clone, Debug)]
+pub(crate) struct Lower {
+    pub mount: Arc<Foreign>,
+    pub path: Arc<[u8]>,
+    /// Names that do not show through: they were removed, or have an entry of their own.
+    pub whiteouts: BTreeSet<Name>,
 }
 
 impl Directory {
@@ -42,6 +76,7 @@ impl Directory {
             parent,
             name,
             subdirs: 0,
+            lower: None,
         }
     }
 }

@@ -5,7 +5,7 @@
 //!         taken alone or inside state   -- before -->        never held across a callback
 //! ```
 //!
-//! Sinks, wakes, watches and policies are called with no lock held: `Locked` collects the events of a call and
+//! Sinks, wakes, watches, policies and foreign file systems are called with no lock held: `Locked` collects the events of a call and
 //! delivers them after it has released the lock.
 
 use std::ops::{Deref, DerefMut};
@@ -28,13 +28,13 @@ use crate::permissions::clear_denial_reason;
 use crate::policy::{
     Answers, CheckedPath, Decision, FsOp, FsPolicy, FsRequest, decide, grant_own_tree,
 };
-use crate::process::{Cx, Process, ProcessOptions};
+use crate::process::{Cwd, Cx, Process, ProcessOptions};
 use crate::quota::{LimitError, Quotas, Usage};
-use crate::resolve::{Location, Node, Walk, canonical, resolve};
+use crate::resolve::{Halt, Known, Location, Node, Walk, canonical, resolve};
 use crate::stat::FileType;
 
 /// The pid of the VM itself, in whose name the host acts.
-const HOST_PID: u32 = 1;
+pub(crate) const HOST_PID: u32 = 1;
 /// How often a path may lead elsewhere while a policy thinks about it.
 const POLICY_ROUNDS: u32 = 16;
 
@@ -176,7 +176,7 @@ impl Kernel {
             machine.clone(),
             clock.clone(),
             &options.quotas,
-            Arc::new(root),
+            Cwd::Inode(Arc::new(root)),
             ProcessOptions {
                 uid: Some(0),
                 gid: Some(0),
@@ -230,10 +230,9 @@ impl Kernel {
             let mut cx = self.host.cx();
             cx.uid = options.uid.unwrap_or(self.machine.user.uid);
             cx.gid = options.gid.unwrap_or(self.machine.user.gid);
-            let mut fs = self.shared.lock();
-            let path = GuestPath::new(&options.cwd)?;
-            let location = resolve(&fs, &cx, path, Follow::Final.into())?;
-            self.hold_directory(&mut fs, &cx, location.existing()?)?
+            let ask = Ask::new(FsOp::Chdir, &options.cwd, Follow::Final);
+            let (mut fs, at) = self.check(&cx, ask)?;
+            self.hold_directory(&mut fs, &cx, at.location().existing()?)?
         };
         let pid = self.next_pid.fetch_add(1, Ordering::Relaxed);
         let process = Process::new(
@@ -296,19 +295,23 @@ impl Kernel {
     /// The working directory; `ENOENT` once it is removed.
     pub fn getcwd(&self, p: &Process) -> Result<Vec<u8>> {
         let cx = p.cx();
-        self.shared.lock().path_of(cx.cwd)
+        self.shared.lock().path_of_node(&cx.cwd)
     }
 
-    fn hold_directory(&self, fs: &mut MemFs, cx: &Cx<'_>, node: Node) -> Result<Arc<InodeHold>> {
-        let Node::Mem(ino) = node else {
-            // Directories without an inode cannot be held.
-            return Err(Errno::ENOTDIR);
+    fn hold_directory(&self, fs: &mut MemFs, cx: &Cx<'_>, node: Node) -> Result<Cwd> {
+        let ino = match node {
+            Node::Mem(ino) => ino,
+            Node::Foreign(place) if place.file_type() == FileType::Directory => {
+                return Ok(Cwd::Place(place));
+            }
+            // Other directories without an inode cannot be held.
+            _ => return Err(Errno::ENOTDIR),
         };
         if fs.get(ino)?.kind.file_type() != FileType::Directory {
             return Err(Errno::ENOTDIR);
         }
         fs.may(ino, cx, MAY_EXEC)?;
-        Ok(Arc::new(InodeHold::new(&self.shared, fs, ino)))
+        Ok(Cwd::Inode(Arc::new(InodeHold::new(&self.shared, fs, ino))))
     }
 
     // ---- the gate --------------------------------------------------------------------------------------------------
@@ -316,24 +319,26 @@ impl Kernel {
     /// Resolves and checks one path. The result is valid as long as the lock is held.
     pub(crate) fn check(&self, cx: &Cx<'_>, ask: Ask<'_>) -> Result<(Locked<'_>, CheckedPath)> {
         let path = GuestPath::new(ask.path)?;
-        if !self.asks(cx) {
-            let fs = self.shared.lock();
-            let location = resolve(&fs, cx, path, ask.walk)?;
-            return Ok((fs, grant_own_tree(location)));
+        if self.asks(cx) {
+            clear_denial_reason();
         }
-        clear_denial_reason();
         let mut answers = Answers::default();
-        for _ in 0..POLICY_ROUNDS {
+        let mut known = Known::default();
+        let mut rounds = POLICY_ROUNDS;
+        loop {
             let fs = self.shared.lock();
-            match self.try_check(&fs, cx, ask.op, path, ask.walk, &answers)? {
+            match self.try_check(&fs, cx, &ask, path, &known, &answers)? {
                 Decision::Granted(at) => return Ok((fs, at)),
+                Decision::Look(query) => {
+                    drop(fs);
+                    known.ask(cx, query)?;
+                }
                 Decision::Ask(request) => {
                     drop(fs);
-                    self.put(request, &mut answers)?;
+                    self.put(request, &mut answers, &mut rounds)?;
                 }
             }
         }
-        Err(Errno::EBUSY)
     }
 
     /// As `check`, for two paths.
@@ -349,42 +354,41 @@ impl Kernel {
             Follow::Final | Follow::Link => location.existing().map(drop),
         };
         let first_path = GuestPath::new(first.path)?;
-        if !self.asks(cx) {
-            let fs = self.shared.lock();
-            let one = resolve(&fs, cx, first_path, first.walk)?;
-            first_exists(&one)?;
-            let two = resolve(&fs, cx, GuestPath::new(second.path)?, second.walk)?;
-            return Ok((fs, grant_own_tree(one), grant_own_tree(two)));
+        if self.asks(cx) {
+            clear_denial_reason();
         }
-        clear_denial_reason();
         let mut answers = Answers::default();
-        for _ in 0..2 * POLICY_ROUNDS {
+        let mut known = Known::default();
+        let mut rounds = 2 * POLICY_ROUNDS;
+        loop {
             let fs = self.shared.lock();
-            let request = match self
-                .try_check(&fs, cx, first.op, first_path, first.walk, &answers)?
-            {
+            let decision = match self.try_check(&fs, cx, &first, first_path, &known, &answers)? {
                 Decision::Granted(one) => {
                     first_exists(one.location())?;
                     let second_path = GuestPath::new(second.path)?;
-                    match self.try_check(&fs, cx, second.op, second_path, second.walk, &answers)? {
+                    match self.try_check(&fs, cx, &second, second_path, &known, &answers)? {
                         Decision::Granted(two) => return Ok((fs, one, two)),
-                        Decision::Ask(request) => request,
+                        other => other,
                     }
                 }
-                Decision::Ask(request) => request,
+                other => other,
             };
             drop(fs);
-            self.put(request, &mut answers)?;
+            match decision {
+                Decision::Granted(_) => {}
+                Decision::Look(query) => known.ask(cx, query)?,
+                Decision::Ask(request) => self.put(request, &mut answers, &mut rounds)?,
+            }
         }
-        Err(Errno::EBUSY)
     }
 
     /// The host is not asked about what it does to its own VM.
     fn asks(&self, cx: &Cx<'_>) -> bool {
-        self.policy.is_some() && cx.process.pid() != HOST_PID
+        self.policy.is_some() && !cx.process.is_host()
     }
 
-    fn put(&self, request: FsRequest, answers: &mut Answers) -> Result<()> {
+    fn put(&self, request: FsRequest, answers: &mut Answers, rounds: &mut u32) -> Result<()> {
+        *rounds = rounds.checked_sub(1).ok_or(Errno::EBUSY)?;
         if let Some(policy) = &self.policy {
             policy.check(&request)?;
         }
@@ -392,57 +396,78 @@ impl Kernel {
         Ok(())
     }
 
-    /// A path that does not resolve is asked about by its lexical form first, and fails only when that is allowed.
+    /// A path that does not resolve is asked about by its lexical form first, and fails only when that is allowed. So is
+    /// one that leads into a foreign file system, before that hears of it.
     fn try_check(
         &self,
         fs: &MemFs,
         cx: &Cx<'_>,
-        op: FsOp,
+        ask: &Ask<'_>,
         path: GuestPath<'_>,
-        walk: Walk,
+        known: &Known,
         answers: &Answers,
     ) -> Result<Decision> {
-        let pid = cx.process.pid();
-        let request = |location: &Location| {
-            Ok(FsRequest {
-                op,
-                path: canonical(fs, cx, location)?,
-                pid,
-            })
+        let found = resolve(fs, cx, path, ask.walk, known);
+        if !self.asks(cx) {
+            return match found {
+                Ok(location) => Ok(Decision::Granted(grant_own_tree(location))),
+                Err(Halt::Ask(query)) => Ok(Decision::Look(query)),
+                Err(Halt::Failed(error)) => Err(error),
+            };
+        }
+        let request = |op: FsOp, path: Vec<u8>, foreign: bool| FsRequest {
+            op,
+            path,
+            pid: cx.process.pid(),
+            foreign,
         };
-        match resolve(fs, cx, path, walk) {
+        let error = match found {
             // The host gave the process its program: there is nothing to ask.
             Ok(location)
                 if matches!(location.target, Some(Node::Program | Node::ProgramDir(_))) =>
             {
-                Ok(Decision::Granted(grant_own_tree(location)))
+                return Ok(Decision::Granted(grant_own_tree(location)));
             }
-            resolved => resolved
-                .and_then(|location| decide(location, request, answers))
-                .or_else(|error| self.lexical(fs, cx, op, path, answers, error)),
+            Ok(location) => match canonical(fs, cx, &location) {
+                Ok(path) => {
+                    let node = location.target.as_ref().or(location.parent.as_ref());
+                    let foreign = node.is_some_and(|node| fs.is_foreign(node));
+                    return Ok(decide(location, request(ask.op, path, foreign), answers));
+                }
+                Err(error) => error,
+            },
+            Err(Halt::Ask(query)) if query.follows_link() => return Ok(Decision::Look(query)),
+            Err(Halt::Ask(query)) => {
+                let op = if query.is_last { ask.op } else { FsOp::Stat };
+                let about = request(op, fs.path_of_place(&query.place)?, true);
+                if answers.covers(&about) {
+                    return Ok(Decision::Look(query));
+                }
+                let whole = self.lexical(fs, cx, ask.op, path);
+                return Ok(Decision::Ask(if answers.covers(&whole) {
+                    about
+                } else {
+                    whole
+                }));
+            }
+            Err(Halt::Failed(error)) => error,
+        };
+        let whole = self.lexical(fs, cx, ask.op, path);
+        if answers.covers(&whole) {
+            Err(error)
+        } else {
+            Ok(Decision::Ask(whole))
         }
     }
 
-    fn lexical(
-        &self,
-        fs: &MemFs,
-        cx: &Cx<'_>,
-        op: FsOp,
-        path: GuestPath<'_>,
-        answers: &Answers,
-        error: Errno,
-    ) -> Result<Decision> {
-        let base = fs.path_of(cx.cwd).unwrap_or_else(|_| b"/".to_vec());
+    fn lexical(&self, fs: &MemFs, cx: &Cx<'_>, op: FsOp, path: GuestPath<'_>) -> FsRequest {
+        let base = fs.path_of_node(&cx.cwd).unwrap_or_else(|_| b"/".to_vec());
         let path = normalize(&base, path.as_bytes());
-        let request = FsRequest {
+        FsRequest {
             op,
+            foreign: fs.leads_to_foreign(&path),
             path,
             pid: cx.process.pid(),
-        };
-        if answers.covers(&request) {
-            Err(error)
-        } else {
-            Ok(Decision::Ask(request))
         }
     }
 }

@@ -10,6 +10,7 @@
 //!   |  kernel.rs  check(): resolve.rs walks names --> policy.rs --> CheckedPath (a proof)  |
 //!   |     |                                                                                |
 //!   |  memfs.rs   inodes, entries, contents --- image.rs: the shared tree underneath       |
+//!   |  mount.rs   what is mounted where --- mounted_fs.rs: what the embedder gives (traits) |
 //!   |     content.rs   inode.rs   quota.rs   watch.rs   device.rs   procfs.rs              |
 //!   |  permissions/  what the host allows: rules and questions to it                        |
 //!   +--------------------------------------------------------------------------------------+
@@ -33,6 +34,8 @@ mod inode;
 mod kernel;
 mod machine;
 mod memfs;
+mod mount;
+mod mounted_fs;
 mod path;
 pub mod permissions;
 mod pipe;
@@ -58,10 +61,12 @@ pub use image::{Image, ImageBuilder};
 pub use kernel::{Kernel, KernelOptions};
 pub use machine::{Machine, OsConfig, UserConfig};
 pub use memfs::PermissionBits;
+pub use mount::{MountInfo, MountKind, MountOptions, MountSource};
+pub use mounted_fs::{Caller, Found, MountedFile, MountedFs, OpenHow, VM_OWNER};
 pub use path::{GuestPath, LINK_DEPTH_MAX, NAME_MAX, PATH_MAX, normalize};
 pub use pipe::{PIPE_CAPACITY, PipeReader, PipeWriter, Wake, pipe};
 pub use policy::{CheckedPath, FsOp, FsPolicy, FsRequest};
-pub use process::{DEFAULT_CWD, EXEC_PATH, Process, ProcessOptions, Program};
+pub use process::{DEFAULT_CWD, EXEC_PATH, InterruptGuard, Process, ProcessOptions, Program};
 pub use quota::{Limit, LimitError, Quotas, Usage};
 pub use stat::{DirEntry, FileType, ModuleStat, S_IFMT, Stat, StatFs};
 pub use stdio::{

@@ -17,12 +17,15 @@ use crate::content::{Content, MAX_FILE_SIZE};
 use crate::errno::{Errno, Result};
 use crate::image::Image;
 use crate::inode::{
-    BuildInoHasher, Directory, Entry, IMAGE_OWNER, Ino, Inode, Kind, Name, ROOT, Times,
+    BuildInoHasher, Directory, Entry, IMAGE_OWNER, Ino, Inode, Kind, Lower, Name, ROOT, Times,
+    beside, in_tree, local, tree_of,
 };
+use crate::mount::{MountId, Mounts, Place, Point, device_number};
+use crate::path::is_ancestor;
 use crate::policy::CheckedPath;
 use crate::process::Cx;
 use crate::quota::Ledger;
-use crate::resolve::{Last, Node};
+use crate::resolve::Node;
 use crate::stat::{FileType, Stat, StatFs};
 use crate::watch::{WatchKind, Watchers};
 
@@ -57,6 +60,7 @@ pub(crate) struct MemFs {
     boot: TimeSpec,
     bits: PermissionBits,
     proc_root: Option<Ino>,
+    pub mounts: Mounts,
     pub ledger: Ledger,
     pub watchers: Watchers,
 }
@@ -78,6 +82,7 @@ impl MemFs {
             boot,
             bits,
             proc_root: None,
+            mounts: Mounts::default(),
             ledger: Ledger::new(),
             watchers: Watchers::default(),
         };
@@ -95,15 +100,38 @@ impl MemFs {
     }
 
     pub fn get(&self, ino: Ino) -> Result<&Inode> {
-        self.inodes
-            .get(&ino)
-            .or_else(|| self.image.node(ino))
+        match self.inodes.get(&ino) {
+            Some(inode) => Ok(inode),
+            None => self.image_node(ino),
+        }
+    }
+
+    /// An inode as the image of its tree has it; `EIO` once the tree is unmounted.
+    fn image_node(&self, ino: Ino) -> Result<&Inode> {
+        let image = match tree_of(ino) {
+            0 => Some(&self.image),
+            tree => self.mounts.get(tree).ok_or(Errno::EIO)?.image.as_ref(),
+        };
+        image
+            .and_then(|image| image.node(local(ino)))
             .ok_or(Errno::ENOENT)
+    }
+
+    /// Whether an inode is one that this VM made.
+    fn is_own(&self, ino: Ino) -> bool {
+        match tree_of(ino) {
+            0 => ino >= self.image.next_ino(),
+            tree => self
+                .mounts
+                .get(tree)
+                .and_then(|mount| mount.image.as_ref())
+                .is_none_or(|image| local(ino) >= image.next_ino()),
+        }
     }
 
     pub fn get_mut(&mut self, ino: Ino) -> Result<&mut Inode> {
         if !self.inodes.contains_key(&ino) {
-            let copy = self.image.node(ino).ok_or(Errno::ENOENT)?.clone();
+            let copy = self.image_node(ino)?.clone();
             self.inodes.insert(ino, copy);
         }
         self.inodes.get_mut(&ino).ok_or(Errno::ENOENT)
@@ -129,12 +157,16 @@ impl MemFs {
             .dir(dir)?
             .entries
             .get_key_value(name)
-            .map(|(name, entry)| (name.clone(), *entry)))
+            .map(|(name, entry)| {
+                let ino = beside(dir, entry.ino);
+                (name.clone(), Entry { ino, ..*entry })
+            }))
     }
 
-    pub fn parent_of(&self, dir: Ino) -> Result<Ino> {
-        match &self.get(dir)?.kind {
-            Kind::Dir(dir) => Ok(dir.parent),
+    /// Within the tree: the root's parent is itself.
+    pub fn parent_of(&self, ino: Ino) -> Result<Ino> {
+        match &self.get(ino)?.kind {
+            Kind::Dir(dir) => Ok(beside(ino, dir.parent)),
             Kind::ProcRoot => Ok(ROOT),
             _ => Err(Errno::ENOTDIR),
         }
@@ -144,7 +176,18 @@ impl MemFs {
     pub fn path_of(&self, dir: Ino) -> Result<Vec<u8>> {
         let mut names: Vec<&[u8]> = Vec::new();
         let mut at = dir;
+        let mut path = Vec::new();
         while at != ROOT {
+            if local(at) == ROOT {
+                match &self.mounts.get(tree_of(at)).ok_or(Errno::ENOENT)?.point {
+                    Point::Inode(covered) => at = *covered,
+                    Point::Place(covered) => {
+                        path = self.path_of_place(covered)?;
+                        break;
+                    }
+                }
+                continue;
+            }
             let inode = self.get(at)?;
             if inode.nlink == 0 {
                 return Err(Errno::ENOENT);
@@ -152,7 +195,7 @@ impl MemFs {
             match &inode.kind {
                 Kind::Dir(dir) => {
                     names.push(&dir.name);
-                    at = dir.parent;
+                    at = beside(at, dir.parent);
                 }
                 Kind::ProcRoot => {
                     names.push(b"proc");
@@ -161,15 +204,182 @@ impl MemFs {
                 _ => return Err(Errno::ENOTDIR),
             }
         }
-        if names.is_empty() {
-            return Ok(b"/".to_vec());
+        path.reserve(names.iter().map(|n| n.len() + 1).sum::<usize>().max(1));
+        if path == b"/" {
+            path.clear();
         }
-        let mut path = Vec::with_capacity(names.iter().map(|n| n.len() + 1).sum());
         for name in names.iter().rev() {
             path.push(b'/');
             path.extend_from_slice(name);
         }
+        if path.is_empty() {
+            path.push(b'/');
+        }
         Ok(path)
+    }
+
+    /// The absolute path of a place in a foreign file system.
+    pub fn path_of_place(&self, place: &Place) -> Result<Vec<u8>> {
+        let mut path = match (place.anchor, self.covered_by(place.mount.id)?) {
+            (Some(anchor), _) => self.path_of(anchor.dir)?,
+            (None, Node::Mem(covered)) => self.path_of(covered)?,
+            (None, Node::Foreign(covered)) => self.path_of_place(&covered)?,
+            (None, _) => return Err(Errno::ENOENT),
+        };
+        let suffix = place.suffix();
+        if !suffix.is_empty() {
+            if path.last() != Some(&b'/') {
+                path.push(b'/');
+            }
+            path.extend_from_slice(suffix);
+        }
+        Ok(path)
+    }
+
+    /// The absolute path of a directory.
+    pub fn path_of_node(&self, node: &Node) -> Result<Vec<u8>> {
+        match node {
+            Node::Mem(ino) => self.path_of(*ino),
+            Node::Foreign(place) => self.path_of_place(place),
+            _ => Err(Errno::ENOTDIR),
+        }
+    }
+
+    /// The directory that a mount covers.
+    pub fn covered_by(&self, id: MountId) -> Result<Node> {
+        Ok(match &self.mounts.get(id).ok_or(Errno::ENOENT)?.point {
+            Point::Inode(ino) => Node::Mem(*ino),
+            Point::Place(place) => Node::Foreign(place.clone()),
+        })
+    }
+
+    /// `EROFS` in a tree that is mounted read only.
+    pub fn may_change(&self, ino: Ino) -> Result<()> {
+        match tree_of(ino) {
+            0 => Ok(()),
+            tree if self.mounts.get(tree).is_some_and(|m| m.read_only) => Err(Errno::EROFS),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a node is in a file system that the embedder gave.
+    pub fn is_foreign(&self, node: &Node) -> bool {
+        match node {
+            Node::Foreign(_) => true,
+            Node::Mem(ino) if tree_of(*ino) != 0 => self
+                .mounts
+                .get(tree_of(*ino))
+                .is_some_and(|mount| mount.foreign.is_some()),
+            _ => false,
+        }
+    }
+
+    /// Whether the innermost mount around a normalized path is one that the embedder gave.
+    pub fn leads_to_foreign(&self, path: &[u8]) -> bool {
+        let mut best: Option<(usize, bool)> = None;
+        for (id, mount) in self.mounts.iter() {
+            let at = self
+                .covered_by(id)
+                .and_then(|covered| self.path_of_node(&covered));
+            if let Ok(at) = at
+                && (at == path || is_ancestor(&at, path))
+                && best.is_none_or(|(len, _)| at.len() >= len)
+            {
+                best = Some((at.len(), mount.foreign.is_some()));
+            }
+        }
+        best.is_some_and(|(_, foreign)| foreign)
+    }
+
+    // ---- mounts ----------------------------------------------------------------------------------------------------
+
+    /// Makes the root of a new tree and says its number.
+    pub fn add_tree(
+        &mut self,
+        id: MountId,
+        image: Option<&Image>,
+        lower: Option<Lower>,
+        now: TimeSpec,
+    ) -> Ino {
+        let root = in_tree(id, ROOT);
+        match image {
+            // New inodes get numbers that no image has.
+            Some(image) => self.next = self.next.max(image.next_ino()),
+            None => {
+                let mut dir = Directory::new(ROOT, Name::default());
+                dir.lower = lower.map(Box::new);
+                let inode = Inode {
+                    kind: Kind::Dir(dir),
+                    mode: 0o755,
+                    uid: IMAGE_OWNER,
+                    gid: IMAGE_OWNER,
+                    nlink: 1,
+                    times: Times::all(now),
+                };
+                self.inodes.insert(root, inode);
+            }
+        }
+        root
+    }
+
+    /// Adds a directory to a tree's root, not on the VM's account.
+    pub fn add_directory(&mut self, root: &Node, name: &[u8], now: TimeSpec) -> Result<Ino> {
+        let Node::Mem(dir) = root else {
+            return Err(Errno::ENOTDIR);
+        };
+        if let Some((_, entry)) = self.lookup(*dir, name)? {
+            return Ok(entry.ino);
+        }
+        let name: Name = Arc::from(name);
+        let ino = in_tree(tree_of(*dir), self.next);
+        self.next += 1;
+        let inode = Inode {
+            kind: Kind::Dir(Directory::new(*dir, name.clone())),
+            mode: 0o755,
+            uid: IMAGE_OWNER,
+            gid: IMAGE_OWNER,
+            nlink: 1,
+            times: Times::all(now),
+        };
+        self.inodes.insert(ino, inode);
+        let file_type = FileType::Directory;
+        self.add_entry(*dir, name, Entry { ino, file_type }, now)?;
+        Ok(ino)
+    }
+
+    /// Takes a tree's inodes away and pays back what the VM was charged for them.
+    pub fn drop_tree(&mut self, id: MountId) {
+        let mine: Vec<Ino> = self
+            .inodes
+            .keys()
+            .copied()
+            .filter(|ino| tree_of(*ino) == id)
+            .collect();
+        for ino in mine {
+            let own = self.is_own(ino) && local(ino) != ROOT;
+            let Some(inode) = self.inodes.remove(&ino) else {
+                continue;
+            };
+            let paid_elsewhere = u32::from(!own);
+            for _ in paid_elsewhere..inode.nlink {
+                self.ledger.refund_inode();
+            }
+            let bytes = match &inode.kind {
+                Kind::File(content) => content.charge(),
+                Kind::Symlink(text) if own => text.len() as u64,
+                Kind::Dir(Directory {
+                    lower: Some(lower), ..
+                }) => {
+                    for _ in &lower.whiteouts {
+                        self.ledger.refund_inode();
+                    }
+                    0
+                }
+                _ => 0,
+            };
+            // Shrinking never fails.
+            let _ = self.ledger.recharge_bytes(bytes, 0);
+        }
     }
 
     /// Owner and group, with the image's stand-in replaced.
@@ -199,18 +409,32 @@ impl MemFs {
     /// Whether the caller has all of the wanted permissions.
     pub fn may(&self, ino: Ino, cx: &Cx<'_>, want: u32) -> Result<()> {
         let inode = self.get(ino)?;
+        let is_dir = inode.kind.file_type() == FileType::Directory;
+        self.permits(inode.mode, is_dir, self.owner_of(inode), cx, want)
+    }
+
+    /// As `may`, of a file that has no inode here.
+    pub fn may_as(&self, stat: &Stat, cx: &Cx<'_>, want: u32) -> Result<()> {
+        self.permits(stat.mode, stat.is_dir(), (stat.uid, stat.gid), cx, want)
+    }
+
+    fn permits(
+        &self,
+        mode: u32,
+        is_dir: bool,
+        (uid, gid): (u32, u32),
+        cx: &Cx<'_>,
+        want: u32,
+    ) -> Result<()> {
         let granted = if cx.uid == 0 || self.bits == PermissionBits::DataOnly {
-            want & MAY_EXEC == 0
-                || inode.kind.file_type() == FileType::Directory
-                || inode.mode & 0o111 != 0
+            want & MAY_EXEC == 0 || is_dir || mode & 0o111 != 0
         } else {
-            let (uid, gid) = self.owner_of(inode);
             let bits = if uid == cx.uid {
-                inode.mode >> 6
+                mode >> 6
             } else if gid == cx.gid {
-                inode.mode >> 3
+                mode >> 3
             } else {
-                inode.mode
+                mode
             };
             bits & want == want
         };
@@ -218,6 +442,7 @@ impl MemFs {
     }
 
     fn must_own(&self, ino: Ino, cx: &Cx<'_>) -> Result<()> {
+        self.may_change(ino)?;
         let owns = cx.uid == 0
             || self.bits == PermissionBits::DataOnly
             || self.owner_of(self.get(ino)?).0 == cx.uid;
@@ -233,6 +458,7 @@ impl MemFs {
                     Kind::ProcRoot => return Err(Errno::EACCES),
                     _ => return Err(Errno::ENOTDIR),
                 }
+                self.may_change(dir)?;
                 self.may(dir, cx, MAY_WRITE | MAY_EXEC)?;
                 Ok(dir)
             }
@@ -254,7 +480,7 @@ impl MemFs {
             self.ledger.refund_inode();
             return Err(error);
         }
-        let ino = self.next;
+        let ino = in_tree(tree_of(dir), self.next);
         self.next += 1;
         let kind = match kind {
             Kind::Dir(_) => Kind::Dir(Directory::new(dir, at.location().name.clone())),
@@ -359,11 +585,11 @@ impl MemFs {
     /// Removes the name of anything but a directory.
     pub fn unlink(&mut self, at: &CheckedPath, cx: &Cx<'_>) -> Result<()> {
         let location = at.location();
-        if location.last != Last::Name {
-            return Err(Errno::EISDIR);
-        }
         location.name_fits()?;
         let target = location.existing()?;
+        if location.crosses() {
+            return Err(Errno::EBUSY);
+        }
         let Node::Mem(ino) = target else {
             return Err(target.refuse_change());
         };
@@ -387,14 +613,11 @@ impl MemFs {
     /// Removes an empty directory.
     pub fn rmdir(&mut self, at: &CheckedPath, cx: &Cx<'_>) -> Result<()> {
         let location = at.location();
-        match location.last {
-            Last::Name => {}
-            Last::Dot => return Err(Errno::EINVAL),
-            Last::DotDot => return Err(Errno::ENOTEMPTY),
-            Last::Root => return Err(Errno::EBUSY),
-        }
         location.name_fits()?;
         let target = location.existing()?;
+        if location.crosses() {
+            return Err(Errno::EBUSY);
+        }
         let Node::Mem(ino) = target else {
             return Err(target.refuse_change());
         };
@@ -413,7 +636,7 @@ impl MemFs {
 
     /// One name less; the inode goes when it was the last and nothing holds it.
     fn drop_link(&mut self, ino: Ino, now: TimeSpec) -> Result<()> {
-        let own_entry = ino >= self.image.next_ino();
+        let own_entry = self.is_own(ino);
         let inode = self.get_mut(ino)?;
         // A hard link to an image's file was charged when it was made, so its first removal pays it back.
         let charged = own_entry || inode.nlink > 1;
@@ -436,10 +659,11 @@ impl MemFs {
         if self.opens.contains_key(&ino) || self.inodes.get(&ino).is_none_or(|i| i.nlink > 0) {
             return;
         }
+        let own = self.is_own(ino);
         if let Some(inode) = self.inodes.remove(&ino) {
             let charge = match &inode.kind {
                 Kind::File(content) => content.charge(),
-                Kind::Symlink(text) if ino >= self.image.next_ino() => text.len() as u64,
+                Kind::Symlink(text) if own => text.len() as u64,
                 _ => 0,
             };
             // Shrinking never fails.
@@ -450,18 +674,18 @@ impl MemFs {
     /// Moves an entry, replacing what is at the new name if POSIX allows.
     pub fn rename(&mut self, from: &CheckedPath, to: &CheckedPath, cx: &Cx<'_>) -> Result<()> {
         let (old, new) = (from.location(), to.location());
-        if old.last != Last::Name || new.last != Last::Name {
-            return Err(Errno::EBUSY);
-        }
         old.name_fits()?;
         let source = old.existing()?;
         new.name_fits()?;
+        if old.crosses() || new.crosses() {
+            return Err(Errno::EBUSY);
+        }
         let Node::Mem(ino) = source else {
             return Err(source.refuse_change());
         };
-        let victim = match new.target {
+        let victim = match &new.target {
             None => None,
-            Some(Node::Mem(victim)) => Some(victim),
+            Some(Node::Mem(victim)) => Some(*victim),
             Some(other) => return Err(other.refuse_change()),
         };
         let inode = self.get(ino)?;
@@ -472,14 +696,14 @@ impl MemFs {
         if !is_dir && (old.slash || new.slash) {
             return Err(Errno::ENOTDIR);
         }
-        if let (true, Some(Node::Mem(dir))) = (is_dir, new.parent)
-            && self.is_within(dir, ino)?
+        if let (true, Some(Node::Mem(dir))) = (is_dir, &new.parent)
+            && self.is_within(*dir, ino)?
         {
             return Err(Errno::EINVAL);
         }
-        if let (Some(victim), Some(Node::Mem(dir))) = (victim, old.parent)
+        if let (Some(victim), Some(Node::Mem(dir))) = (victim, &old.parent)
             && victim != ino
-            && self.is_within(dir, victim)?
+            && self.is_within(*dir, victim)?
         {
             return Err(Errno::ENOTEMPTY);
         }
@@ -524,7 +748,7 @@ impl MemFs {
             if at == top {
                 return Ok(true);
             }
-            if at == ROOT {
+            if local(at) == ROOT {
                 return Ok(false);
             }
             at = self.parent_of(at)?;
@@ -577,6 +801,7 @@ impl MemFs {
         if len > MAX_FILE_SIZE {
             return Err(Errno::EFBIG);
         }
+        self.may_change(ino)?;
         let content = self.content(ino)?;
         let (old, new) = (content.charge(), content.charge_of_truncate(len));
         self.ledger.recharge_bytes(old, new)?;
@@ -613,13 +838,15 @@ impl MemFs {
         };
         let nlink = match &inode.kind {
             Kind::Dir(_) if inode.nlink == 0 => 0,
+            // As overlayfs: nobody has counted what is underneath.
+            Kind::Dir(Directory { lower: Some(_), .. }) => 1,
             Kind::Dir(dir) => 2 + u64::from(dir.subdirs),
             Kind::ProcRoot => 2,
             _ => u64::from(inode.nlink),
         };
         Ok(Stat {
-            dev: 1,
-            ino,
+            dev: device_number(tree_of(ino)),
+            ino: local(ino),
             mode: file_type.mode_bits() | inode.mode,
             nlink,
             uid,
@@ -666,6 +893,7 @@ impl MemFs {
         gid: Option<u32>,
         cx: &Cx<'_>,
     ) -> Result<()> {
+        self.may_change(ino)?;
         let (old_uid, old_gid) = self.owner_of(self.get(ino)?);
         let (uid, gid) = (uid.unwrap_or(old_uid), gid.unwrap_or(old_gid));
         if cx.uid != 0 && self.bits == PermissionBits::Enforced {

@@ -9,10 +9,11 @@
 //!
 //! A VM's own memory tree belongs to the guest, so without a policy everything in it is granted. A policy sees the
 //! path after all links are resolved, and for a path that cannot be resolved its lexical form, so that it can refuse
-//! before the guest learns whether something is there.
+//! before the guest learns whether something is there. A path that leads into a foreign file system is asked about before
+//! that file system is, so a refused call does nothing on the host.
 
-use crate::errno::{Errno, Result};
-use crate::resolve::Location;
+use crate::errno::Result;
+use crate::resolve::{Location, Query};
 
 /// What a call wants to do with a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -95,6 +96,8 @@ pub struct FsRequest {
     pub path: Vec<u8>,
     /// The process that asks.
     pub pid: u32,
+    /// Whether the path is in a file system that the embedder gave, not in the VM's own.
+    pub foreign: bool,
 }
 
 /// Decides about paths. Called without any lock held, on the calling process's thread; it may take its time.
@@ -118,7 +121,10 @@ impl CheckedPath {
 /// What `decide` found.
 pub(crate) enum Decision {
     Granted(CheckedPath),
+    /// The policy has not said.
     Ask(FsRequest),
+    /// Where the path leads is for a foreign file system to say; the policy lets it be asked.
+    Look(Query),
 }
 
 /// The questions that a policy has answered with yes during one call.
@@ -141,15 +147,10 @@ pub(crate) fn grant_own_tree(location: Location) -> CheckedPath {
 }
 
 /// Grants what the policy has already allowed, else says what to ask.
-pub(crate) fn decide(
-    location: Location,
-    request: impl FnOnce(&Location) -> Result<FsRequest, Errno>,
-    answers: &Answers,
-) -> Result<Decision> {
-    let request = request(&location)?;
+pub(crate) fn decide(location: Location, request: FsRequest, answers: &Answers) -> Decision {
     if answers.covers(&request) {
-        Ok(Decision::Granted(CheckedPath { location }))
+        Decision::Granted(CheckedPath { location })
     } else {
-        Ok(Decision::Ask(request))
+        Decision::Ask(request)
     }
 }

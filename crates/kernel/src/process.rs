@@ -3,7 +3,7 @@
 //! Its lock is a leaf: nothing else is locked, dropped or called back while it is held.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use indexmap::IndexMap;
 use parking_lot::Mutex;
@@ -13,10 +13,11 @@ use crate::errno::{Errno, Result};
 use crate::fd::{Fd, FdHandle, FdTable};
 use crate::file::{InodeHold, Object, OpenFile};
 use crate::flags::{OpenFlags, oflag};
-use crate::inode::Ino;
 use crate::machine::Machine;
+use crate::mount::Place;
 use crate::path::{GuestPath, normalize, split_last};
 use crate::quota::{Limit, LimitError, Quotas};
+use crate::resolve::Node;
 use crate::stdio::{OutputChannel, Stdin, Stdio};
 
 /// A process's program: its source appears as a read-only file at `path`, for this process only, and is not listed.
@@ -121,9 +122,27 @@ impl Default for ProcessOptions {
     }
 }
 
+/// A working directory.
+#[derive(Clone)]
+pub(crate) enum Cwd {
+    Inode(Arc<InodeHold>),
+    Place(Arc<Place>),
+}
+
+impl Cwd {
+    fn node(&self) -> Node {
+        match self {
+            Cwd::Inode(hold) => Node::Mem(hold.ino()),
+            Cwd::Place(place) => Node::Foreign(place.clone()),
+        }
+    }
+}
+
+type InterruptWake = Box<dyn FnOnce() + Send>;
+
 struct Inner {
     fds: FdTable,
-    cwd: Option<Arc<InodeHold>>,
+    cwd: Option<Cwd>,
     uid: u32,
     gid: u32,
     umask: u32,
@@ -143,14 +162,16 @@ pub struct Process {
     program: Option<Program>,
     max_env_bytes: u64,
     interrupted: AtomicBool,
+    wakes: Mutex<Vec<(u64, InterruptWake)>>,
+    next_wake: AtomicU64,
     inner: Mutex<Inner>,
 }
 
 /// What one call knows of its process: a snapshot, so that the process's lock is not held during the call.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Cx<'p> {
     pub process: &'p Process,
-    pub cwd: Ino,
+    pub cwd: Node,
     pub uid: u32,
     pub gid: u32,
     pub umask: u32,
@@ -163,7 +184,7 @@ impl Process {
         machine: Arc<Machine>,
         clock: Arc<Clock>,
         quotas: &Quotas,
-        cwd: Arc<InodeHold>,
+        cwd: Cwd,
         options: ProcessOptions,
     ) -> Result<Process> {
         let process = Process {
@@ -175,6 +196,8 @@ impl Process {
             program: options.program,
             max_env_bytes: quotas.max_env_bytes,
             interrupted: AtomicBool::new(false),
+            wakes: Mutex::default(),
+            next_wake: AtomicU64::new(0),
             inner: Mutex::new(Inner {
                 fds: FdTable::new(quotas.max_open_fds),
                 cwd: Some(cwd),
@@ -408,10 +431,37 @@ impl Process {
     /// thread.
     pub fn interrupt(&self) {
         self.interrupted.store(true, Ordering::Release);
+        let wakes = std::mem::take(&mut *self.wakes.lock());
+        for (_, wake) in wakes {
+            wake();
+        }
+    }
+
+    /// Whether the process has been interrupted.
+    #[must_use]
+    pub fn interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Acquire)
+    }
+
+    /// Has `wake` called once when the process is interrupted, until the guard is dropped; at once if it already is.
+    #[must_use]
+    pub fn on_interrupt(&self, wake: Box<dyn FnOnce() + Send>) -> InterruptGuard<'_> {
+        let id = self.next_wake.fetch_add(1, Ordering::Relaxed);
+        self.wakes.lock().push((id, wake));
+        // An interrupt that came before the wake was there has not seen it.
+        if self.interrupted() {
+            self.interrupt();
+        }
+        InterruptGuard { process: self, id }
+    }
+
+    /// Whether it is the host that acts.
+    pub(crate) fn is_host(&self) -> bool {
+        self.pid == crate::kernel::HOST_PID
     }
 
     pub(crate) fn go_on(&self) -> Result<()> {
-        if self.interrupted.load(Ordering::Acquire) {
+        if self.interrupted() {
             Err(Errno::EINTR)
         } else {
             Ok(())
@@ -442,7 +492,7 @@ impl Process {
         self.inner.lock().fds.remove(fd)
     }
 
-    pub(crate) fn set_cwd(&self, cwd: Arc<InodeHold>) {
+    pub(crate) fn set_cwd(&self, cwd: Cwd) {
         let old = self.inner.lock().cwd.replace(cwd);
         drop(old);
     }
@@ -453,12 +503,35 @@ impl Process {
         Cx {
             process: self,
             // No tree has an inode 0, so a process that has ended finds nothing.
-            cwd: inner.cwd.as_ref().map_or(0, |hold| hold.ino()),
+            cwd: inner.cwd.as_ref().map_or(Node::Mem(0), Cwd::node),
             uid: inner.uid,
             gid: inner.gid,
             umask: inner.umask,
             now,
         }
+    }
+}
+
+/// Keeps a wake registered; see [`Process::on_interrupt`].
+pub struct InterruptGuard<'p> {
+    process: &'p Process,
+    id: u64,
+}
+
+impl Drop for InterruptGuard<'_> {
+    fn drop(&mut self) {
+        let mut wakes = self.process.wakes.lock();
+        let at = wakes.iter().position(|(id, _)| *id == self.id);
+        let wake = at.map(|at| wakes.swap_remove(at));
+        // What the wake keeps is dropped without the lock.
+        drop(wakes);
+        drop(wake);
+    }
+}
+
+impl std::fmt::Debug for InterruptGuard<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("InterruptGuard").finish_non_exhaustive()
     }
 }
 

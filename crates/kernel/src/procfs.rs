@@ -178,7 +178,7 @@ pub(crate) fn path(pid: u32, node: ProcNode) -> Vec<u8> {
 pub(crate) fn link_text(fs: &MemFs, cx: &Cx<'_>, node: ProcNode) -> Result<Vec<u8>> {
     match node {
         ProcNode::SelfLink => Ok(cx.process.pid().to_string().into_bytes()),
-        ProcNode::Cwd => fs.path_of(cx.cwd),
+        ProcNode::Cwd => fs.path_of_node(&cx.cwd),
         ProcNode::Exe => Ok(cx.process.exec_path().as_bytes().to_vec()),
         ProcNode::RootLink => fs.path_of(ROOT),
         ProcNode::Fd(fd) => {

@@ -18,8 +18,12 @@ pub enum FileType {
     Symlink,
     /// A character device.
     CharDevice,
+    /// A block device.
+    BlockDevice,
     /// A pipe.
     Fifo,
+    /// A socket.
+    Socket,
 }
 
 impl FileType {
@@ -31,7 +35,9 @@ impl FileType {
             FileType::Directory => 0o040_000,
             FileType::Symlink => 0o120_000,
             FileType::CharDevice => 0o020_000,
+            FileType::BlockDevice => 0o060_000,
             FileType::Fifo => 0o010_000,
+            FileType::Socket => 0o140_000,
         }
     }
 
@@ -43,7 +49,9 @@ impl FileType {
             FileType::Directory => 2,
             FileType::Symlink => 3,
             FileType::Fifo => 4,
+            FileType::Socket => 5,
             FileType::CharDevice => 6,
+            FileType::BlockDevice => 7,
         }
     }
 }
@@ -106,6 +114,19 @@ pub struct StatFs {
     pub bavail: u64,
     pub files: u64,
     pub ffree: u64,
+}
+
+impl StatFs {
+    /// Of a file system that does not say: no room, and nothing used.
+    pub(crate) const UNKNOWN: StatFs = StatFs {
+        fs_type: 0,
+        bsize: 4096,
+        blocks: 0,
+        bfree: 0,
+        bavail: 0,
+        files: 0,
+        ffree: 0,
+    };
 }
 
 /// One entry of a directory.

@@ -9,6 +9,8 @@ use crate::flags::{F_OK, Follow, R_OK, W_OK, X_OK};
 use crate::inode::{Ino, Kind};
 use crate::kernel::{Ask, Kernel, Locked};
 use crate::memfs::{BLOCK, MemFs};
+use crate::mount::Place;
+use crate::mounted_fs::{Caller, MountedFile, MountedFs};
 use crate::policy::{CheckedPath, FsOp};
 use crate::process::{Cx, Process};
 use crate::procfs;
@@ -59,13 +61,18 @@ impl Kernel {
     fn stat_path(&self, p: &Process, path: &[u8], follow: Follow) -> Result<Stat> {
         let cx = p.cx();
         let (fs, at) = self.check(&cx, Ask::new(FsOp::Stat, path, follow))?;
-        self.stat_node(&fs, &cx, at.location().existing()?)
+        self.stat_node(&fs, &cx, &at.location().existing()?)
     }
 
-    fn stat_node(&self, fs: &MemFs, cx: &Cx<'_>, node: Node) -> Result<Stat> {
+    fn stat_node(&self, fs: &MemFs, cx: &Cx<'_>, node: &Node) -> Result<Stat> {
         match node {
-            Node::Mem(ino) => fs.stat(ino),
+            Node::Mem(ino) => fs.stat(*ino),
+            Node::Foreign(place) => {
+                let stat = place.stat.ok_or(Errno::ENOENT)?;
+                Ok(place.mount.shown(cx, stat))
+            }
             Node::Proc(node) => {
+                let node = *node;
                 let file_type = procfs::file_type(node);
                 Ok(made_up(
                     cx,
@@ -84,13 +91,13 @@ impl Kernel {
                 Ok(stat)
             }
             Node::ProgramDir(len) => {
-                let ino = 2 + len as u64;
+                let ino = 2 + *len as u64;
                 let mut stat = made_up(cx, DEV_PROGRAM, ino, FileType::Directory, 0o555, BLOCK);
                 self.at_start(&mut stat);
                 Ok(stat)
             }
             Node::OpenFd(fd) => {
-                let file = cx.process.file(fd)?;
+                let file = cx.process.file(*fd)?;
                 self.stat_object(fs, cx, &file)
             }
         }
@@ -108,6 +115,17 @@ impl Kernel {
     pub fn fstat(&self, p: &Process, fd: Fd) -> Result<Stat> {
         let file = p.file(fd)?;
         let cx = p.cx();
+        if let Some(place) = file.place() {
+            let caller = Caller::new(&cx);
+            let stat = match &file.object {
+                Object::Foreign { file, .. } => {
+                    place.mount.alive()?;
+                    file.stat(&caller)?
+                }
+                _ => place.mount.fs()?.lstat(&caller, &place.path)?,
+            };
+            return Ok(place.mount.shown(&cx, stat));
+        }
         let fs = self.shared.lock();
         self.stat_object(&fs, &cx, &file)
     }
@@ -117,13 +135,14 @@ impl Kernel {
         match &file.object {
             Object::Inode { hold, .. } => fs.stat(hold.ino()),
             Object::Bytes { bytes, node } => match node {
-                Some(node) => self.stat_node(fs, cx, *node),
+                Some(node) => self.stat_node(fs, cx, node),
                 None => {
                     let size = bytes.len() as u64;
                     Ok(made_up(cx, DEV_PIPE, 0, FileType::Regular, 0o400, size))
                 }
             },
-            Object::Directory { node } => self.stat_node(fs, cx, *node),
+            Object::Directory { node } => self.stat_node(fs, cx, node),
+            Object::Foreign { place, .. } => self.stat_node(fs, cx, &Node::Foreign(place.clone())),
             Object::Null => {
                 let mut stat = made_up(cx, DEV_PIPE, 0, FileType::CharDevice, 0o666, 0);
                 stat.rdev = Device::Null.rdev();
@@ -144,7 +163,7 @@ impl Kernel {
         let cx = p.cx();
         let found = self
             .check(&cx, Ask::new(FsOp::Stat, path, Follow::Final))
-            .and_then(|(fs, at)| Ok(self.type_of(&fs, at.location().existing()?)));
+            .and_then(|(fs, at)| Ok(self.type_of(&fs, &at.location().existing()?)));
         match found {
             Ok(FileType::Directory) => ModuleStat::Directory,
             Ok(_) => ModuleStat::File,
@@ -168,7 +187,25 @@ impl Kernel {
         let writes = mode & W_OK != 0;
         match at.location().existing()? {
             // F_OK, R_OK, W_OK and X_OK are the permission bits.
-            Node::Mem(ino) => fs.may(ino, &cx, mode.unsigned_abs()),
+            Node::Mem(ino) => {
+                if writes {
+                    fs.may_change(ino)?;
+                }
+                fs.may(ino, &cx, mode.unsigned_abs())
+            }
+            Node::Foreign(place) => {
+                let is_lower = place.anchor.is_some();
+                let read_only = match fs.mounts.get(place.mount.id) {
+                    Some(mount) if is_lower => mount.read_only,
+                    _ => place.mount.is_read_only(),
+                };
+                if writes && read_only {
+                    return Err(Errno::EROFS);
+                }
+                let stat = place.stat.ok_or(Errno::ENOENT)?;
+                let stat = place.mount.shown(&cx, stat);
+                fs.may_as(&stat, &cx, mode.unsigned_abs())
+            }
             Node::Program | Node::ProgramDir(_) if writes => Err(Errno::EROFS),
             Node::Program | Node::Proc(_) if mode & X_OK != 0 => Err(Errno::EACCES),
             Node::Proc(_) if writes => Err(Errno::EACCES),
@@ -180,8 +217,16 @@ impl Kernel {
     pub fn statfs(&self, p: &Process, path: &[u8]) -> Result<StatFs> {
         let cx = p.cx();
         let (fs, at) = self.check(&cx, Ask::new(FsOp::StatFs, path, Follow::Final))?;
-        at.location().existing()?;
-        Ok(fs.statfs())
+        match at.location().existing()? {
+            Node::Foreign(place) if place.anchor.is_none() => {
+                drop(fs);
+                match place.mount.fs()?.statfs(&Caller::new(&cx), &place.path) {
+                    Err(Errno::ENOSYS) => Ok(StatFs::UNKNOWN),
+                    answer => answer,
+                }
+            }
+            _ => Ok(fs.statfs()),
+        }
     }
 
     /// `readlink`.
@@ -193,6 +238,13 @@ impl Kernel {
                 Kind::Symlink(text) => Ok(text.to_vec()),
                 _ => Err(Errno::EINVAL),
             },
+            Node::Foreign(place) => {
+                if place.file_type() != FileType::Symlink {
+                    return Err(Errno::EINVAL);
+                }
+                drop(fs);
+                place.mount.fs()?.readlink(&Caller::new(&cx), &place.path)
+            }
             Node::Proc(node) => procfs::link_text(&fs, &cx, node),
             _ => Err(Errno::EINVAL),
         }
@@ -208,47 +260,59 @@ impl Kernel {
 
     // ---- changes ---------------------------------------------------------------------------------------------------
 
+    /// Changes an inode in one way, a foreign file in the other.
     fn change(
         &self,
         p: &Process,
         op: FsOp,
         path: &[u8],
         follow: Follow,
-        change: impl FnOnce(&mut MemFs, Ino, &Cx<'_>) -> Result<()>,
+        own: impl FnOnce(&mut MemFs, Ino, &Cx<'_>) -> Result<()>,
+        foreign: impl FnOnce(&dyn MountedFs, &Caller<'_>, &Place) -> Result<()>,
     ) -> Result<()> {
         let cx = p.cx();
         let (mut fs, at): (Locked<'_>, CheckedPath) =
             self.check(&cx, Ask::new(op, path, follow))?;
-        let node = at.location().existing()?;
-        let Node::Mem(ino) = node else {
-            return Err(node.refuse_change());
-        };
-        change(&mut fs, ino, &cx)?;
-        fs.watchers.inode(ino, WatchKind::Change);
-        if let Some(Node::Mem(dir)) = at.location().parent {
-            fs.watchers
-                .entry(dir, &at.location().name, WatchKind::Change);
+        match at.location().existing()? {
+            Node::Mem(ino) => {
+                own(&mut fs, ino, &cx)?;
+                fs.watchers.inode(ino, WatchKind::Change);
+                if let Some(Node::Mem(dir)) = at.location().parent {
+                    fs.watchers
+                        .entry(dir, &at.location().name, WatchKind::Change);
+                }
+                Ok(())
+            }
+            Node::Foreign(place) => {
+                drop(fs);
+                foreign(place.mount.changeable()?, &Caller::new(&cx), &place)
+            }
+            other => Err(other.refuse_change()),
         }
-        Ok(())
     }
 
     fn change_fd(
         &self,
         p: &Process,
         fd: Fd,
-        change: impl FnOnce(&mut MemFs, Ino, &Cx<'_>) -> Result<()>,
+        own: impl FnOnce(&mut MemFs, Ino, &Cx<'_>) -> Result<()>,
+        foreign: impl FnOnce(&dyn MountedFile, &Caller<'_>) -> Result<()>,
     ) -> Result<()> {
         let file = p.file(fd)?;
         let cx = p.cx();
         match file.inode() {
             Some((ino, entry)) => {
                 let mut fs = self.shared.lock();
-                change(&mut fs, ino, &cx)?;
+                own(&mut fs, ino, &cx)?;
                 fs.changed(ino, entry);
                 Ok(())
             }
             // A description without an inode keeps nothing that could change.
             None => match &file.object {
+                Object::Foreign { file, place } => {
+                    place.mount.changeable()?;
+                    foreign(&**file, &Caller::new(&cx))
+                }
                 Object::Bytes {
                     node: Some(node), ..
                 }
@@ -260,24 +324,60 @@ impl Kernel {
 
     /// `chmod`.
     pub fn chmod(&self, p: &Process, path: &[u8], mode: u32) -> Result<()> {
-        self.change(p, FsOp::Chmod, path, Follow::Final, |fs, ino, cx| {
-            fs.chmod(ino, mode, cx)
-        })
+        self.change(
+            p,
+            FsOp::Chmod,
+            path,
+            Follow::Final,
+            |fs, ino, cx| fs.chmod(ino, mode, cx),
+            |fs, caller, place| fs.chmod(caller, &place.path, mode & 0o7777),
+        )
     }
 
     /// `lchmod`: as on Linux, a symbolic link's own mode cannot be changed (`ENOTSUP`).
     pub fn lchmod(&self, p: &Process, path: &[u8], mode: u32) -> Result<()> {
-        self.change(p, FsOp::Chmod, path, Follow::Link, |fs, ino, cx| {
-            match fs.get(ino)?.kind.file_type() {
+        self.change(
+            p,
+            FsOp::Chmod,
+            path,
+            Follow::Link,
+            |fs, ino, cx| match fs.get(ino)?.kind.file_type() {
                 FileType::Symlink => Err(Errno::ENOTSUP),
                 _ => fs.chmod(ino, mode, cx),
-            }
-        })
+            },
+            |fs, caller, place| match place.file_type() {
+                FileType::Symlink => Err(Errno::ENOTSUP),
+                _ => fs.chmod(caller, &place.path, mode & 0o7777),
+            },
+        )
     }
 
     /// `fchmod`.
     pub fn fchmod(&self, p: &Process, fd: Fd, mode: u32) -> Result<()> {
-        self.change_fd(p, fd, |fs, ino, cx| fs.chmod(ino, mode, cx))
+        self.change_fd(
+            p,
+            fd,
+            |fs, ino, cx| fs.chmod(ino, mode, cx),
+            |file, caller| file.chmod(caller, mode & 0o7777),
+        )
+    }
+
+    fn chown_path(
+        &self,
+        p: &Process,
+        path: &[u8],
+        follow: Follow,
+        uid: Option<u32>,
+        gid: Option<u32>,
+    ) -> Result<()> {
+        self.change(
+            p,
+            FsOp::Chown,
+            path,
+            follow,
+            |fs, ino, cx| fs.chown(ino, uid, gid, cx),
+            |fs, caller, place| fs.chown(caller, &place.path, uid, gid),
+        )
     }
 
     /// `chown`; `None` leaves a part as it is.
@@ -288,9 +388,7 @@ impl Kernel {
         uid: Option<u32>,
         gid: Option<u32>,
     ) -> Result<()> {
-        self.change(p, FsOp::Chown, path, Follow::Final, |fs, ino, cx| {
-            fs.chown(ino, uid, gid, cx)
-        })
+        self.chown_path(p, path, Follow::Final, uid, gid)
     }
 
     /// `lchown`.
@@ -301,14 +399,35 @@ impl Kernel {
         uid: Option<u32>,
         gid: Option<u32>,
     ) -> Result<()> {
-        self.change(p, FsOp::Chown, path, Follow::Link, |fs, ino, cx| {
-            fs.chown(ino, uid, gid, cx)
-        })
+        self.chown_path(p, path, Follow::Link, uid, gid)
     }
 
     /// `fchown`.
     pub fn fchown(&self, p: &Process, fd: Fd, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
-        self.change_fd(p, fd, |fs, ino, cx| fs.chown(ino, uid, gid, cx))
+        self.change_fd(
+            p,
+            fd,
+            |fs, ino, cx| fs.chown(ino, uid, gid, cx),
+            |file, caller| file.chown(caller, uid, gid),
+        )
+    }
+
+    fn utimes_path(
+        &self,
+        p: &Process,
+        path: &[u8],
+        follow: Follow,
+        access: Option<TimeSpec>,
+        modify: Option<TimeSpec>,
+    ) -> Result<()> {
+        self.change(
+            p,
+            FsOp::Utimes,
+            path,
+            follow,
+            |fs, ino, cx| fs.set_times(ino, access, modify, cx),
+            |fs, caller, place| fs.utimes(caller, &place.path, access, modify),
+        )
     }
 
     /// `utimes`: access and modification time; `None` leaves one as it is.
@@ -319,9 +438,7 @@ impl Kernel {
         access: Option<TimeSpec>,
         modify: Option<TimeSpec>,
     ) -> Result<()> {
-        self.change(p, FsOp::Utimes, path, Follow::Final, |fs, ino, cx| {
-            fs.set_times(ino, access, modify, cx)
-        })
+        self.utimes_path(p, path, Follow::Final, access, modify)
     }
 
     /// `lutimes`.
@@ -332,9 +449,7 @@ impl Kernel {
         access: Option<TimeSpec>,
         modify: Option<TimeSpec>,
     ) -> Result<()> {
-        self.change(p, FsOp::Utimes, path, Follow::Link, |fs, ino, cx| {
-            fs.set_times(ino, access, modify, cx)
-        })
+        self.utimes_path(p, path, Follow::Link, access, modify)
     }
 
     /// `futimes`.
@@ -345,19 +460,35 @@ impl Kernel {
         access: Option<TimeSpec>,
         modify: Option<TimeSpec>,
     ) -> Result<()> {
-        self.change_fd(p, fd, |fs, ino, cx| fs.set_times(ino, access, modify, cx))
+        self.change_fd(
+            p,
+            fd,
+            |fs, ino, cx| fs.set_times(ino, access, modify, cx),
+            |file, caller| file.utimes(caller, access, modify),
+        )
     }
 
     /// `truncate`.
     pub fn truncate(&self, p: &Process, path: &[u8], len: u64) -> Result<()> {
-        self.change(p, FsOp::Truncate, path, Follow::Final, |fs, ino, cx| {
-            match fs.get(ino)?.kind.file_type() {
-                FileType::Directory => return Err(Errno::EISDIR),
-                FileType::Regular => {}
-                _ => return Err(Errno::EINVAL),
-            }
-            fs.may(ino, cx, crate::memfs::MAY_WRITE)?;
-            fs.truncate(ino, len, cx.now)
-        })
+        let can_be_cut = |file_type: FileType| match file_type {
+            FileType::Directory => Err(Errno::EISDIR),
+            FileType::Regular => Ok(()),
+            _ => Err(Errno::EINVAL),
+        };
+        self.change(
+            p,
+            FsOp::Truncate,
+            path,
+            Follow::Final,
+            |fs, ino, cx| {
+                can_be_cut(fs.get(ino)?.kind.file_type())?;
+                fs.may(ino, cx, crate::memfs::MAY_WRITE)?;
+                fs.truncate(ino, len, cx.now)
+            },
+            |fs, caller, place| {
+                can_be_cut(place.file_type())?;
+                fs.truncate(caller, &place.path, len)
+            },
+        )
     }
 }

@@ -1,5 +1,6 @@
 //! Making, listing and removing directories.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -11,16 +12,20 @@ use crate::flags::{Follow, oflag};
 use crate::inode::{Directory, Kind, Name, ROOT};
 use crate::kernel::{Ask, Kernel};
 use crate::memfs::{MAY_READ, MemFs};
+use crate::mount::Place;
+use crate::mounted_fs::Caller;
 use crate::path::PATH_MAX;
 use crate::policy::FsOp;
 use crate::process::{Cx, Process};
 use crate::procfs::{self, ProcNode};
 use crate::resolve::{Last, Node};
-use crate::stat::DirEntry;
+use crate::stat::{DirEntry, FileType};
 
 const TEMP_LETTERS: &[u8; 62] = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
 const TEMP_LEN: usize = 6;
 const TEMP_TRIES: u32 = 100;
+/// Entries of a foreign directory that a descriptor keeps for its next readers.
+const LISTED_AHEAD: usize = 1024;
 
 impl Kernel {
     /// `mkdir`.
@@ -30,6 +35,12 @@ impl Kernel {
         at.location().name_fits()?;
         if at.location().last != Last::Name || at.location().target.is_some() {
             return Err(Errno::EEXIST);
+        }
+        if let Some(entry) = at.location().foreign_entry(&fs)? {
+            drop(fs);
+            let mode = mode & 0o1777 & !cx.umask;
+            let mount = entry.changeable()?;
+            return mount.mkdir(&Caller::new(&cx), &entry.path, mode);
         }
         let kind = Kind::Dir(Directory::new(ROOT, Name::default()));
         fs.create(&at, kind, mode & 0o1777 & !cx.umask, &cx)?;
@@ -100,7 +111,24 @@ impl Kernel {
     pub fn rmdir(&self, p: &Process, path: &[u8]) -> Result<()> {
         let cx = p.cx();
         let (mut fs, at) = self.check(&cx, Ask::new(FsOp::Rmdir, path, Follow::Entry))?;
-        fs.rmdir(&at, &cx)
+        match at.location().last {
+            Last::Name => {}
+            Last::Dot => return Err(Errno::EINVAL),
+            Last::DotDot => return Err(Errno::ENOTEMPTY),
+            Last::Root => return Err(Errno::EBUSY),
+        }
+        let Some(entry) = at.location().foreign_entry(&fs)? else {
+            return fs.rmdir(&at, &cx);
+        };
+        match at.location().existing()? {
+            Node::Foreign(place) if place.file_type() != FileType::Directory => Err(Errno::ENOTDIR),
+            Node::Foreign(place) if fs.mounts.any_beneath(&place) => Err(Errno::EBUSY),
+            Node::Foreign(_) => {
+                drop(fs);
+                entry.changeable()?.rmdir(&Caller::new(&cx), &entry.path)
+            }
+            other => Err(other.refuse_change()),
+        }
     }
 
     /// Lists a directory, sorted by name, without `.` and `..`.
@@ -111,7 +139,13 @@ impl Kernel {
         if let Node::Mem(ino) = node {
             fs.may(ino, &cx, MAY_READ)?;
         }
-        list(&fs, &cx, node, None, usize::MAX)
+        match list(&fs, &cx, &node, None, usize::MAX)? {
+            Listed::All(entries) => Ok(entries),
+            Listed::Over(merge) => {
+                drop(fs);
+                merge.entries(&cx, None, usize::MAX)
+            }
+        }
     }
 
     /// `opendir`: a descriptor for [`Kernel::readdir_fd`]; closed with `close`.
@@ -129,14 +163,32 @@ impl Kernel {
                 opened: Opened::Directory,
                 ..
             } => Node::Mem(hold.ino()),
-            Object::Directory { node } => *node,
+            Object::Directory { node } => node.clone(),
             _ => return Err(Errno::ENOTDIR),
         };
-        let mut listed = file.listed.lock();
+        let mut listing = file.listing.lock();
         let cx = p.cx();
-        let entries = list(&self.shared.lock(), &cx, node, listed.as_deref(), max)?;
+        if listing.ahead.is_empty() {
+            let listed = list(
+                &self.shared.lock(),
+                &cx,
+                &node,
+                listing.last.as_deref(),
+                max,
+            )?;
+            listing.ahead = match listed {
+                Listed::All(entries) => entries,
+                // A foreign directory is listed as a whole each time, so more than is wanted now is kept.
+                Listed::Over(merge) => {
+                    merge.entries(&cx, listing.last.as_deref(), max.max(LISTED_AHEAD))?
+                }
+            }
+            .into();
+        }
+        let n = max.min(listing.ahead.len());
+        let entries: Vec<DirEntry> = listing.ahead.drain(..n).collect();
         if let Some(last) = entries.last() {
-            *listed = Some(last.name.clone());
+            listing.last = Some(last.name.clone());
         }
         Ok(entries)
     }
@@ -195,39 +247,105 @@ fn child(dir: &[u8], name: &[u8]) -> Vec<u8> {
     path
 }
 
+/// Entries of a directory, or what is needed to ask a foreign file system for them.
+enum Listed {
+    All(Vec<DirEntry>),
+    Over(Merge),
+}
+
+/// A listing that is not complete without a foreign file system's.
+struct Merge {
+    place: Arc<Place>,
+    /// Known without asking; these win.
+    own: BTreeMap<Name, FileType>,
+    /// Foreign names that do not show.
+    hidden: BTreeSet<Name>,
+}
+
+impl Merge {
+    /// Must be called without the kernel's lock.
+    fn entries(self, cx: &Cx<'_>, after: Option<&[u8]>, max: usize) -> Result<Vec<DirEntry>> {
+        let Merge {
+            place,
+            mut own,
+            hidden,
+        } = self;
+        let listed = place.mount.fs()?.readdir(&Caller::new(cx), &place.path)?;
+        for entry in listed {
+            let usable = !matches!(&*entry.name, b"" | b"." | b"..")
+                && !entry.name.contains(&b'/')
+                && !entry.name.contains(&0);
+            if usable && !hidden.contains(&entry.name) {
+                own.entry(entry.name).or_insert(entry.file_type);
+            }
+        }
+        Ok(own
+            .into_iter()
+            .filter(|(name, _)| after.is_none_or(|after| **name > *after))
+            .take(max)
+            .map(|(name, file_type)| DirEntry { name, file_type })
+            .collect())
+    }
+}
+
 /// Up to `max` entries whose names come after `after`.
-fn list(
-    fs: &MemFs,
-    cx: &Cx<'_>,
-    node: Node,
-    after: Option<&[u8]>,
-    max: usize,
-) -> Result<Vec<DirEntry>> {
+fn list(fs: &MemFs, cx: &Cx<'_>, node: &Node, after: Option<&[u8]>, max: usize) -> Result<Listed> {
     let made_up = match node {
-        Node::Mem(ino) => match &fs.get(ino)?.kind {
+        Node::Mem(ino) => match &fs.get(*ino)?.kind {
+            Kind::Dir(Directory {
+                entries,
+                lower: Some(lower),
+                ..
+            }) => {
+                let own = entries
+                    .iter()
+                    .map(|(name, entry)| (name.clone(), entry.file_type));
+                let place = Place {
+                    path: lower.path.clone(),
+                    ..Place::root(&lower.mount)
+                };
+                return Ok(Listed::Over(Merge {
+                    place: Arc::new(place),
+                    own: own.collect(),
+                    hidden: lower.whiteouts.clone(),
+                }));
+            }
             Kind::Dir(dir) => {
                 let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-                return Ok(dir
-                    .entries
-                    .range::<[u8], _>((from, Bound::Unbounded))
-                    .take(max)
-                    .map(|(name, entry)| DirEntry {
-                        name: Arc::clone(name),
-                        file_type: entry.file_type,
-                    })
-                    .collect());
+                return Ok(Listed::All(
+                    dir.entries
+                        .range::<[u8], _>((from, Bound::Unbounded))
+                        .take(max)
+                        .map(|(name, entry)| DirEntry {
+                            name: Arc::clone(name),
+                            file_type: entry.file_type,
+                        })
+                        .collect(),
+                ));
             }
             Kind::ProcRoot => procfs::list(cx, ProcNode::Root),
             _ => return Err(Errno::ENOTDIR),
         },
-        Node::Proc(node @ (ProcNode::Process | ProcNode::FdDir)) => procfs::list(cx, node),
+        Node::Foreign(place) if place.file_type() == FileType::Directory => {
+            let covered = fs.mounts.names_in(place).into_iter();
+            return Ok(Listed::Over(Merge {
+                place: place.clone(),
+                own: covered
+                    .map(|name| (Arc::from(name), FileType::Directory))
+                    .collect(),
+                hidden: BTreeSet::new(),
+            }));
+        }
+        Node::Proc(node @ (ProcNode::Process | ProcNode::FdDir)) => procfs::list(cx, *node),
         Node::ProgramDir(_) => Vec::new(),
-        Node::Proc(_) | Node::Program | Node::OpenFd(_) => return Err(Errno::ENOTDIR),
+        Node::Foreign(_) | Node::Proc(_) | Node::Program | Node::OpenFd(_) => {
+            return Err(Errno::ENOTDIR);
+        }
     };
     let rest = made_up
         .into_iter()
         .filter(|e| after.is_none_or(|after| *e.name > *after));
-    Ok(rest.take(max).collect())
+    Ok(Listed::All(rest.take(max).collect()))
 }
 
 /// Without trailing slashes, but for the root.

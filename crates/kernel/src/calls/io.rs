@@ -6,6 +6,7 @@ use crate::errno::{Errno, Result};
 use crate::fd::Fd;
 use crate::file::{Object, OpenFile, Opened};
 use crate::kernel::Kernel;
+use crate::mounted_fs::Caller;
 use crate::pipe::Wake;
 use crate::process::{Cx, Process};
 use crate::stdio::OutputLook;
@@ -64,12 +65,13 @@ impl Kernel {
         position: Option<u64>,
     ) -> Result<usize> {
         let file = p.file(fd)?;
-        self.read_from(&file, buf, position)
+        self.read_from(p, &file, buf, position)
     }
 
     /// As `read`, on a description.
     pub fn read_from(
         &self,
+        p: &Process,
         file: &OpenFile,
         buf: &mut [u8],
         position: Option<u64>,
@@ -107,6 +109,23 @@ impl Kernel {
                     Ok(n)
                 }
             },
+            Object::Foreign {
+                file: foreign,
+                place,
+            } => {
+                place.mount.alive()?;
+                let cx = p.cx();
+                let caller = Caller::new(&cx);
+                match position {
+                    Some(offset) => foreign.read_at(&caller, buf, offset),
+                    None => {
+                        let mut position = file.position.lock();
+                        let n = foreign.read_at(&caller, buf, *position)?.min(buf.len());
+                        *position += n as u64;
+                        Ok(n)
+                    }
+                }
+            }
             Object::Null => Ok(0),
             Object::Reader(_) if position.is_some() => Err(Errno::ESPIPE),
             Object::Reader(end) => end.read(buf),
@@ -127,7 +146,7 @@ impl Kernel {
         let mut total = 0;
         for buf in bufs {
             let at = position.map(|offset| offset.saturating_add(total as u64));
-            match self.read_from(&file, buf, at) {
+            match self.read_from(p, &file, buf, at) {
                 Ok(n) => {
                     total += n;
                     if n < buf.len() {
@@ -181,6 +200,24 @@ impl Kernel {
                 opened: Opened::Device(device),
                 ..
             } => device.write(data),
+            Object::Foreign {
+                file: foreign,
+                place,
+            } => {
+                place.mount.changeable()?;
+                let caller = Caller::new(cx);
+                let mut own_position = position.is_none().then(|| file.position.lock());
+                let offset = match (&own_position, position) {
+                    (_, Some(offset)) => offset,
+                    (Some(own), None) => **own,
+                    (None, None) => 0,
+                };
+                let (n, end) = foreign.write_at(&caller, data, offset)?;
+                if let Some(own) = &mut own_position {
+                    **own = end;
+                }
+                Ok(n.min(data.len()))
+            }
             Object::Null => Ok(data.len()),
             Object::Writer(_) if position.is_some() => Err(Errno::ESPIPE),
             Object::Writer(end) => end.write(data),
@@ -233,6 +270,11 @@ impl Kernel {
         if !file.flags.write {
             return Err(Errno::EINVAL);
         }
+        self.cut(p, &file, len)
+    }
+
+    /// As `ftruncate`, on a description that can be written.
+    pub(crate) fn cut(&self, p: &Process, file: &OpenFile, len: u64) -> Result<()> {
         match &file.object {
             Object::Inode {
                 hold,
@@ -248,6 +290,10 @@ impl Kernel {
                 }
                 Ok(())
             }
+            Object::Foreign { file, place } => {
+                place.mount.changeable()?;
+                file.truncate(&Caller::new(&p.cx()), len)
+            }
             _ => Err(Errno::EINVAL),
         }
     }
@@ -255,6 +301,10 @@ impl Kernel {
     /// `fsync` and `fdatasync`: memory is always in step.
     pub fn fsync(&self, p: &Process, fd: Fd) -> Result<()> {
         match &p.file(fd)?.object {
+            Object::Foreign { file, place } => {
+                place.mount.alive()?;
+                file.sync(&Caller::new(&p.cx()))
+            }
             Object::Reader(_) | Object::Writer(_) => Err(Errno::EINVAL),
             Object::Output {
                 look: OutputLook::Pipe,
@@ -283,7 +333,9 @@ impl Kernel {
                 ..
             }
             | Object::Directory { .. } => HandleKind::Unknown,
-            Object::Inode { .. } | Object::Bytes { .. } | Object::Null => HandleKind::File,
+            Object::Inode { .. } | Object::Foreign { .. } | Object::Bytes { .. } | Object::Null => {
+                HandleKind::File
+            }
             Object::Reader(_) | Object::Writer(_) => HandleKind::Pipe,
             Object::Output { look, .. } => match look {
                 OutputLook::File => HandleKind::File,

@@ -8,10 +8,12 @@ use crate::flags::Follow;
 use crate::inode::Kind;
 use crate::kernel::{Ask, Kernel, Shared};
 use crate::memfs::MAY_READ;
+use crate::mounted_fs::Caller;
 use crate::path::{GuestPath, split_last};
 use crate::policy::FsOp;
 use crate::process::Process;
 use crate::resolve::{Last, Location, Node};
+use crate::stat::FileType;
 use crate::watch::WatchSink;
 
 /// A new name must be one, and free.
@@ -31,7 +33,19 @@ impl Kernel {
     pub fn unlink(&self, p: &Process, path: &[u8]) -> Result<()> {
         let cx = p.cx();
         let (mut fs, at) = self.check(&cx, Ask::new(FsOp::Unlink, path, Follow::Entry))?;
-        fs.unlink(&at, &cx)
+        if at.location().last != Last::Name {
+            return Err(Errno::EISDIR);
+        }
+        let Some(entry) = at.location().foreign_entry(&fs)? else {
+            return fs.unlink(&at, &cx);
+        };
+        drop(fs);
+        match at.location().existing()? {
+            Node::Foreign(place) if place.file_type() == FileType::Directory => Err(Errno::EISDIR),
+            Node::Foreign(_) if at.location().slash => Err(Errno::ENOTDIR),
+            Node::Foreign(_) => entry.changeable()?.unlink(&Caller::new(&cx), &entry.path),
+            other => Err(other.refuse_change()),
+        }
     }
 
     /// `rename`.
@@ -40,7 +54,38 @@ impl Kernel {
         let from = Ask::new(FsOp::Rename, from, Follow::Entry);
         let to = Ask::new(FsOp::Rename, to, Follow::Entry);
         let (mut fs, from, to) = self.check_two(&cx, from, to)?;
-        fs.rename(&from, &to, &cx)
+        let (old, new) = (from.location(), to.location());
+        if let (Some(a), Some(b)) = (&old.parent, &new.parent)
+            && a.tree() != b.tree()
+        {
+            return Err(Errno::EXDEV);
+        }
+        if old.last != Last::Name || new.last != Last::Name {
+            return Err(Errno::EBUSY);
+        }
+        let (Some(source), Some(target)) = (old.foreign_entry(&fs)?, new.foreign_entry(&fs)?)
+        else {
+            return fs.rename(&from, &to, &cx);
+        };
+        let busy = |location: &Location| match &location.target {
+            Some(Node::Foreign(place)) => fs.mounts.any_beneath(place),
+            _ => false,
+        };
+        if busy(old) || busy(new) {
+            return Err(Errno::EBUSY);
+        }
+        drop(fs);
+        match (old.existing()?, &new.target) {
+            (Node::Foreign(place), None | Some(Node::Foreign(_))) => {
+                if place.file_type() != FileType::Directory && (old.slash || new.slash) {
+                    return Err(Errno::ENOTDIR);
+                }
+                let mount = source.changeable()?;
+                mount.rename(&Caller::new(&cx), &source.path, &target.path)
+            }
+            (Node::Foreign(_), Some(other)) => Err(other.refuse_change()),
+            (other, _) => Err(other.refuse_change()),
+        }
     }
 
     /// `link`: another name for a file; a symbolic link is linked itself, not followed.
@@ -51,10 +96,22 @@ impl Kernel {
         let (mut fs, existing, new) = self.check_two(&cx, existing, new)?;
         let node = existing.location().existing()?;
         free_name(new.location())?;
-        let Node::Mem(ino) = node else {
-            return Err(Errno::EXDEV);
-        };
-        fs.link(ino, &new, &cx)
+        let entry = new.location().foreign_entry(&fs)?;
+        match (node, entry) {
+            (node, _) if new.location().parent.as_ref().map(Node::tree) != Some(node.tree()) => {
+                Err(Errno::EXDEV)
+            }
+            (Node::Mem(ino), None) => fs.link(ino, &new, &cx),
+            (Node::Foreign(place), Some(entry)) => {
+                if place.file_type() == FileType::Directory {
+                    return Err(Errno::EPERM);
+                }
+                drop(fs);
+                let mount = entry.changeable()?;
+                mount.link(&Caller::new(&cx), &place.path, &entry.path)
+            }
+            _ => Err(Errno::EXDEV),
+        }
     }
 
     /// `symlink`: makes a link at `path` that leads to `target`.
@@ -63,6 +120,11 @@ impl Kernel {
         let cx = p.cx();
         let (mut fs, at) = self.check(&cx, Ask::new(FsOp::Symlink, path, Follow::Entry))?;
         free_name(at.location())?;
+        if let Some(entry) = at.location().foreign_entry(&fs)? {
+            drop(fs);
+            let mount = entry.changeable()?;
+            return mount.symlink(&Caller::new(&cx), target.as_bytes(), &entry.path);
+        }
         fs.create(&at, Kind::Symlink(Arc::from(target.as_bytes())), 0o777, &cx)?;
         Ok(())
     }
@@ -71,8 +133,11 @@ impl Kernel {
     pub fn watch(&self, p: &Process, path: &[u8], sink: Arc<dyn WatchSink>) -> Result<Watch> {
         let cx = p.cx();
         let (mut fs, at) = self.check(&cx, Ask::new(FsOp::Watch, path, Follow::Final))?;
-        let Node::Mem(ino) = at.location().existing()? else {
-            return Err(Errno::EINVAL);
+        let ino = match at.location().existing()? {
+            Node::Mem(ino) => ino,
+            // The kernel would see only what goes through it.
+            Node::Foreign(_) => return Err(Errno::ENOSYS),
+            _ => return Err(Errno::EINVAL),
         };
         fs.may(ino, &cx, MAY_READ)?;
         fs.watchers.has_room()?;

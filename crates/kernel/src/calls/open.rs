@@ -10,6 +10,8 @@ use crate::flags::{OpenFlags, oflag};
 use crate::inode::{Ino, Kind};
 use crate::kernel::{Ask, Kernel};
 use crate::memfs::{MAY_READ, MAY_WRITE, MemFs};
+use crate::mount::Place;
+use crate::mounted_fs::{Caller, OpenHow};
 use crate::pipe::pipe;
 use crate::policy::FsOp;
 use crate::process::{Cx, Process};
@@ -52,9 +54,14 @@ impl Kernel {
         };
         let (mut fs, at) = self.check(&cx, ask)?;
         let location = at.location();
-        let Some(node) = location.target else {
+        let Some(node) = location.target.clone() else {
             if !creates {
                 return Err(Errno::ENOENT);
+            }
+            if let Some(Node::Foreign(dir)) = &location.parent {
+                let place = dir.at(&dir.child(&location.name), None);
+                drop(fs);
+                return self.open_foreign(&cx, place, flags, mode & !cx.umask);
             }
             let ino = fs.create(&at, Kind::File(Content::empty()), mode & !cx.umask, &cx)?;
             return Ok(self.open_inode(&mut fs, ino, Opened::Regular, location, flags));
@@ -62,7 +69,7 @@ impl Kernel {
         if flags.has(oflag::O_CREAT | oflag::O_EXCL) {
             return Err(Errno::EEXIST);
         }
-        let file_type = self.type_of(&fs, node);
+        let file_type = self.type_of(&fs, &node);
         if file_type == FileType::Directory && creates {
             return Err(Errno::EISDIR);
         }
@@ -81,6 +88,9 @@ impl Kernel {
                 let want =
                     if flags.read { MAY_READ } else { 0 } | if writes { MAY_WRITE } else { 0 };
                 fs.may(ino, &cx, want)?;
+                if writes && file_type == FileType::Regular {
+                    fs.may_change(ino)?;
+                }
                 let opened = match &fs.get(ino)?.kind {
                     Kind::File(_) => Opened::Regular,
                     Kind::Device(device) => Opened::Device(*device),
@@ -94,14 +104,20 @@ impl Kernel {
                 }
                 Ok(self.open_inode(&mut fs, ino, opened, location, flags))
             }
-            Node::Proc(_) | Node::ProgramDir(_) if file_type == FileType::Directory => {
+            Node::Foreign(_) | Node::Proc(_) | Node::ProgramDir(_)
+                if file_type == FileType::Directory =>
+            {
                 Ok(OpenFile::new(Object::Directory { node }, flags))
+            }
+            Node::Foreign(place) => {
+                drop(fs);
+                self.open_foreign(&cx, Place::clone(&place), flags, mode & !cx.umask)
             }
             Node::Proc(_) if writes => Err(Errno::EACCES),
             Node::Program if writes => Err(Errno::EROFS),
             Node::Proc(_) | Node::Program | Node::ProgramDir(_) => {
                 let object = Object::Bytes {
-                    bytes: fixed_bytes(&cx, node),
+                    bytes: fixed_bytes(&cx, &node),
                     node: Some(node),
                 };
                 Ok(OpenFile::new(object, flags))
@@ -119,6 +135,42 @@ impl Kernel {
         }
     }
 
+    /// Opens or makes a regular file of a foreign file system.
+    pub(super) fn open_foreign(
+        &self,
+        cx: &Cx<'_>,
+        place: Place,
+        flags: OpenFlags,
+        mode: u32,
+    ) -> Result<Arc<OpenFile>> {
+        let how = OpenHow {
+            read: flags.read,
+            write: flags.write,
+            append: flags.has(oflag::O_APPEND),
+            create: flags.has(oflag::O_CREAT),
+            exclusive: flags.has(oflag::O_EXCL),
+            truncate: flags.has(oflag::O_TRUNC),
+            mode: mode & 0o7777,
+        };
+        let caller = Caller::new(cx);
+        let changes = how.write || how.truncate || (how.create && place.stat.is_none());
+        let fs = if changes {
+            place.mount.changeable()?
+        } else {
+            place.mount.fs()?
+        };
+        let file = fs.open(&caller, &place.path, how)?;
+        let stat = match place.stat {
+            Some(stat) => stat,
+            None => file.stat(&caller)?,
+        };
+        let place = Arc::new(Place {
+            stat: Some(stat),
+            ..place
+        });
+        Ok(OpenFile::new(Object::Foreign { file, place }, flags))
+    }
+
     fn open_inode(
         &self,
         fs: &mut MemFs,
@@ -127,9 +179,9 @@ impl Kernel {
         location: &Location,
         flags: OpenFlags,
     ) -> Arc<OpenFile> {
-        let entry = match location.parent {
+        let entry = match &location.parent {
             Some(Node::Mem(dir)) if location.last == Last::Name => {
-                Some((dir, location.name.clone()))
+                Some((*dir, location.name.clone()))
             }
             _ => None,
         };
@@ -144,12 +196,13 @@ impl Kernel {
         )
     }
 
-    pub(super) fn type_of(&self, fs: &MemFs, node: Node) -> FileType {
+    pub(super) fn type_of(&self, fs: &MemFs, node: &Node) -> FileType {
         match node {
             Node::Mem(ino) => fs
-                .get(ino)
+                .get(*ino)
                 .map_or(FileType::Regular, |i| i.kind.file_type()),
-            Node::Proc(node) => procfs::file_type(node),
+            Node::Foreign(place) => place.file_type(),
+            Node::Proc(node) => procfs::file_type(*node),
             Node::Program => FileType::Regular,
             Node::ProgramDir(_) => FileType::Directory,
             Node::OpenFd(_) => FileType::Fifo,
@@ -189,9 +242,9 @@ impl Kernel {
 }
 
 /// Contents of a file that the kernel makes up.
-pub(super) fn fixed_bytes(cx: &Cx<'_>, node: Node) -> Arc<[u8]> {
+pub(super) fn fixed_bytes(cx: &Cx<'_>, node: &Node) -> Arc<[u8]> {
     match node {
-        Node::Proc(node) => procfs::contents(cx, node).into(),
+        Node::Proc(node) => procfs::contents(cx, *node).into(),
         Node::Program => cx
             .process
             .program()

@@ -7,10 +7,13 @@ use crate::content::Content;
 use crate::errno::{Errno, Result};
 use crate::fd::Fd;
 use crate::file::{Object, OpenFile, Opened};
-use crate::flags::{COPYFILE_EXCL, COPYFILE_FICLONE, COPYFILE_FICLONE_FORCE, Follow, oflag};
+use crate::flags::{
+    COPYFILE_EXCL, COPYFILE_FICLONE, COPYFILE_FICLONE_FORCE, Follow, OpenFlags, oflag,
+};
 use crate::inode::{Ino, Kind};
 use crate::kernel::{Ask, Kernel};
 use crate::memfs::{MAY_READ, MAY_WRITE, MemFs};
+use crate::mount::Place;
 use crate::policy::FsOp;
 use crate::process::Process;
 use crate::resolve::{Node, Walk};
@@ -83,11 +86,19 @@ impl Kernel {
                     return content_from(&fs, ino, 0, max);
                 }
                 node @ (Node::Program | Node::Proc(_))
-                    if self.type_of(&fs, node) == FileType::Regular =>
+                    if self.type_of(&fs, &node) == FileType::Regular =>
                 {
-                    let bytes = super::open::fixed_bytes(&cx, node);
+                    let bytes = super::open::fixed_bytes(&cx, &node);
                     bounded(bytes.len(), max)?;
                     return Ok(FileBytes::Shared(bytes));
+                }
+                Node::Foreign(place) if place.file_type() == FileType::Directory => {
+                    return Err(Errno::EISDIR);
+                }
+                Node::Foreign(place) => {
+                    drop(fs);
+                    let flags = OpenFlags::parse(oflag::O_RDONLY)?;
+                    self.open_foreign(&cx, Place::clone(&place), flags, 0)?
                 }
                 _ => {
                     drop(fs);
@@ -125,7 +136,7 @@ impl Kernel {
         let mut step = vec![0; STEP];
         loop {
             p.go_on()?;
-            let n = self.read_from(file, &mut step, None)?;
+            let n = self.read_from(p, file, &mut step, None)?;
             if n == 0 {
                 return Ok(FileBytes::Owned(bytes));
             }
@@ -166,6 +177,30 @@ impl Kernel {
         Ok(())
     }
 
+    /// Copies what is not in the tree on both sides, step by step.
+    fn copy_bytes(&self, p: &Process, from: &[u8], to: &[u8], exclusive: bool) -> Result<()> {
+        let mode = self.stat(p, from)?.permissions();
+        let source = self.open_file(p, from, oflag::O_RDONLY, 0)?;
+        let exclusive = if exclusive { oflag::O_EXCL } else { 0 };
+        let flags = oflag::O_WRONLY | oflag::O_CREAT | exclusive;
+        let target = self.open_file(p, to, flags, mode)?;
+        if source.is_same_place(&target) {
+            return Ok(());
+        }
+        if target.is_regular() {
+            self.cut(p, &target, 0)?;
+        }
+        let mut step = vec![0; STEP];
+        loop {
+            p.go_on()?;
+            let n = self.read_from(p, &source, &mut step, None)?;
+            if n == 0 {
+                return Ok(());
+            }
+            self.write_rest(p, &target, step.get(..n).unwrap_or(&[]))?;
+        }
+    }
+
     /// `copyFile`, with the flags that begin with `COPYFILE_`. The mode is copied too.
     pub fn copy_file(&self, p: &Process, from: &[u8], to: &[u8], flags: i32) -> Result<()> {
         if flags & !(COPYFILE_EXCL | COPYFILE_FICLONE | COPYFILE_FICLONE_FORCE) != 0 {
@@ -193,10 +228,10 @@ impl Kernel {
             },
         )?;
         let node = source.location().existing()?;
-        if self.type_of(&fs, node) == FileType::Directory {
+        if self.type_of(&fs, &node) == FileType::Directory {
             return Err(Errno::EISDIR);
         }
-        let target = dest.location().target;
+        let target = dest.location().target.clone();
         if target.is_some() && exclusive {
             return Err(Errno::EEXIST);
         }
@@ -205,23 +240,25 @@ impl Kernel {
         }
         let is_file =
             |fs: &MemFs, ino: Ino| Ok::<_, Errno>(matches!(fs.get(ino)?.kind, Kind::File(_)));
-        let plain = match (node, target) {
-            (Node::Mem(source), None) if is_file(&fs, source)? => Some((source, None)),
-            (Node::Mem(source), Some(Node::Mem(dest)))
-                if is_file(&fs, source)? && is_file(&fs, dest)? =>
+        let plain = match (&node, &target, &dest.location().parent) {
+            (Node::Mem(source), None, Some(Node::Mem(_))) if is_file(&fs, *source)? => {
+                Some((*source, None))
+            }
+            (Node::Mem(source), Some(Node::Mem(dest)), _)
+                if is_file(&fs, *source)? && is_file(&fs, *dest)? =>
             {
-                Some((source, Some(dest)))
+                Some((*source, Some(*dest)))
             }
             _ => None,
         };
         let Some((source, existing)) = plain else {
             drop(fs);
-            let bytes = self.read_file(p, from, self.quotas().max_filesystem_bytes)?;
-            let exclusive = if exclusive { oflag::O_EXCL } else { 0 };
-            let flags = oflag::O_WRONLY | oflag::O_CREAT | oflag::O_TRUNC | exclusive;
-            return self.write_file(p, to, &bytes, flags, 0o644);
+            return self.copy_bytes(p, from, to, exclusive);
         };
         fs.may(source, &cx, MAY_READ)?;
+        if let Some(ino) = existing {
+            fs.may_change(ino)?;
+        }
         if existing == Some(source) {
             return Ok(());
         }

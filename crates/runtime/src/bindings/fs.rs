@@ -407,7 +407,7 @@ fn format_of_extensionless_file<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Arg
     let mut magic = [0; 4];
     let read = kernel
         .open_file(&process, &path, oflag::O_RDONLY, 0)
-        .and_then(|file| kernel.read_from(&file, &mut magic, None));
+        .and_then(|file| kernel.read_from(&process, &file, &mut magic, None));
     let format = if read.is_ok() && &magic == b"\0asm" {
         WASM
     } else {

@@ -277,7 +277,10 @@ impl Copy<'_> {
                     self.contents(scope, &from, &to, depth + 1)?;
                 }
                 FileType::Regular => self.file(scope, dest, &from, &to)?,
-                FileType::CharDevice | FileType::Fifo => {}
+                FileType::CharDevice
+                | FileType::BlockDevice
+                | FileType::Fifo
+                | FileType::Socket => {}
             }
         }
         Ok(())

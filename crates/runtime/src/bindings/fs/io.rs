@@ -107,7 +107,7 @@ impl<'s> Io<'s> {
                     else {
                         return Err(Errno::EFAULT);
                     };
-                    let step = kernel.read_from(file, bytes, at);
+                    let step = kernel.read_from(&process, file, bytes, at);
                     match step {
                         Ok(count) => {
                             total += count;

@@ -545,11 +545,11 @@ impl Walker<'_> {
 
     /// The place must be a directory that the caller may search.
     fn search(&self, here: &Node) -> Result<()> {
-        if let Node::Mem(ino) = here {
-            self.fs.get(*ino)?;
-        }
         if self.file_type(here) != FileType::Directory {
-            return Err(Errno::ENOTDIR);
+            return Err(match here {
+                Node::Mem(ino) if self.fs.get(*ino).err() == Some(Errno::EIO) => Errno::EIO,
+                _ => Errno::ENOTDIR,
+            });
         }
         match here {
             Node::Mem(ino) => self.fs.may(*ino, self.cx, MAY_EXEC),

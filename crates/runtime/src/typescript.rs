@@ -36,12 +36,15 @@ use oxc_transformer::{EnvOptions, JsxOptions, JsxRuntime as OxcJsxRuntime, Modul
 use oxc_transformer::{TransformOptions, Transformer, TypeScriptOptions};
 
 /// The largest source that is read, in bytes.
-pub const MAX_SOURCE_BYTES: usize = 16 * 1024 * 1024;
+pub const MAX_SOURCE_BYTES: usize = 4 * 1024 * 1024;
 
 /// Stack of the thread that does the work. Address space, not memory: only what is touched counts.
 const STACK_BYTES: usize = 256 * 1024 * 1024;
 /// How much of it the parser, or the walk over the tree, may use before it is stopped.
 const PASS_STACK_BYTES: usize = 48 * 1024 * 1024;
+/// JavaScript up to this size is read on the caller's thread, with this much of its stack. Guests' threads have 8 MiB.
+const SHORT_SOURCE_BYTES: usize = 64 * 1024;
+const SHORT_SOURCE_STACK_BYTES: usize = 1024 * 1024;
 /// The deepest tree that the full transform takes, in nodes.
 const MAX_TRANSFORM_DEPTH: u32 = 4_000;
 /// Tokens that the parser may read: this many, and so many for each byte of the source.
@@ -266,6 +269,13 @@ pub fn transpile(
 /// script (with a `return` at the top allowed), then as a module, and else TypeScript.
 pub fn classify(source: &str) -> Classification {
     let source = without_mark(source);
+    if source.len() <= SHORT_SOURCE_BYTES
+        && let Ok(goal) = with_stack(SHORT_SOURCE_STACK_BYTES, || {
+            read_javascript(source, SourceKind::JavaScript)
+        })
+    {
+        return goal.into();
+    }
     let result = check_size(source).and_then(|()| on_own_stack(|| classify_here(source)));
     match result {
         Ok(classification) => classification,
@@ -288,6 +298,15 @@ enum Goal {
     Module,
 }
 
+impl From<Goal> for Classification {
+    fn from(goal: Goal) -> Self {
+        match goal {
+            Goal::CommonJs => Self::JavaScriptScript,
+            Goal::Module => Self::JavaScriptModule,
+        }
+    }
+}
+
 fn without_mark(source: &str) -> &str {
     source.strip_prefix('\u{feff}').unwrap_or(source)
 }
@@ -303,16 +322,31 @@ fn check_size(source: &str) -> Result<(), SyntaxFailure> {
     Err(failure_at("", FailureKind::TooLarge, message, 0))
 }
 
-/// Runs a job on a thread whose stack is large enough for it.
+/// Runs a job on this thread, with passes that keep to `bytes` of its stack.
+fn with_stack<T>(bytes: usize, job: impl FnOnce() -> T) -> T {
+    PASS_STACK.set(bytes);
+    let result = job();
+    PASS_STACK.set(PASS_STACK_BYTES);
+    result
+}
+
+/// Runs a job on a thread whose stack is large enough for it. Its CPU time is charged to the guest whose thread this is.
 fn on_own_stack<T: Send>(job: impl FnOnce() -> T + Send) -> Result<T, SyntaxFailure> {
     let internal = |message: String| failure_at("", FailureKind::Internal, message, 0);
     std::thread::scope(|scope| {
         std::thread::Builder::new()
             .name("transpile".to_owned())
             .stack_size(STACK_BYTES)
-            .spawn_scoped(scope, job)
+            .spawn_scoped(scope, || {
+                let result = job();
+                (result, crate::watchdog::thread_cpu_time())
+            })
             .map_err(|error| internal(format!("The parser could not be started: {error}")))?
             .join()
+            .map(|(result, cpu)| {
+                crate::watchdog::charge_guest_of_thread(cpu);
+                result
+            })
             .map_err(|panic| internal(format!("The parser failed: {}", panic_text(&*panic))))
     })
 }
@@ -327,8 +361,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 
 fn classify_here(source: &str) -> Classification {
     let javascript = match read_javascript(source, SourceKind::JavaScript) {
-        Ok(Goal::CommonJs) => return Classification::JavaScriptScript,
-        Ok(Goal::Module) => return Classification::JavaScriptModule,
+        Ok(goal) => return goal.into(),
         Err(failure) if failure.kind != FailureKind::Syntax => {
             return Classification::Invalid(failure);
         }
@@ -586,6 +619,9 @@ struct Guard {
 }
 
 thread_local! {
+    /// How much of this thread's stack a pass may use.
+    static PASS_STACK: Cell<usize> = const { Cell::new(PASS_STACK_BYTES) };
+
     static GUARD: Guard = const {
         Guard {
             floor: Cell::new(0),
@@ -629,7 +665,7 @@ fn stack_position() -> usize {
 }
 
 fn stack_floor() -> usize {
-    stack_position().saturating_sub(PASS_STACK_BYTES)
+    stack_position().saturating_sub(PASS_STACK.get())
 }
 
 /// The parser's configuration: no tokens kept, and a lexer that keeps to the limits.

@@ -12,6 +12,7 @@
 //!
 //! In the steady state the watchdog's thread allocates nothing.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
@@ -79,6 +80,11 @@ static STATE: Mutex<State> = Mutex::new(State {
 static CHANGED: Condvar = Condvar::new();
 static START: Once = Once::new();
 
+thread_local! {
+    /// What is charged to the guest that is watched on this thread.
+    static CHARGED: RefCell<Option<Arc<AtomicU64>>> = const { RefCell::new(None) };
+}
+
 fn state() -> MutexGuard<'static, State> {
     STATE.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -107,16 +113,45 @@ impl Registration {
     pub fn wall_time(&self) -> Duration {
         self.start.elapsed()
     }
+}
 
-    /// Charges CPU time that another thread used for the process.
-    pub fn charge_cpu(&self, time: Duration) {
-        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        self.charged.fetch_add(nanos, Ordering::Relaxed);
-    }
+/// Charges CPU time that another thread used for the guest of this thread, if there is one.
+pub fn charge_guest_of_thread(time: Duration) {
+    let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    CHARGED.with_borrow(|charged| {
+        if let Some(charged) = charged {
+            charged.fetch_add(nanos, Ordering::Relaxed);
+        }
+    });
+    // The limit may be reached now.
+    let _section = crate::critical::section();
+    wake(&mut state());
+}
+
+/// CPU time that this thread has used so far.
+#[cfg(unix)]
+pub fn thread_cpu_time() -> Duration {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: writes into `time`, which lives on this stack.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    Duration::new(
+        u64::try_from(time.tv_sec).unwrap_or_default(),
+        u32::try_from(time.tv_nsec).unwrap_or_default(),
+    )
+}
+
+/// CPU time that this thread has used so far; not known here.
+#[cfg(not(unix))]
+pub fn thread_cpu_time() -> Duration {
+    Duration::ZERO
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
+        CHARGED.set(None);
         let _section = crate::critical::section();
         let mut state = state();
         if let Some(at) = state.entries.iter().position(|entry| entry.id == self.id) {
@@ -133,6 +168,7 @@ pub fn register(spec: WatchSpec, guest: &GuestThread) -> Registration {
     let cpu_base = thread.cpu_time().unwrap_or_default();
     let start = Instant::now();
     let charged = Arc::new(AtomicU64::new(0));
+    CHARGED.set(Some(charged.clone()));
     let mut state = state();
     state.last_id += 1;
     let id = state.last_id;

@@ -182,6 +182,7 @@ fn is_memory(end: &Reason) -> bool {
 /// The groups, each of which runs in an OS process of its own.
 const GROUPS: &[(&str, fn())] = &[
     ("cpu", cpu),
+    ("typescript", typescript),
     ("uninterruptible", uninterruptible),
     ("fatal", fatal_errors),
     ("heap", heap),
@@ -252,6 +253,26 @@ fn cpu() {
         .end,
         Reason::Wall
     );
+}
+
+/// The parser runs on a thread of its own; what it uses counts all the same.
+fn typescript() {
+    let program = "
+        const { writeFileSync } = require('node:fs');
+        const text = 'let a: Array<Array<number>> = f<x>(1);\\n'.repeat(2e4);
+        for (let i = 0; ; i++) {
+            writeFileSync(`/tmp/${i}.ts`, text + '}');
+            try { require(`/tmp/${i}.ts`) } catch {}
+        }";
+    let limits = Limits {
+        cpu: Duration::from_secs(1),
+        wall: Duration::from_secs(30),
+        ..LIMITS
+    };
+    each(&[program], limits, |program, report| {
+        assert_eq!(report.end, Reason::Cpu, "{program}: {report:?}");
+        assert!(report.cpu < Duration::from_secs(3), "{report:?}");
+    });
 }
 
 fn uninterruptible() {
@@ -669,6 +690,7 @@ macro_rules! groups {
 
 groups! {
     loops_end_at_the_cpu_limit => "cpu"
+    reading_typescript_is_charged => "typescript"
     builtins_that_ignore_termination_are_parked => "uninterruptible"
     fatal_sizes_end_one_process_only => "fatal"
     heap_bombs_end_with_reason_memory => "heap"

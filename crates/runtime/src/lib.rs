@@ -46,6 +46,7 @@ pub mod platform_clock;
 pub mod pool;
 pub mod process;
 pub mod realm;
+pub mod rehearsal;
 pub mod signals;
 pub mod snapshot;
 pub mod text;

@@ -40,6 +40,10 @@ pub fn fill() {
         memory_bytes: Limits::default().memory_bytes,
         prepare_early: true,
     };
+    // Without a snapshot there is nothing to prepare: the build is making it.
+    if engine::startup_snapshot().is_empty() {
+        return;
+    }
     loop {
         let mut warm = WARM.lock().unwrap_or_else(PoisonError::into_inner);
         if warm.len() >= *SIZE {

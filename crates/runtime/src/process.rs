@@ -463,7 +463,7 @@ fn invalid(
 }
 
 /// Gives the isolate its process and runs the main script; answers the program's path.
-fn run_job(
+pub(crate) fn run_job(
     scope: &mut v8::PinScope<'_, '_>,
     env: &Rc<Env>,
     job: &Job,

@@ -3,11 +3,15 @@
 //! Everything here happens once, at build time: the result is the startup snapshot. Steps that depend on the process
 //! (its arguments, environment, clock) run after the snapshot was restored, see [`start`].
 
+use std::cell::RefCell;
 use std::rc::Rc;
+
+use v8::script_compiler::{CachedData, CompileOptions, NoCacheReason, Source};
 
 use crate::bindings;
 use crate::env::Env;
 use crate::node_lib;
+use crate::rehearsal::{self, Building};
 use crate::throw::Throw;
 
 /// Version of Node whose library this is; `process.version` without the `v`.
@@ -125,10 +129,6 @@ fn parameters(id: &str) -> &'static [&'static str] {
     }
 }
 
-/// Whether this isolate is the one that becomes the snapshot.
-#[derive(Default)]
-pub struct BuildingSnapshot(pub std::cell::Cell<bool>);
-
 /// Compiles the builtin module `id` to a function.
 pub fn compile_builtin<'s>(
     scope: &mut v8::PinScope<'s, '_>,
@@ -155,30 +155,37 @@ pub fn compile_builtin<'s>(
         false,
         None,
     );
-    let mut source = v8::script_compiler::Source::new(text, Some(&origin));
-    // What is in the snapshot is compiled whole, so that a program's first calls compile nothing.
-    let options = if crate::env::Env::of(scope)
-        .extension::<BuildingSnapshot>()
-        .0
-        .get()
-    {
-        v8::script_compiler::CompileOptions::EagerCompile
-    } else {
-        v8::script_compiler::CompileOptions::NoCompileOptions
+    let env = crate::env::Env::of(scope);
+    let building = env.extension::<RefCell<Building>>();
+    let building = building.borrow();
+    let (mut source, options) = match building.caches.get(id) {
+        Some(cache) => (
+            Source::new_with_cached_data(text, Some(&origin), CachedData::new(cache)),
+            CompileOptions::ConsumeCodeCache,
+        ),
+        None => (
+            Source::new(text, Some(&origin)),
+            CompileOptions::NoCompileOptions,
+        ),
     };
     let names: Vec<_> = parameters(id)
         .iter()
         .filter_map(|name| v8::String::new(scope, name))
         .collect();
-    v8::script_compiler::compile_function(
+    let function = v8::script_compiler::compile_function(
         scope,
         &mut source,
         &names,
         &[],
         options,
-        v8::script_compiler::NoCacheReason::NoReason,
+        NoCacheReason::NoReason,
     )
-    .ok_or(Throw::Pending)
+    .ok_or(Throw::Pending)?;
+    rehearsal::check(id, &source)?;
+    if building.keeps_functions {
+        rehearsal::keep(scope, &env, id, function);
+    }
+    Ok(function)
 }
 
 /// An own data property, which runs no setter.

@@ -4,10 +4,12 @@
 //! external references. The blob is our own build product, never an input from a guest.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::env::{Env, Shared};
+use crate::rehearsal::Building;
 use crate::throw::Throw;
 use crate::{bindings, realm};
 
@@ -35,6 +37,14 @@ pub enum SnapshotError {
 /// # Errors
 /// [`SnapshotError`] when the library throws or V8 refuses.
 pub fn build() -> Result<Vec<u8>, SnapshotError> {
+    let caches = crate::rehearsal::code_caches()?;
+    create(Building {
+        keeps_functions: false,
+        caches,
+    })
+}
+
+fn create(building: Building) -> Result<Vec<u8>, SnapshotError> {
     let references = Cow::Owned(bindings::external_references());
     let mut isolate = v8::Isolate::snapshot_creator(Some(references), None);
     isolate.set_microtasks_policy(v8::MicrotasksPolicy::Explicit);
@@ -45,7 +55,7 @@ pub fn build() -> Result<Vec<u8>, SnapshotError> {
     });
     let tasks = crate::engine::TaskOwner::new(&isolate, shared.inbox.clone());
     let env = Env::install(&mut isolate, shared);
-    env.extension::<realm::BuildingSnapshot>().0.set(true);
+    env.extension::<RefCell<Building>>().replace(building);
     let outcome = boot_for_snapshot(&mut isolate, &env);
     env.release_handles();
     isolate.remove_slot::<Rc<Env>>();
@@ -75,13 +85,7 @@ fn boot_for_snapshot(isolate: &mut v8::OwnedIsolate, env: &Rc<Env>) -> Result<()
     scope.set_default_context(plain);
     let context = v8::Context::new(scope, v8::ContextOptions::default());
     let scope = &mut v8::ContextScope::new(scope, context);
-    v8::tc_scope!(let scope, scope);
-    let booted = realm::boot(scope, env, context)
-        .and_then(|()| preload(scope, env))
-        .and_then(|()| serialize_callbacks(scope, env));
-    if let Err(throw) = booted {
-        return Err(SnapshotError::Boot(describe(scope, throw)));
-    }
+    boot(scope, env, context)?;
     let registry = env.registry(scope).ok_or(SnapshotError::Serialize)?;
     let index = scope.add_context(context);
     debug_assert_eq!(index, MAIN_CONTEXT);
@@ -94,6 +98,22 @@ fn boot_for_snapshot(isolate: &mut v8::OwnedIsolate, env: &Rc<Env>) -> Result<()
         scope.add_isolate_data(template);
     }
     Ok(())
+}
+
+/// Boots the library in `context`, which must be entered, as it goes into the snapshot.
+///
+/// # Errors
+/// [`SnapshotError::Boot`] when it throws.
+pub(crate) fn boot<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    env: &Rc<Env>,
+    context: v8::Local<'s, v8::Context>,
+) -> Result<(), SnapshotError> {
+    v8::tc_scope!(let scope, scope);
+    realm::boot(scope, env, context)
+        .and_then(|()| preload(scope, env))
+        .and_then(|()| serialize_callbacks(scope, env))
+        .map_err(|throw| SnapshotError::Boot(describe(scope, throw)))
 }
 
 /// Modules that nearly every program loads: they go into the snapshot, compiled and run.

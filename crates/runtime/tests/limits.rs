@@ -39,8 +39,8 @@ const LONG: Limits = Limits {
     cpu: Duration::from_secs(40),
     ..LIMITS
 };
-/// How late a process may end, on a machine that others use too.
-const SLACK: Duration = Duration::from_millis(50);
+/// How late a process may end on a machine that others use too; `npm run bench` measures how late it does.
+const SLACK: Duration = Duration::from_millis(250);
 
 fn start_engine() {
     static START: Once = Once::new();

@@ -33,6 +33,13 @@ pub(crate) struct FdTable {
     next_generation: u64,
 }
 
+/// Why a file cannot be put at a number.
+pub(crate) enum Refused {
+    Limit(LimitError),
+    /// The number is negative or beyond the limit.
+    Number,
+}
+
 fn index(fd: Fd) -> Result<usize> {
     usize::try_from(fd).map_err(|_| Errno::EBADF)
 }
@@ -81,6 +88,35 @@ impl FdTable {
         self.lowest += 1;
         // The table is never longer than `max`, which fits.
         Ok(Fd::try_from(fd).unwrap_or(Fd::MAX))
+    }
+
+    /// Puts a file at `fd`; answers what was there.
+    pub fn replace(
+        &mut self,
+        fd: Fd,
+        file: Arc<OpenFile>,
+    ) -> Result<Option<Arc<OpenFile>>, Refused> {
+        let at = index(fd).map_err(|_| Refused::Number)?;
+        if at >= self.max as usize {
+            return Err(Refused::Number);
+        }
+        if self.slots.len() <= at {
+            self.slots.resize_with(at + 1, || None);
+        }
+        let is_free = self.slots.get(at).is_none_or(Option::is_none);
+        if is_free {
+            self.has_room().map_err(Refused::Limit)?;
+        }
+        self.next_generation += 1;
+        let slot = Slot {
+            file,
+            generation: self.next_generation,
+        };
+        let old = self.slots.get_mut(at).and_then(|entry| entry.replace(slot));
+        if old.is_none() {
+            self.open += 1;
+        }
+        Ok(old.map(|slot| slot.file))
     }
 
     fn slot(&self, fd: Fd) -> Result<&Slot> {

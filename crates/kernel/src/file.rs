@@ -112,6 +112,30 @@ impl OpenFile {
         })
     }
 
+    /// The end of a pipe to read from, for a process that is to be started.
+    #[must_use]
+    pub fn of_reader(end: PipeReader) -> Arc<OpenFile> {
+        OpenFile::new(Object::Reader(end), OpenFlags::READ_ONLY)
+    }
+
+    /// The end of a pipe to write to, for a process that is to be started.
+    #[must_use]
+    pub fn of_writer(end: PipeWriter) -> Arc<OpenFile> {
+        OpenFile::new(Object::Writer(end), OpenFlags::WRITE_ONLY)
+    }
+
+    /// Bytes that do not change; looks like a regular file.
+    #[must_use]
+    pub fn of_bytes(bytes: Arc<[u8]>) -> Arc<OpenFile> {
+        OpenFile::new(Object::Bytes { bytes, node: None }, OpenFlags::READ_ONLY)
+    }
+
+    /// `/dev/null`, whether the tree has one or not.
+    #[must_use]
+    pub fn null() -> Arc<OpenFile> {
+        OpenFile::new(Object::Null, OpenFlags::READ_WRITE)
+    }
+
     /// Flags of the `open` that made it.
     #[must_use]
     pub fn flags(&self) -> i32 {

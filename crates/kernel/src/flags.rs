@@ -63,6 +63,22 @@ pub(crate) struct OpenFlags {
 }
 
 impl OpenFlags {
+    pub const READ_ONLY: OpenFlags = OpenFlags {
+        raw: oflag::O_RDONLY,
+        read: true,
+        write: false,
+    };
+    pub const WRITE_ONLY: OpenFlags = OpenFlags {
+        raw: oflag::O_WRONLY,
+        read: false,
+        write: true,
+    };
+    pub const READ_WRITE: OpenFlags = OpenFlags {
+        raw: oflag::O_RDWR,
+        read: true,
+        write: true,
+    };
+
     pub fn parse(raw: i32) -> Result<OpenFlags> {
         let (read, write) = match raw & oflag::ACCESS_MASK {
             oflag::O_RDONLY => (true, false),

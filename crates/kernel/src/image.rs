@@ -11,6 +11,7 @@ use crate::clock::TimeSpec;
 use crate::content::Content;
 use crate::device::Device;
 use crate::errno::{Errno, Result};
+use crate::exec::{ProgramFile, program_files};
 use crate::inode::{Directory, Entry, IMAGE_OWNER, Ino, Inode, Kind, Name, ROOT, Times};
 use crate::path::{GuestPath, NAME_MAX, normalize};
 use crate::stat::FileType;
@@ -264,7 +265,12 @@ impl ImageBuilder {
             self.put(path.as_bytes(), Kind::Device(device), 0o666)?;
             self.owner(&path, 0, 0)?;
         }
-        self.file(crate::process::EXEC_PATH, NODE_PLACEHOLDER, 0o755)?;
+        for (path, program) in program_files() {
+            match program {
+                ProgramFile::Text(text) => self.file(&path, text, 0o755)?,
+                ProgramFile::Link(target) => self.symlink(&path, target)?,
+            };
+        }
         self.symlink("/dev/fd", "/proc/self/fd")?;
         self.symlink("/dev/stdin", "/proc/self/fd/0")?;
         self.symlink("/dev/stdout", "/proc/self/fd/1")?;
@@ -272,9 +278,6 @@ impl ImageBuilder {
         Ok(())
     }
 }
-
-/// What stands at `process.execPath`: programs look whether it exists and may be executed.
-const NODE_PLACEHOLDER: &[u8] = b"#!secure-exec node\n";
 
 fn absolute(path: &[u8]) -> Result<Vec<u8>> {
     let path = GuestPath::new(path)?;

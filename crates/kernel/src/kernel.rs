@@ -17,6 +17,7 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::clock::{Clock, ClockMode};
 use crate::content::Content;
 use crate::errno::{Errno, Result};
+use crate::exec::ProcessPolicy;
 use crate::file::InodeHold;
 use crate::flags::Follow;
 use crate::image::Image;
@@ -32,6 +33,7 @@ use crate::process::{Cwd, Cx, Process, ProcessOptions};
 use crate::quota::{LimitError, Quotas, Usage};
 use crate::resolve::{Halt, Known, Location, Node, Walk, canonical, resolve};
 use crate::stat::FileType;
+use crate::table::{ProcessTable, Refused};
 
 /// The pid of the VM itself, in whose name the host acts.
 pub(crate) const HOST_PID: u32 = 1;
@@ -55,6 +57,8 @@ pub struct KernelOptions {
     pub policy: Option<Arc<dyn FsPolicy>>,
     /// Whether permission bits refuse.
     pub permission_bits: PermissionBits,
+    /// Asked about every program that a process starts; `None` grants all.
+    pub process_policy: Option<Arc<dyn ProcessPolicy>>,
 }
 
 /// See the module's header.
@@ -66,6 +70,8 @@ pub struct Kernel {
     quotas: Quotas,
     next_pid: AtomicU32,
     host: Process,
+    pub(crate) table: ProcessTable,
+    pub(crate) process_policy: Option<Arc<dyn ProcessPolicy>>,
 }
 
 /// The part that open files keep alive.
@@ -192,6 +198,8 @@ impl Kernel {
             quotas: options.quotas,
             next_pid: AtomicU32::new(HOST_PID + 1),
             host,
+            table: ProcessTable::default(),
+            process_policy: options.process_policy,
         };
         kernel.furnish()?;
         Ok(Arc::new(kernel))
@@ -224,7 +232,7 @@ impl Kernel {
         Ok(())
     }
 
-    /// Starts a process.
+    /// Starts a process. `EAGAIN` when there are too many, or when the tree that it would belong to has ended.
     pub fn spawn(&self, options: ProcessOptions) -> Result<Arc<Process>> {
         let cwd = {
             let mut cx = self.host.cx();
@@ -234,16 +242,24 @@ impl Kernel {
             let (mut fs, at) = self.check(&cx, ask)?;
             self.hold_directory(&mut fs, &cx, at.location().existing()?)?
         };
+        let new_group = options.new_group;
         let pid = self.next_pid.fetch_add(1, Ordering::Relaxed);
-        let process = Process::new(
+        let process = Arc::new(Process::new(
             pid,
             self.machine.clone(),
             self.clock.clone(),
             &self.quotas,
             cwd,
             options,
-        )?;
-        Ok(Arc::new(process))
+        )?);
+        match self
+            .table
+            .add(&process, new_group, self.quotas.max_child_processes)
+        {
+            Ok(()) => Ok(process),
+            Err(Refused::Limit(error)) => Err(self.shared.lock().ledger.report(error)),
+            Err(Refused::TreeEnded) => Err(Errno::EAGAIN),
+        }
     }
 
     /// The process in whose name the host uses the machine: root, at `/`.

@@ -26,6 +26,7 @@ mod clock;
 mod content;
 mod device;
 mod errno;
+mod exec;
 mod fd;
 mod file;
 mod flags;
@@ -44,14 +45,19 @@ mod process;
 mod procfs;
 mod quota;
 mod resolve;
+mod signal;
 mod stat;
 mod stdio;
+mod table;
 mod watch;
 
 pub use calls::{FileBytes, HandleKind, Interest, Watch};
 pub use clock::{Clock, ClockMode, RealNow, TimeSpec};
 pub use device::fill_random;
 pub use errno::{Errno, Result};
+pub use exec::{
+    DEFAULT_PATH, Executable, MACHINE_PROGRAMS, MAX_ARGUMENT_BYTES, ProcessPolicy, ProcessRequest,
+};
 pub use fd::{Fd, FdHandle};
 pub use file::OpenFile;
 pub use flags::{
@@ -68,8 +74,13 @@ pub use pipe::{PIPE_CAPACITY, PipeReader, PipeWriter, Wake, pipe};
 pub use policy::{CheckedPath, FsOp, FsPolicy, FsRequest};
 pub use process::{DEFAULT_CWD, EXEC_PATH, InterruptGuard, Process, ProcessOptions, Program};
 pub use quota::{Limit, LimitError, Quotas, Usage};
+pub use signal::{
+    MAX_SIGNAL, SIGABRT, SIGALRM, SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGQUIT,
+    SIGSTOP, SIGTERM, SignalSet, can_catch, ends_by_default, signal_name, signal_number,
+};
 pub use stat::{DirEntry, FileType, ModuleStat, S_IFMT, Stat, StatFs};
 pub use stdio::{
     CaptureSink, Captured, NullSink, OutputChannel, OutputLook, OutputSink, Stdin, Stdio,
 };
+pub use table::{ExitStatus, ProcessInfo, Supervisor};
 pub use watch::{WatchEvent, WatchKind, WatchSink};

@@ -3,14 +3,14 @@
 //! Its lock is a leaf: nothing else is locked, dropped or called back while it is held.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use indexmap::IndexMap;
 use parking_lot::Mutex;
 
 use crate::clock::{Clock, TimeSpec};
 use crate::errno::{Errno, Result};
-use crate::fd::{Fd, FdHandle, FdTable};
+use crate::fd::{Fd, FdHandle, FdTable, Refused};
 use crate::file::{InodeHold, Object, OpenFile};
 use crate::flags::{OpenFlags, oflag};
 use crate::machine::Machine;
@@ -18,7 +18,9 @@ use crate::mount::Place;
 use crate::path::{GuestPath, normalize, split_last};
 use crate::quota::{Limit, LimitError, Quotas};
 use crate::resolve::Node;
+use crate::signal::{SIGKILL, SignalSet, can_catch, ends_by_default};
 use crate::stdio::{OutputChannel, Stdin, Stdio};
+use crate::table::Supervisor;
 
 /// A process's program: its source appears as a read-only file at `path`, for this process only, and is not listed.
 #[derive(Clone, Debug)]
@@ -66,7 +68,7 @@ impl Program {
 }
 
 /// How a process is made.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ProcessOptions {
     /// `process.argv` as the kernel shows it in `/proc/self/cmdline`.
     pub argv: Vec<String>,
@@ -84,10 +86,18 @@ pub struct ProcessOptions {
     pub umask: u32,
     /// Descriptors 0, 1 and 2.
     pub stdio: Stdio,
+    /// Descriptors from 0 on, instead of `stdio`: files of whoever starts it. `None` leaves a number free.
+    pub files: Option<Vec<Option<Arc<OpenFile>>>>,
     /// See [`Program`].
     pub program: Option<Program>,
     /// The process that started it; 1 is the VM itself.
     pub ppid: u32,
+    /// Whether it leads a group of its own; else it is in its parent's.
+    pub new_group: bool,
+    /// Signals that it ignores from the start.
+    pub ignored_signals: SignalSet,
+    /// Who runs it; without one, signals do nothing.
+    pub supervisor: Option<Arc<dyn Supervisor>>,
     /// `None`: the VM's own clock.
     pub clock: Option<Arc<Clock>>,
 }
@@ -115,8 +125,12 @@ impl Default for ProcessOptions {
             gid: None,
             umask: 0o022,
             stdio: Stdio::default(),
+            files: None,
             program: None,
             ppid: 1,
+            new_group: false,
+            ignored_signals: SignalSet::default(),
+            supervisor: None,
             clock: None,
         }
     }
@@ -148,13 +162,25 @@ struct Inner {
     umask: u32,
     env: IndexMap<String, String>,
     env_bytes: u64,
+    caught: SignalSet,
+    ignored: SignalSet,
     last_limit: Option<LimitError>,
+}
+
+impl std::fmt::Debug for ProcessOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProcessOptions")
+            .field("argv", &self.argv)
+            .field("cwd", &self.cwd)
+            .field("ppid", &self.ppid)
+            .finish_non_exhaustive()
+    }
 }
 
 /// See the module's header. Made by [`Kernel::spawn`](crate::Kernel::spawn).
 pub struct Process {
     pid: u32,
-    ppid: u32,
+    ppid: AtomicU32,
     machine: Arc<Machine>,
     clock: Arc<Clock>,
     argv: Vec<String>,
@@ -164,6 +190,7 @@ pub struct Process {
     interrupted: AtomicBool,
     wakes: Mutex<Vec<(u64, InterruptWake)>>,
     next_wake: AtomicU64,
+    supervisor: Option<Arc<dyn Supervisor>>,
     inner: Mutex<Inner>,
 }
 
@@ -189,7 +216,7 @@ impl Process {
     ) -> Result<Process> {
         let process = Process {
             pid,
-            ppid: options.ppid,
+            ppid: AtomicU32::new(options.ppid),
             clock: options.clock.unwrap_or(clock),
             argv: options.argv,
             exec_path: options.exec_path,
@@ -198,6 +225,7 @@ impl Process {
             interrupted: AtomicBool::new(false),
             wakes: Mutex::default(),
             next_wake: AtomicU64::new(0),
+            supervisor: options.supervisor,
             inner: Mutex::new(Inner {
                 fds: FdTable::new(quotas.max_open_fds),
                 cwd: Some(cwd),
@@ -206,12 +234,22 @@ impl Process {
                 umask: options.umask & 0o777,
                 env: IndexMap::new(),
                 env_bytes: 0,
+                caught: SignalSet::default(),
+                ignored: options.ignored_signals,
                 last_limit: None,
             }),
             machine,
         };
         for (name, value) in options.env {
             process.set_env(&name, &value)?;
+        }
+        if let Some(files) = options.files {
+            for (fd, file) in (0..).zip(files) {
+                if let Some(file) = file {
+                    process.replace_fd(fd, file)?;
+                }
+            }
+            return Ok(process);
         }
         let read = OpenFlags::parse(oflag::O_RDONLY)?;
         let write = OpenFlags::parse(oflag::O_WRONLY | oflag::O_APPEND)?;
@@ -243,10 +281,49 @@ impl Process {
         self.pid
     }
 
-    /// The number of the process that started it.
+    /// The number of its parent: the process that started it, or 1 when that has ended.
     #[must_use]
     pub fn ppid(&self) -> u32 {
-        self.ppid
+        self.ppid.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_ppid(&self, ppid: u32) {
+        self.ppid.store(ppid, Ordering::Relaxed);
+    }
+
+    // ---- signals ---------------------------------------------------------------------------------------------------
+
+    /// From now on `signal` goes to the process itself, or again does what it does by default.
+    pub fn set_caught(&self, signal: i32, caught: bool) -> Result<()> {
+        if !can_catch(signal) {
+            return Err(Errno::EINVAL);
+        }
+        let mut inner = self.inner.lock();
+        if caught {
+            inner.caught.insert(signal);
+        } else {
+            inner.caught.remove(signal);
+        }
+        Ok(())
+    }
+
+    /// Does what a signal does to this process.
+    pub(crate) fn signal(&self, signal: i32) {
+        let (caught, ignored) = {
+            let inner = self.inner.lock();
+            (
+                inner.caught.contains(signal),
+                inner.ignored.contains(signal),
+            )
+        };
+        let Some(supervisor) = &self.supervisor else {
+            return;
+        };
+        if caught {
+            supervisor.deliver(signal);
+        } else if signal == SIGKILL || (!ignored && ends_by_default(signal)) {
+            supervisor.terminate(signal);
+        }
     }
 
     /// The machine's own description.
@@ -486,6 +563,24 @@ impl Process {
             inner.last_limit = Some(error);
             error.into()
         })
+    }
+
+    /// Puts a file at a number; what was there is closed.
+    pub(crate) fn replace_fd(&self, fd: Fd, file: Arc<OpenFile>) -> Result<()> {
+        let _keep = file.clone();
+        let old = {
+            let mut inner = self.inner.lock();
+            match inner.fds.replace(fd, file) {
+                Ok(old) => old,
+                Err(Refused::Limit(error)) => {
+                    inner.last_limit = Some(error);
+                    return Err(error.into());
+                }
+                Err(Refused::Number) => return Err(Errno::EBADF),
+            }
+        };
+        drop(old);
+        Ok(())
     }
 
     pub(crate) fn remove_fd(&self, fd: Fd) -> Result<Arc<OpenFile>> {

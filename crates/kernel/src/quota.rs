@@ -19,6 +19,8 @@ pub struct Quotas {
     pub max_open_fds: u32,
     /// Bytes of one process's environment: names, values, and 64 for each variable.
     pub max_env_bytes: u64,
+    /// Processes that guests started and that live or wait to be waited for; `resourceBudgets.maxChildProcesses`.
+    pub max_child_processes: u32,
 }
 
 impl Quotas {
@@ -30,6 +32,8 @@ impl Quotas {
     pub const DEFAULT_INODES: u64 = 131_072;
     /// 1 MiB.
     pub const DEFAULT_ENV_BYTES: u64 = 1 << 20;
+    /// Enough for a build tool's workers.
+    pub const DEFAULT_CHILD_PROCESSES: u32 = 64;
 }
 
 impl Default for Quotas {
@@ -39,6 +43,7 @@ impl Default for Quotas {
             max_inodes: Quotas::DEFAULT_INODES,
             max_open_fds: Quotas::DEFAULT_OPEN_FDS,
             max_env_bytes: Quotas::DEFAULT_ENV_BYTES,
+            max_child_processes: Quotas::DEFAULT_CHILD_PROCESSES,
         }
     }
 }
@@ -54,6 +59,8 @@ pub enum Limit {
     OpenFds,
     /// See [`Quotas::max_env_bytes`].
     EnvBytes,
+    /// See [`Quotas::max_child_processes`].
+    ChildProcesses,
 }
 
 impl Limit {
@@ -65,6 +72,7 @@ impl Limit {
             Limit::Inodes => "maxInodes",
             Limit::OpenFds => "maxOpenFds",
             Limit::EnvBytes => "maxEnvBytes",
+            Limit::ChildProcesses => "maxChildProcesses",
         }
     }
 
@@ -76,6 +84,7 @@ impl Limit {
             Limit::Inodes => "resourceBudgets.maxInodes",
             Limit::OpenFds => "resourceBudgets.maxOpenFds",
             Limit::EnvBytes => "env",
+            Limit::ChildProcesses => "resourceBudgets.maxChildProcesses",
         }
     }
 
@@ -86,6 +95,7 @@ impl Limit {
             Limit::FilesystemBytes | Limit::Inodes => Errno::ENOSPC,
             Limit::OpenFds => Errno::EMFILE,
             Limit::EnvBytes => Errno::ENOMEM,
+            Limit::ChildProcesses => Errno::EAGAIN,
         }
     }
 }

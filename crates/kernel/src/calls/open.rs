@@ -225,6 +225,11 @@ impl Kernel {
         p.install(file)
     }
 
+    /// `dup2`: `fd` means `file` from now on; what it meant is closed.
+    pub fn replace(&self, p: &Process, fd: Fd, file: Arc<OpenFile>) -> Result<()> {
+        p.replace_fd(fd, file)
+    }
+
     /// `pipe`: the descriptors to read from and to write to.
     pub fn pipe(&self, p: &Process) -> Result<(Fd, Fd)> {
         let (reader, writer) = pipe();

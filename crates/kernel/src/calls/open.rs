@@ -143,6 +143,13 @@ impl Kernel {
         flags: OpenFlags,
         mode: u32,
     ) -> Result<Arc<OpenFile>> {
+        match place.stat.map(|stat| stat.file_type) {
+            None | Some(FileType::Regular) => {}
+            Some(FileType::Directory) => return Err(Errno::EISDIR),
+            Some(FileType::Symlink) => return Err(Errno::ELOOP),
+            // Pipes, sockets and devices there are the embedder's.
+            Some(_) => return Err(Errno::ENXIO),
+        }
         let how = OpenHow {
             read: flags.read,
             write: flags.write,

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ffi::c_void;
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, Once, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -197,6 +197,8 @@ fn initialize() {
     }
     v8::icu::set_default_locale("en-US");
     let platform = v8::new_custom_platform(2, false, false, Platform).make_shared();
+    // V8's own source opens a file for each of the tables of an isolate.
+    v8::V8::set_entropy_source(fill_random);
     v8::V8::initialize_platform(platform);
     v8::V8::initialize();
     crate::fatal::install();
@@ -205,6 +207,24 @@ fn initialize() {
             "linked without crates/runtime/link-args.txt: clocks and WebAssembly memory are not the guest's"
         );
     }
+}
+
+fn fill_random(bytes: &mut [u8]) -> bool {
+    secure_exec_kernel::fill_random(bytes).is_ok()
+}
+
+/// Keeps one isolate, of which nothing but its existence is used: with the last isolate of an OS process V8 tears down
+/// what all of them share, above all the read-only heap, and the next one would make it again. Call on the root thread.
+pub(crate) fn keep_shared_heap() {
+    static KEPT: Once = Once::new();
+    if startup_snapshot().is_empty() {
+        return;
+    }
+    KEPT.call_once(|| {
+        let params = crate::snapshot::create_params(startup_snapshot());
+        // It lives as long as the OS process.
+        std::mem::forget(v8::Isolate::new(params));
+    });
 }
 
 /// How many guest threads sleep for ever because V8 left them no way back; see `fatal.rs`.

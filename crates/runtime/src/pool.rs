@@ -31,6 +31,7 @@ fn start(spec: IsolateSpec) -> Result<Sender<Work>, EngineError> {
         crate::fatal::STACK_BYTES,
         move || thread_main(spec, &work),
     )?;
+    engine::later(engine::keep_shared_heap);
     Ok(sender)
 }
 

@@ -8,9 +8,11 @@ mod dirs;
 mod io;
 mod mounts;
 mod names;
+mod net;
 mod open;
 mod whole;
 
 pub use io::{HandleKind, Interest};
 pub use names::Watch;
+pub use net::Lookup;
 pub use whole::FileBytes;

@@ -13,6 +13,7 @@ use crate::kernel::Shared;
 use crate::memfs::MemFs;
 use crate::mount::Place;
 use crate::mounted_fs::MountedFile;
+use crate::net::{Socket, UdpSocket};
 use crate::pipe::{PipeReader, PipeWriter};
 use crate::resolve::Node;
 use crate::stat::DirEntry;
@@ -77,6 +78,8 @@ pub(crate) enum Object {
     Null,
     Reader(PipeReader),
     Writer(PipeWriter),
+    Socket(Arc<Socket>),
+    Udp(Arc<UdpSocket>),
     Output {
         channel: OutputChannel,
         sink: Arc<dyn OutputSink>,
@@ -226,6 +229,7 @@ impl OpenFile {
             } => fs.path_of_place(place),
             Object::Reader(end) => Ok(format!("pipe:[{}]", end.id()).into_bytes()),
             Object::Writer(end) => Ok(format!("pipe:[{}]", end.id()).into_bytes()),
+            Object::Socket(_) | Object::Udp(_) => Ok(b"socket:[0]".to_vec()),
             Object::Null => Ok(b"/dev/null".to_vec()),
             Object::Output { channel, .. } => Ok(match channel {
                 OutputChannel::Stdout => b"stdout".to_vec(),

@@ -87,6 +87,8 @@ pub(crate) enum Kind {
     Dir(Directory),
     Symlink(Arc<[u8]>),
     Device(Device),
+    /// The name of a local socket; `net` knows what listens there.
+    Socket,
     /// Where `procfs.rs` answers lookups.
     ProcRoot,
 }
@@ -98,6 +100,7 @@ impl Kind {
             Kind::Dir(_) | Kind::ProcRoot => FileType::Directory,
             Kind::Symlink(_) => FileType::Symlink,
             Kind::Device(_) => FileType::CharDevice,
+            Kind::Socket => FileType::Socket,
         }
     }
 }

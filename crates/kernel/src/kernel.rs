@@ -8,6 +8,7 @@
 //! Sinks, wakes, watches, policies and foreign file systems are called with no lock held: `Locked` collects the events of a call and
 //! delivers them after it has released the lock.
 
+use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -24,6 +25,7 @@ use crate::image::Image;
 use crate::inode::{Ino, Kind, ROOT};
 use crate::machine::{Machine, OsConfig, UserConfig};
 use crate::memfs::{MAY_EXEC, MemFs, PermissionBits};
+use crate::net::{Account, Egress, Gate, Net, NetLimits, NetPolicy};
 use crate::path::{GuestPath, normalize};
 use crate::permissions::clear_denial_reason;
 use crate::policy::{
@@ -59,6 +61,21 @@ pub struct KernelOptions {
     pub permission_bits: PermissionBits,
     /// Asked about every program that a process starts; `None` grants all.
     pub process_policy: Option<Arc<dyn ProcessPolicy>>,
+    /// The network.
+    pub net: NetOptions,
+}
+
+/// How a VM's network is made.
+#[derive(Clone, Default)]
+pub struct NetOptions {
+    /// Limits.
+    pub limits: NetLimits,
+    /// Asked about every address; `None` grants the VM's own and nothing else.
+    pub policy: Option<Arc<dyn NetPolicy>>,
+    /// The way out; `None`: there is none.
+    pub egress: Option<Arc<dyn Egress>>,
+    /// Addresses of names, before anything else is asked.
+    pub dns_overrides: Vec<(String, Vec<IpAddr>)>,
 }
 
 /// See the module's header.
@@ -72,6 +89,8 @@ pub struct Kernel {
     host: Process,
     pub(crate) table: ProcessTable,
     pub(crate) process_policy: Option<Arc<dyn ProcessPolicy>>,
+    pub(crate) net: Arc<Net>,
+    pub(crate) dns_overrides: Vec<(String, Vec<IpAddr>)>,
 }
 
 /// The part that open files keep alive.
@@ -200,6 +219,14 @@ impl Kernel {
             host,
             table: ProcessTable::default(),
             process_policy: options.process_policy,
+            net: Net::new(
+                Account::new(options.net.limits),
+                Gate {
+                    policy: options.net.policy,
+                    egress: options.net.egress,
+                },
+            ),
+            dns_overrides: options.net.dns_overrides,
         };
         kernel.furnish()?;
         Ok(Arc::new(kernel))

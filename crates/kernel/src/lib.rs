@@ -15,6 +15,7 @@
 //!   |  permissions/  what the host allows: rules and questions to it                        |
 //!   +--------------------------------------------------------------------------------------+
 //!   process.rs  who, where, environment;  fd.rs  descriptors --> file.rs  open files
+//!   net/  sockets: TCP, UDP, local; egress
 //!   pipe.rs, stdio.rs  what is not a file;  clock.rs  the only time;  errno.rs  the only errors
 //! ```
 //!
@@ -37,6 +38,7 @@ mod machine;
 mod memfs;
 mod mount;
 mod mounted_fs;
+mod net;
 mod path;
 pub mod permissions;
 mod pipe;
@@ -51,7 +53,7 @@ mod stdio;
 mod table;
 mod watch;
 
-pub use calls::{FileBytes, HandleKind, Interest, Watch};
+pub use calls::{FileBytes, HandleKind, Interest, Lookup, Watch};
 pub use clock::{Clock, ClockMode, RealNow, TimeSpec};
 pub use device::fill_random;
 pub use errno::{Errno, Result};
@@ -64,11 +66,16 @@ pub use flags::{
     COPYFILE_EXCL, COPYFILE_FICLONE, COPYFILE_FICLONE_FORCE, F_OK, Follow, R_OK, W_OK, X_OK, oflag,
 };
 pub use image::{Image, ImageBuilder};
-pub use kernel::{Kernel, KernelOptions};
+pub use kernel::{Kernel, KernelOptions, NetOptions};
 pub use machine::{Machine, OsConfig, UserConfig};
 pub use memfs::PermissionBits;
 pub use mount::{MountInfo, MountKind, MountOptions, MountSource};
 pub use mounted_fs::{Caller, Found, MountedFile, MountedFs, OpenHow, VM_OWNER};
+pub use net::{
+    CheckedAddr, CheckedName, Connect, Datagram, Dial, Domain, Egress, ListenerInfo, ListenerQuery,
+    ListenerWait, Membership, NetLimits, NetOp, NetPolicy, NetRequest, Resolved, SocketName,
+    StreamEnd, UdpOption,
+};
 pub use path::{GuestPath, LINK_DEPTH_MAX, NAME_MAX, PATH_MAX, normalize};
 pub use pipe::{PIPE_CAPACITY, PipeReader, PipeWriter, Wake, pipe};
 pub use policy::{CheckedPath, FsOp, FsPolicy, FsRequest};

@@ -834,7 +834,7 @@ impl MemFs {
             Kind::Dir(_) => (BLOCK, BLOCK, 0),
             Kind::Symlink(text) => (text.len() as u64, 0, 0),
             Kind::Device(device) => (0, 0, device.rdev()),
-            Kind::ProcRoot => (0, 0, 0),
+            Kind::ProcRoot | Kind::Socket => (0, 0, 0),
         };
         let nlink = match &inode.kind {
             Kind::Dir(_) if inode.nlink == 0 => 0,

@@ -545,6 +545,12 @@ impl Process {
         }
     }
 
+    /// Keeps a limit's error for the host; the guest gets its errno.
+    pub(crate) fn report(&self, error: LimitError) -> Errno {
+        self.inner.lock().last_limit = Some(error);
+        error.into()
+    }
+
     pub(crate) fn has_fd_room(&self) -> Result<()> {
         let mut inner = self.inner.lock();
         let room = inner.fds.has_room();

@@ -61,6 +61,10 @@ pub enum Limit {
     EnvBytes,
     /// See [`Quotas::max_child_processes`].
     ChildProcesses,
+    /// See [`NetLimits::max_sockets`](crate::NetLimits::max_sockets).
+    Sockets,
+    /// See [`NetLimits::max_connections`](crate::NetLimits::max_connections).
+    Connections,
 }
 
 impl Limit {
@@ -73,6 +77,8 @@ impl Limit {
             Limit::OpenFds => "maxOpenFds",
             Limit::EnvBytes => "maxEnvBytes",
             Limit::ChildProcesses => "maxChildProcesses",
+            Limit::Sockets => "maxSockets",
+            Limit::Connections => "maxConnections",
         }
     }
 
@@ -85,6 +91,8 @@ impl Limit {
             Limit::OpenFds => "resourceBudgets.maxOpenFds",
             Limit::EnvBytes => "env",
             Limit::ChildProcesses => "resourceBudgets.maxChildProcesses",
+            Limit::Sockets => "resourceBudgets.maxSockets",
+            Limit::Connections => "resourceBudgets.maxConnections",
         }
     }
 
@@ -96,6 +104,7 @@ impl Limit {
             Limit::OpenFds => Errno::EMFILE,
             Limit::EnvBytes => Errno::ENOMEM,
             Limit::ChildProcesses => Errno::EAGAIN,
+            Limit::Sockets | Limit::Connections => Errno::ENFILE,
         }
     }
 }

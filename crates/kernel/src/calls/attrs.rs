@@ -150,6 +150,9 @@ impl Kernel {
             }
             Object::Reader(end) => Ok(fifo(end.id())),
             Object::Writer(end) => Ok(fifo(end.id())),
+            Object::Socket(_) | Object::Udp(_) => {
+                Ok(made_up(cx, DEV_PIPE, 0, FileType::Socket, 0o777, 0))
+            }
             Object::Output { look, .. } => Ok(match look {
                 OutputLook::Pipe => fifo(0),
                 OutputLook::File => made_up(cx, DEV_PIPE, 0, FileType::Regular, 0o600, 0),

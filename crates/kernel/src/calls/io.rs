@@ -7,6 +7,7 @@ use crate::fd::Fd;
 use crate::file::{Object, OpenFile, Opened};
 use crate::kernel::Kernel;
 use crate::mounted_fs::Caller;
+use crate::net::Domain;
 use crate::pipe::Wake;
 use crate::process::{Cx, Process};
 use crate::stdio::OutputLook;
@@ -27,6 +28,10 @@ pub enum HandleKind {
     File,
     /// A pipe.
     Pipe,
+    /// A TCP socket.
+    Tcp,
+    /// A UDP socket.
+    Udp,
     /// Anything else.
     Unknown,
 }
@@ -38,6 +43,8 @@ impl HandleKind {
         match self {
             HandleKind::File => "FILE",
             HandleKind::Pipe => "PIPE",
+            HandleKind::Tcp => "TCP",
+            HandleKind::Udp => "UDP",
             HandleKind::Unknown => "UNKNOWN",
         }
     }
@@ -129,6 +136,9 @@ impl Kernel {
             Object::Null => Ok(0),
             Object::Reader(_) if position.is_some() => Err(Errno::ESPIPE),
             Object::Reader(end) => end.read(buf),
+            Object::Socket(_) if position.is_some() => Err(Errno::ESPIPE),
+            Object::Socket(socket) => socket.end()?.read(buf),
+            Object::Udp(_) => Err(Errno::EINVAL),
             Object::Writer(_) | Object::Output { .. } => Err(Errno::EBADF),
         }
     }
@@ -221,6 +231,9 @@ impl Kernel {
             Object::Null => Ok(data.len()),
             Object::Writer(_) if position.is_some() => Err(Errno::ESPIPE),
             Object::Writer(end) => end.write(data),
+            Object::Socket(_) if position.is_some() => Err(Errno::ESPIPE),
+            Object::Socket(socket) => socket.end()?.write(data),
+            Object::Udp(socket) => socket.send(data, None),
             Object::Output {
                 look: OutputLook::Pipe,
                 ..
@@ -305,7 +318,9 @@ impl Kernel {
                 place.mount.alive()?;
                 file.sync(&Caller::new(&p.cx()))
             }
-            Object::Reader(_) | Object::Writer(_) => Err(Errno::EINVAL),
+            Object::Reader(_) | Object::Writer(_) | Object::Socket(_) | Object::Udp(_) => {
+                Err(Errno::EINVAL)
+            }
             Object::Output {
                 look: OutputLook::Pipe,
                 ..
@@ -320,6 +335,9 @@ impl Kernel {
         match (&file.object, interest) {
             (Object::Reader(end), Interest::Readable) => end.on_readable(wake),
             (Object::Writer(end), Interest::Writable) => end.on_writable(wake),
+            (Object::Socket(socket), Interest::Readable) => socket.on_readable(wake),
+            (Object::Socket(socket), Interest::Writable) => socket.on_writable(wake),
+            (Object::Udp(socket), Interest::Readable) => socket.on_readable(wake),
             _ => wake(),
         }
         Ok(())
@@ -337,6 +355,11 @@ impl Kernel {
                 HandleKind::File
             }
             Object::Reader(_) | Object::Writer(_) => HandleKind::Pipe,
+            Object::Socket(socket) => match socket.domain() {
+                Domain::Local => HandleKind::Pipe,
+                Domain::Inet | Domain::Inet6 => HandleKind::Tcp,
+            },
+            Object::Udp(_) => HandleKind::Udp,
             Object::Output { look, .. } => match look {
                 OutputLook::File => HandleKind::File,
                 OutputLook::Pipe => HandleKind::Pipe,

@@ -96,6 +96,7 @@ impl Kernel {
                     Kind::Device(device) => Opened::Device(*device),
                     Kind::Dir(_) | Kind::ProcRoot => Opened::Directory,
                     Kind::Symlink(_) => return Err(Errno::ELOOP),
+                    Kind::Socket => return Err(Errno::ENXIO),
                 };
                 match opened {
                     Opened::Device(device) => device.open()?,

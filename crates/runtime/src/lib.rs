@@ -45,6 +45,7 @@ pub mod output;
 pub mod platform_clock;
 pub mod pool;
 pub mod process;
+pub mod readiness;
 pub mod realm;
 pub mod rehearsal;
 pub mod signals;

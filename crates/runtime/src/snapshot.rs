@@ -140,6 +140,7 @@ const PRELOADED: &[&str] = &[
 
 /// Loads what nearly every program loads, and our main script.
 fn preload(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>) -> Result<(), Throw> {
+    bindings::load_families(scope, env)?;
     for id in PRELOADED {
         realm::require_builtin(scope, env, id)?;
     }

@@ -146,6 +146,11 @@ impl Kernel {
         self.install_object(p, Object::Socket(socket))
     }
 
+    /// Sends away the connection that has waited longest, for a process that cannot take it.
+    pub fn refuse(&self, p: &Process, fd: Fd) -> Result<()> {
+        self.stream_socket(p, fd)?.refuse()
+    }
+
     /// `connect` of a TCP socket. [`Connect::Pending`]: ask [`Kernel::on_ready`] for `Writable`, then
     /// [`Kernel::connect_outcome`].
     pub fn connect(&self, p: &Process, fd: Fd, to: SocketAddr) -> Result<Connect> {

@@ -98,11 +98,6 @@ impl Listener {
         self.0.lock().waiting.push_front(incoming);
     }
 
-    pub fn is_readable(&self) -> bool {
-        let state = self.0.lock();
-        state.closed || !state.waiting.is_empty()
-    }
-
     pub fn on_readable(&self, wake: Wake) {
         let mut state = self.0.lock();
         if state.closed || !state.waiting.is_empty() {

@@ -24,9 +24,7 @@ mod wakes;
 
 pub use account::NetLimits;
 pub use address::SocketName;
-pub use egress::{
-    CheckedAddr, CheckedName, Dial, Egress, NetOp, NetPolicy, NetRequest, Resolved,
-};
+pub use egress::{CheckedAddr, CheckedName, Dial, Egress, NetOp, NetPolicy, NetRequest, Resolved};
 pub use socket::{Connect, Domain};
 pub use stream::StreamEnd;
 pub use table::{ListenerInfo, ListenerQuery, ListenerWait};

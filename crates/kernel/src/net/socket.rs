@@ -8,8 +8,8 @@
 //! The state's lock is never held while a connection is used or a wake is called.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 
@@ -239,12 +239,23 @@ impl Socket {
         self.bind(SocketAddr::new(self.any(), 0), options)
     }
 
+    fn listener(&self) -> Result<Arc<Listener>> {
+        match &self.inner.lock().state {
+            State::Listening(listener) => Ok(listener.clone()),
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    /// Sends away the connection that has waited longest.
+    pub fn refuse(&self) -> Result<()> {
+        let incoming = self.listener()?.accept()?;
+        incoming.end.reset();
+        Ok(())
+    }
+
     /// Takes the connection that has waited longest.
     pub fn accept(&self) -> Result<Arc<Socket>> {
-        let listener = match &self.inner.lock().state {
-            State::Listening(listener) => listener.clone(),
-            _ => return Err(Errno::EINVAL),
-        };
+        let listener = self.listener()?;
         let incoming = listener.accept()?;
         let slot = match self.net.account.take(Counted::Socket) {
             Ok(slot) => slot,

@@ -70,15 +70,6 @@ pub struct StreamEnd {
     side: Side,
 }
 
-impl Side {
-    fn other(self) -> Side {
-        match self {
-            Side::First => Side::Second,
-            Side::Second => Side::First,
-        }
-    }
-}
-
 impl State {
     /// What `side` writes to, what it reads from, and its own state and its peer's.
     fn of(&mut self, side: Side) -> View<'_> {

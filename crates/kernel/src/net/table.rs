@@ -280,11 +280,7 @@ impl Net {
             pid,
             target: datagrams.map_or(Target::Bound, Target::Datagrams),
         };
-        tables
-            .ports(protocol)
-            .entry(port)
-            .or_default()
-            .push(entry);
+        tables.ports(protocol).entry(port).or_default().push(entry);
         let lease = Lease {
             net: self.clone(),
             id,
@@ -294,12 +290,7 @@ impl Net {
     }
 
     /// Takes a local name.
-    pub fn bind_local(
-        self: &Arc<Self>,
-        key: LocalKey,
-        name: Vec<u8>,
-        pid: u32,
-    ) -> Result<Lease> {
+    pub fn bind_local(self: &Arc<Self>, key: LocalKey, name: Vec<u8>, pid: u32) -> Result<Lease> {
         let mut tables = self.tables.lock();
         if tables.local.contains_key(&key) {
             return Err(Errno::EADDRINUSE);
@@ -327,10 +318,9 @@ impl Net {
             .into_iter()
             .flatten()
             .filter_map(|entry| match &entry.target {
-                Target::Listening(listener) => entry
-                    .reach
-                    .fits(address.ip())
-                    .map(|fit| (fit, listener)),
+                Target::Listening(listener) => {
+                    entry.reach.fits(address.ip()).map(|fit| (fit, listener))
+                }
                 Target::Bound | Target::Datagrams(_) => None,
             })
             .max_by_key(|(fit, _)| *fit)
@@ -485,7 +475,11 @@ impl Drop for Lease {
                 }
             }
             LeaseKey::Local(key) => {
-                if tables.local.get(key).is_some_and(|entry| entry.id == self.id) {
+                if tables
+                    .local
+                    .get(key)
+                    .is_some_and(|entry| entry.id == self.id)
+                {
                     tables.local.remove(key);
                 }
             }

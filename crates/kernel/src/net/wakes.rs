@@ -21,10 +21,6 @@ impl Wakes {
         std::mem::take(self)
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.first.is_none()
-    }
-
     /// Adds those of `other`.
     pub fn extend(&mut self, other: Wakes) {
         for wake in other.first.into_iter().chain(other.more) {

@@ -33,14 +33,19 @@ pub mod options;
 pub mod os;
 pub mod performance;
 pub mod permission;
+pub mod pipe_wrap;
 pub mod process_methods;
 pub mod report;
+pub mod request;
 pub mod serdes;
 pub mod signal_wrap;
+pub mod stream_base;
+pub mod stream_wrap;
 pub mod string_decoder;
 mod string_width;
 pub mod symbols;
 pub mod task_queue;
+pub mod tcp_wrap;
 pub mod timers;
 pub mod trace_events;
 pub mod tty_wrap;
@@ -88,13 +93,16 @@ pub static BINDINGS: &[&Binding] = &[
     &os::BINDING,
     &performance::BINDING,
     &permission::BINDING,
+    &pipe_wrap::BINDING,
     &process_methods::BINDING,
     &report::BINDING,
     &serdes::BINDING,
     &signal_wrap::BINDING,
+    &stream_wrap::BINDING,
     &string_decoder::BINDING,
     &symbols::BINDING,
     &task_queue::BINDING,
+    &tcp_wrap::BINDING,
     &timers::BINDING,
     &trace_events::BINDING,
     &tty_wrap::BINDING,
@@ -164,13 +172,30 @@ fn get_internal_binding<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -
         v8::Local::<v8::String>::try_from(args.get(0)).map_err(|_| no_such("(not a string)"))?;
     let name = name.to_rust_string_lossy(scope);
     let env = Env::of(scope);
+    load(scope, &env, &name)
+}
+
+/// The binding `name`, built now if it was not before.
+fn load<'s>(scope: &mut v8::PinScope<'s, '_>, env: &Env, name: &str) -> Ret<'s> {
     let key = format!("binding {name}");
     if let Some(known) = env.registered(scope, &key) {
         return Ok(known);
     }
-    let object = surface::build(scope, &env, &name)?.ok_or_else(|| no_such(&name))?;
+    let object = surface::build(scope, env, name)?.ok_or_else(|| no_such(name))?;
     env.register(scope, &key, object.into());
     Ok(object.into())
+}
+
+/// Builds every binding whose classes inherit from another's: templates do not outlive the process that builds the
+/// snapshot, so later is too late.
+pub fn load_families(scope: &mut v8::PinScope<'_, '_>, env: &Env) -> Result<(), Throw> {
+    for binding in BINDINGS {
+        if binding.classes.iter().any(|class| class.parent.is_some()) {
+            v8::scope!(let scope, scope);
+            load(scope, env, binding.name)?;
+        }
+    }
+    Ok(())
 }
 
 /// Binds isolate-level callbacks after the snapshot was restored.

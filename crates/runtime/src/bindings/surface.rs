@@ -184,6 +184,11 @@ impl Builder<'_> {
             .instance_template(scope)
             .set_internal_field_count(1 + class.extra_fields);
         if let Some(parent) = class.parent {
+            if !self.env.templates.borrow().contains_key(parent)
+                && let Some((binding, _)) = parent.split_once('.')
+            {
+                super::load(scope, self.env, binding)?;
+            }
             let parent = self
                 .env
                 .templates

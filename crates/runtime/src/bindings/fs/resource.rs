@@ -193,6 +193,40 @@ impl Resource {
         self.update(env);
     }
 
+    /// Keeps the handle's object from now until it is closed, started or not.
+    pub fn hold<'s>(&self, scope: &mut v8::PinScope<'s, '_>, object: v8::Local<'s, v8::Object>) {
+        if let Some(handle) = &self.handle {
+            handle.object.replace(Some(v8::Global::new(scope, object)));
+        }
+    }
+
+    /// Starts or pauses a handle that [`Self::hold`] keeps.
+    pub fn set_active(&self, env: &Rc<Env>, active: bool) {
+        if let Some(handle) = &self.handle {
+            handle.active.set(active);
+            self.update(env);
+        }
+    }
+
+    /// Whether the handle was closed.
+    pub fn is_closing(&self) -> bool {
+        self.handle
+            .as_ref()
+            .is_some_and(|handle| handle.closing.get())
+    }
+
+    /// Whether the handle keeps the process alive.
+    pub fn keeps_alive(&self) -> bool {
+        self.handle
+            .as_ref()
+            .is_some_and(|handle| handle.alive.borrow().is_some())
+    }
+
+    /// Its kind.
+    pub fn provider(&self) -> Provider {
+        self.provider
+    }
+
     /// Whether the handle was started and is not closed.
     pub fn is_active(&self) -> bool {
         self.handle

@@ -1,0 +1,673 @@
+//! `internalBinding('stream_wrap')`: streams on descriptors of the kernel. Source: `src/stream_wrap.cc`; what libuv does
+//! between it and the kernel: `src/unix/stream.c`.
+//!
+//! ```text
+//!   readStart --> armed for Readable --> read while there is something and JavaScript has not said stop
+//!   write     --> at once, the rest queued --> armed for Writable --> oncomplete
+//! ```
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::{Rc, Weak};
+
+use secure_exec_kernel::{Connect, Errno, FdHandle, Interest};
+
+use crate::array_buffer::Contents;
+use crate::binding::{Binding, Callback, Class, function};
+use crate::bindings::fs::resource::{Provider, Resource};
+use crate::bindings::request::{self, Request};
+use crate::bindings::stream_base::{
+    self, Chunk, ReadOutcome, Stream, StreamBase, StreamHandle, Write,
+};
+use crate::env::Env;
+use crate::readiness::Ready;
+
+const REQUEST: Callback = function!(request::construct);
+
+/// See the module's text.
+pub static BINDING: Binding = Binding {
+    name: "stream_wrap",
+    classes: &[
+        Class {
+            name: "LibuvStreamWrap",
+            parent: Some("fs.HandleWrap"),
+            methods: &stream_base::METHODS,
+            accessors: &stream_base::ACCESSORS,
+            hidden: true,
+            extra_fields: stream_base::EXTRA_FIELDS,
+            ..Class::DEFAULT
+        },
+        Class {
+            name: "ShutdownWrap",
+            parent: Some("fs.AsyncWrap"),
+            constructor: Some(REQUEST),
+            ..Class::DEFAULT
+        },
+        Class {
+            name: "WriteWrap",
+            parent: Some("fs.AsyncWrap"),
+            constructor: Some(REQUEST),
+            ..Class::DEFAULT
+        },
+    ],
+    ..Binding::DEFAULT
+};
+
+const SHUTDOWN_PROVIDER: Provider = Provider {
+    name: "SHUTDOWNWRAP",
+    number: 34,
+};
+const WRITE_PROVIDER: Provider = Provider {
+    name: "WRITEWRAP",
+    number: 50,
+};
+/// Reads of one turn of the loop, so that one busy stream does not keep the others waiting.
+const READS_A_TURN: usize = 32;
+/// Writes of one stream that wait, beyond which the guest has lost its mind.
+const MAX_QUEUED_WRITES: usize = 1 << 20;
+
+/// What kind of descriptor a stream is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A TCP socket.
+    Tcp,
+    /// A pipe or local socket.
+    Pipe {
+        /// Whether handles can go over it.
+        ipc: bool,
+    },
+    /// A terminal.
+    Tty,
+}
+
+/// A write that waits.
+struct QueuedWrite {
+    request: Request,
+    chunks: VecDeque<Chunk>,
+    offset: usize,
+}
+
+/// A stream on a descriptor.
+pub struct KernelStream {
+    base: StreamBase,
+    kind: Kind,
+    /// Weak hold on itself, for those who wait.
+    own: Weak<KernelStream>,
+    fd: Cell<Option<FdHandle>>,
+    /// Makes an object for a connection that was accepted.
+    client: &'static str,
+    reading: Cell<bool>,
+    listening: Cell<bool>,
+    armed_to_read: Cell<bool>,
+    armed_to_write: Cell<bool>,
+    writes: RefCell<VecDeque<QueuedWrite>>,
+    shutdown: RefCell<Option<Request>>,
+    ended: Cell<bool>,
+    connect: RefCell<Option<Request>>,
+    /// An error of `bind` that the next call tells, as libuv does.
+    pub(super) delayed_error: Cell<Option<Errno>>,
+    /// The path of a local socket that listens, which goes when it is closed.
+    pub(super) path: RefCell<Option<Vec<u8>>>,
+}
+
+impl KernelStream {
+    /// Makes the stream behind a new object; `client` is the class of connections that it accepts.
+    pub fn wrap<'s>(
+        scope: &mut v8::PinScope<'s, '_>,
+        object: v8::Local<'s, v8::Object>,
+        kind: Kind,
+        provider: Provider,
+        client: &'static str,
+    ) {
+        let env = Env::of(scope);
+        let stream = Rc::new_cyclic(|own| KernelStream {
+            base: StreamBase::default(),
+            kind,
+            own: own.clone(),
+            fd: Cell::default(),
+            client,
+            reading: Cell::default(),
+            listening: Cell::default(),
+            armed_to_read: Cell::default(),
+            armed_to_write: Cell::default(),
+            writes: RefCell::default(),
+            shutdown: RefCell::default(),
+            ended: Cell::default(),
+            connect: RefCell::default(),
+            delayed_error: Cell::default(),
+            path: RefCell::default(),
+        });
+        let handle = Rc::new(StreamHandle(stream.clone()));
+        let resource = Resource::wrap_handle(scope, &env, object, provider, stop, handle);
+        resource.hold(scope, object);
+        stream.base.attach(&resource);
+    }
+
+    /// The stream behind an object, if it is one on a descriptor.
+    pub fn of(
+        scope: &mut v8::PinScope<'_, '_>,
+        object: v8::Local<v8::Object>,
+    ) -> Option<(Rc<Resource>, Rc<KernelStream>)> {
+        let (resource, stream) = stream_base::stream_of(scope, object)?;
+        let stream = stream.as_any().downcast::<KernelStream>().ok()?;
+        Some((resource, stream))
+    }
+
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Its descriptor's number, if it has one that was not closed behind its back.
+    pub fn open_fd(&self, env: &Env) -> Result<i32, Errno> {
+        let handle = self.fd.get().ok_or(Errno::EBADF)?;
+        let process = env.process().map_err(|_| Errno::EBADF)?;
+        process.file_of(handle)?;
+        Ok(handle.fd)
+    }
+
+    /// Gives it a descriptor.
+    pub fn set_fd(&self, env: &Env, fd: i32) -> Result<(), Errno> {
+        let process = env.process().map_err(|_| Errno::EBADF)?;
+        self.fd.set(Some(process.fd_handle(fd)?));
+        Ok(())
+    }
+
+    /// Whether it has a descriptor.
+    pub fn has_fd(&self) -> bool {
+        self.fd.get().is_some()
+    }
+
+    /// Whether its writable side is ending.
+    pub fn shutting_down(&self) -> bool {
+        self.shutdown.borrow().is_some()
+    }
+
+    fn handle(self: &Rc<Self>) -> Rc<dyn Stream> {
+        self.clone()
+    }
+
+    fn is_closing(&self) -> bool {
+        self.base
+            .resource()
+            .is_none_or(|resource| resource.is_closing())
+    }
+
+    fn update(&self, env: &Rc<Env>) {
+        if let Some(resource) = self.base.resource() {
+            resource.set_active(env, self.reading.get() || self.listening.get());
+        }
+    }
+
+    fn arm(&self, env: &Env, interest: Interest) {
+        let armed = match interest {
+            Interest::Readable => &self.armed_to_read,
+            Interest::Writable => &self.armed_to_write,
+        };
+        if armed.get() {
+            return;
+        }
+        let own: Weak<dyn Ready> = self.own.clone();
+        if let Ok(fd) = self.open_fd(env)
+            && env.when_ready(fd, interest, own).is_ok()
+        {
+            armed.set(true);
+        }
+    }
+
+    /// Reads while there is something and somebody wants it.
+    fn read_some(self: &Rc<Self>, scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>) {
+        let (Ok(kernel), Ok(process)) = (env.kernel(), env.process()) else {
+            return;
+        };
+        for _ in 0..READS_A_TURN {
+            if !self.reading.get() || self.is_closing() || env.is_ending() {
+                return;
+            }
+            v8::scope!(let scope, scope);
+            let fd = match self.open_fd(env) {
+                Ok(fd) => fd,
+                Err(errno) => return self.end_reading(scope, env, errno),
+            };
+            let available = kernel.available(&process, fd);
+            let read = |bytes: &mut [u8]| kernel.read(&process, fd, bytes, None);
+            match self
+                .base
+                .read_from(scope, env, &self.handle(), available, read)
+            {
+                ReadOutcome::Bytes(_) => {}
+                ReadOutcome::Nothing => break,
+                ReadOutcome::Failed(errno) => return self.end_reading(scope, env, errno),
+            }
+        }
+        if self.reading.get() && !self.is_closing() {
+            self.arm(env, Interest::Readable);
+        }
+    }
+
+    fn end_reading(self: &Rc<Self>, scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>, errno: Errno) {
+        self.reading.set(false);
+        self.update(env);
+        self.base.emit_error(scope, env, &self.handle(), errno);
+    }
+
+    // ---- writing ---------------------------------------------------------------------------------------------------
+
+    fn write_now(&self, env: &Env, data: &[u8]) -> Result<usize, Errno> {
+        let fd = self.open_fd(env)?;
+        let (Ok(kernel), Ok(process)) = (env.kernel(), env.process()) else {
+            return Err(Errno::ESRCH);
+        };
+        let mut written = 0;
+        while let Some(rest) = data.get(written..).filter(|rest| !rest.is_empty()) {
+            match kernel.write(&process, fd, rest, None) {
+                Ok(n) => written += n,
+                Err(Errno::EAGAIN) if written > 0 => break,
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(written)
+    }
+
+    /// Writes of the front of the queue what can be written; whether all of it was.
+    fn write_front(&self, scope: &mut v8::PinScope<'_, '_>, env: &Env) -> Result<bool, Errno> {
+        let mut writes = self.writes.borrow_mut();
+        let Some(front) = writes.front_mut() else {
+            return Ok(false);
+        };
+        while let Some(chunk) = front.chunks.front() {
+            let (length, written) = match chunk {
+                Chunk::Bytes(bytes) => {
+                    let rest = bytes.get(front.offset..).unwrap_or_default();
+                    (rest.len(), self.write_now(env, rest))
+                }
+                Chunk::View(view) => {
+                    let view = v8::Local::new(scope, view);
+                    let mut contents = Contents::default();
+                    let bytes = contents.of(scope, view);
+                    let rest = bytes.get(front.offset..).unwrap_or_default();
+                    (rest.len(), self.write_now(env, rest))
+                }
+            };
+            match written {
+                Ok(n) if n == length => {
+                    front.chunks.pop_front();
+                    front.offset = 0;
+                }
+                Ok(n) => {
+                    front.offset += n;
+                    return Ok(false);
+                }
+                Err(Errno::EAGAIN) => return Ok(false),
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(true)
+    }
+
+    fn flush(self: &Rc<Self>, scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>) {
+        while !self.writes.borrow().is_empty() && !self.is_closing() {
+            v8::scope!(let scope, scope);
+            let status = match self.write_front(scope, env) {
+                Ok(true) => 0,
+                Ok(false) => return self.arm(env, Interest::Writable),
+                Err(errno) => errno.uv(),
+            };
+            let done = self.writes.borrow_mut().pop_front();
+            if let Some(done) = done {
+                self.complete(scope, env, done.request, status);
+            }
+            if env.is_ending() {
+                return;
+            }
+        }
+        self.end_if_asked(scope, env);
+    }
+
+    /// `oncomplete(status, handle, undefined)` of a write or a shutdown.
+    fn complete(
+        &self,
+        scope: &mut v8::PinScope<'_, '_>,
+        env: &Rc<Env>,
+        request: Request,
+        status: i32,
+    ) {
+        let undefined = v8::undefined(scope).into();
+        let object = self
+            .base
+            .resource()
+            .and_then(|resource| resource.object(scope))
+            .map_or(undefined, Into::into);
+        let status = v8::Integer::new(scope, status).into();
+        request.complete(scope, env, &[status, object, undefined]);
+    }
+
+    /// Ends the writable side when that was asked for and nothing waits to be written.
+    fn end_if_asked(self: &Rc<Self>, _scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>) {
+        if !self.writes.borrow().is_empty() || self.ended.get() {
+            return;
+        }
+        if self.shutdown.borrow().is_none() || self.connect.borrow().is_some() {
+            return;
+        }
+        self.ended.set(true);
+        let status = match (self.open_fd(env), env.kernel(), env.process()) {
+            (Ok(fd), Ok(kernel), Ok(process)) => {
+                kernel.shutdown(&process, fd).map_or_else(Errno::uv, |()| 0)
+            }
+            _ => Errno::ENOTCONN.uv(),
+        };
+        let stream = self.clone();
+        env.event_loop.complete(Box::new(move |scope, env| {
+            let request = stream.shutdown.borrow_mut().take();
+            if let Some(request) = request {
+                stream.complete(scope, env, request, status);
+            }
+        }));
+    }
+
+    // ---- connecting and accepting ----------------------------------------------------------------------------------
+
+    /// Follows a `connect` to its end; `started` is what the kernel said to it.
+    pub fn follow_connect(
+        self: &Rc<Self>,
+        env: &Rc<Env>,
+        request: Request,
+        started: Result<Connect, Errno>,
+    ) {
+        self.connect.replace(Some(request));
+        match started {
+            Ok(Connect::Pending) => self.arm(env, Interest::Writable),
+            Ok(Connect::Done) => self.finish_connect(env, 0),
+            Err(errno) => self.finish_connect(env, errno.uv()),
+        }
+    }
+
+    fn finish_connect(self: &Rc<Self>, env: &Rc<Env>, status: i32) {
+        let stream = self.clone();
+        env.event_loop.complete(Box::new(move |scope, env| {
+            stream.tell_connected(scope, env, status);
+        }));
+    }
+
+    /// `oncomplete(status, handle, req, readable, writable)`
+    fn tell_connected(
+        self: &Rc<Self>,
+        scope: &mut v8::PinScope<'_, '_>,
+        env: &Rc<Env>,
+        status: i32,
+    ) {
+        let Some(request) = self.connect.borrow_mut().take() else {
+            return;
+        };
+        let undefined = v8::undefined(scope).into();
+        let object = self
+            .base
+            .resource()
+            .and_then(|resource| resource.object(scope))
+            .map_or(undefined, Into::into);
+        let connected = v8::Boolean::new(scope, status == 0).into();
+        let status = v8::Integer::new(scope, status).into();
+        let request_object = request.object(scope).into();
+        let args = [status, object, request_object, connected, connected];
+        request.complete(scope, env, &args);
+        if !env.is_ending() {
+            self.flush(scope, env);
+        }
+    }
+
+    /// A pending `connect` may have an outcome.
+    fn look_at_connect(self: &Rc<Self>, scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>) {
+        let outcome = match (self.open_fd(env), env.kernel(), env.process()) {
+            (Ok(fd), Ok(kernel), Ok(process)) => kernel.connect_outcome(&process, fd),
+            _ => Err(Errno::ECANCELED),
+        };
+        match outcome {
+            Ok(Connect::Pending) => self.arm(env, Interest::Writable),
+            Ok(Connect::Done) => self.tell_connected(scope, env, 0),
+            Err(errno) => self.tell_connected(scope, env, errno.uv()),
+        }
+    }
+
+    /// Starts telling JavaScript of connections.
+    pub fn start_listening(&self, env: &Rc<Env>) {
+        self.listening.set(true);
+        self.update(env);
+        self.arm(env, Interest::Readable);
+    }
+
+    /// `onconnection(status, client)` for each connection that waits.
+    fn accept_all(self: &Rc<Self>, scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>) {
+        let (Ok(kernel), Ok(process)) = (env.kernel(), env.process()) else {
+            return;
+        };
+        while self.listening.get() && !self.is_closing() && !env.is_ending() {
+            v8::scope!(let scope, scope);
+            let Ok(fd) = self.open_fd(env) else { return };
+            match kernel.accept(&process, fd) {
+                Ok(client) => {
+                    if self.tell_connection(scope, env, client).is_none() && !env.is_ending() {
+                        // The object took the descriptor, or nothing did.
+                        continue;
+                    }
+                }
+                Err(Errno::EAGAIN) => break,
+                // No descriptor is left: whoever waits is sent away, so that the loop does not spin.
+                Err(Errno::EMFILE | Errno::ENFILE) => {
+                    if kernel.refuse(&process, fd).is_err() {
+                        break;
+                    }
+                }
+                Err(errno) => {
+                    self.tell(scope, env, errno.uv(), None);
+                    break;
+                }
+            }
+        }
+        if self.listening.get() && !self.is_closing() {
+            self.arm(env, Interest::Readable);
+        }
+    }
+
+    fn tell_connection(
+        self: &Rc<Self>,
+        scope: &mut v8::PinScope<'_, '_>,
+        env: &Rc<Env>,
+        fd: i32,
+    ) -> Option<()> {
+        let resource = self.base.resource()?;
+        let trigger = resource.context().async_id;
+        let made = env.with_trigger(scope, trigger, |scope| env.new_instance(scope, self.client));
+        let client = made.ok().and_then(|object| {
+            let (_, stream) = KernelStream::of(scope, object)?;
+            stream.set_fd(env, fd).ok()?;
+            Some(object)
+        });
+        match client {
+            Some(client) => self.tell(scope, env, 0, Some(client)),
+            None => {
+                if let (Ok(kernel), Ok(process)) = (env.kernel(), env.process()) {
+                    // Nobody has it; it goes as it came.
+                    let _ = kernel.close(&process, fd);
+                }
+                None
+            }
+        }
+    }
+
+    fn tell<'s>(
+        &self,
+        scope: &mut v8::PinScope<'s, '_>,
+        env: &Rc<Env>,
+        status: i32,
+        client: Option<v8::Local<'s, v8::Object>>,
+    ) -> Option<()> {
+        let resource = self.base.resource()?;
+        let object = resource.object(scope)?;
+        let status = v8::Integer::new(scope, status).into();
+        let client = client.map_or_else(|| v8::undefined(scope).into(), Into::into);
+        env.make_callback_named(
+            scope,
+            object,
+            "onconnection",
+            &[status, client],
+            resource.context(),
+        )
+        .map(drop)
+    }
+}
+
+impl Ready for KernelStream {
+    fn ready(self: Rc<Self>, scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>, interest: Interest) {
+        match interest {
+            Interest::Readable => {
+                self.armed_to_read.set(false);
+                if self.listening.get() {
+                    self.accept_all(scope, env);
+                } else {
+                    self.read_some(scope, env);
+                }
+            }
+            Interest::Writable => {
+                self.armed_to_write.set(false);
+                if self.is_closing() {
+                    return;
+                }
+                if self.connect.borrow().is_some() {
+                    self.look_at_connect(scope, env);
+                } else {
+                    self.flush(scope, env);
+                }
+            }
+        }
+    }
+}
+
+impl Stream for KernelStream {
+    fn base(&self) -> &StreamBase {
+        &self.base
+    }
+
+    fn as_any(self: Rc<Self>) -> Rc<dyn Any> {
+        self
+    }
+
+    fn read_start(self: Rc<Self>, _scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>) -> i32 {
+        if !self.has_fd() {
+            return Errno::ENOTCONN.uv();
+        }
+        self.reading.set(true);
+        self.update(env);
+        self.arm(env, Interest::Readable);
+        0
+    }
+
+    fn read_stop(self: Rc<Self>, _scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>) -> i32 {
+        self.reading.set(false);
+        self.update(env);
+        0
+    }
+
+    fn try_write(&self, env: &Env, data: &[u8]) -> Result<usize, Errno> {
+        if !self.writes.borrow().is_empty() || self.connect.borrow().is_some() {
+            return Err(Errno::EAGAIN);
+        }
+        if self.ended.get() || self.shutdown.borrow().is_some() {
+            return Err(Errno::EPIPE);
+        }
+        self.write_now(env, data)
+    }
+
+    fn write(
+        self: Rc<Self>,
+        scope: &mut v8::PinScope<'_, '_>,
+        env: &Rc<Env>,
+        write: Write<'_>,
+    ) -> i32 {
+        if !self.has_fd() {
+            return Errno::EBADF.uv();
+        }
+        if self.writes.borrow().len() >= MAX_QUEUED_WRITES {
+            return Errno::ENOBUFS.uv();
+        }
+        let trigger = self
+            .base
+            .resource()
+            .map(|resource| resource.context().async_id);
+        let object = v8::Local::new(scope, write.request);
+        let request = Request::start(scope, env, object, WRITE_PROVIDER, trigger);
+        self.writes.borrow_mut().push_back(QueuedWrite {
+            request,
+            chunks: write.chunks.into(),
+            offset: write.offset,
+        });
+        self.arm(env, Interest::Writable);
+        0
+    }
+
+    fn shutdown<'s>(
+        self: Rc<Self>,
+        scope: &mut v8::PinScope<'s, '_>,
+        env: &Rc<Env>,
+        request: v8::Local<'s, v8::Object>,
+    ) -> i32 {
+        if !self.has_fd() || self.ended.get() || self.shutdown.borrow().is_some() {
+            return Errno::ENOTCONN.uv();
+        }
+        let trigger = self
+            .base
+            .resource()
+            .map(|resource| resource.context().async_id);
+        let request = Request::start(scope, env, request, SHUTDOWN_PROVIDER, trigger);
+        self.shutdown.replace(Some(request));
+        self.end_if_asked(scope, env);
+        0
+    }
+
+    fn fd(&self) -> i32 {
+        self.fd.get().map_or(-1, |handle| handle.fd)
+    }
+
+    fn is_ipc(&self) -> bool {
+        self.kind == Kind::Pipe { ipc: true }
+    }
+}
+
+/// Closes the descriptor; whoever waits is told `ECANCELED` before the close callback runs.
+fn stop(env: &Env, resource: &Resource) {
+    let Some(stream) = resource
+        .inner::<StreamHandle>()
+        .and_then(|handle| handle.0.clone().as_any().downcast::<KernelStream>().ok())
+    else {
+        return;
+    };
+    if let (Ok(kernel), Ok(process)) = (env.kernel(), env.process()) {
+        if let Some(path) = stream.path.take() {
+            // libuv takes away the name of a pipe that it bound; it may be gone.
+            let _ = kernel.unlink(&process, &path);
+        }
+        if let Ok(fd) = stream.open_fd(env) {
+            // It was open just now.
+            let _ = kernel.close(&process, fd);
+        }
+    }
+    stream.fd.set(None);
+    stream.reading.set(false);
+    stream.listening.set(false);
+    env.event_loop.close(Box::new(move |scope, env| {
+        let canceled = Errno::ECANCELED.uv();
+        stream.tell_connected(scope, env, canceled);
+        let writes = stream.writes.take();
+        for write in writes {
+            if env.is_ending() {
+                return;
+            }
+            stream.complete(scope, env, write.request, canceled);
+        }
+        let shutdown = stream.shutdown.take();
+        if let Some(request) = shutdown.filter(|_| !env.is_ending()) {
+            stream.complete(scope, env, request, canceled);
+        }
+    }));
+}

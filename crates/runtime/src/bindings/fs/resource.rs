@@ -224,7 +224,7 @@ impl Resource {
 
     /// Its kind.
     pub fn provider(&self) -> Provider {
-        self.provider
+        self.provider.get()
     }
 
     /// Whether the handle was started and is not closed.

@@ -12,6 +12,7 @@ pub mod blob;
 pub mod block_list;
 pub mod buffer;
 pub mod builtins;
+pub mod cares_wrap;
 pub mod config;
 pub mod contextify;
 pub mod credentials;
@@ -51,6 +52,7 @@ pub mod trace_events;
 pub mod tty_wrap;
 pub mod types;
 pub mod typescript;
+pub mod udp_wrap;
 pub mod url;
 pub mod util;
 pub mod uv;
@@ -72,6 +74,7 @@ pub static BINDINGS: &[&Binding] = &[
     &block_list::BINDING,
     &buffer::BINDING,
     &builtins::BINDING,
+    &cares_wrap::BINDING,
     &config::BINDING,
     &contextify::BINDING,
     &credentials::BINDING,
@@ -108,6 +111,7 @@ pub static BINDINGS: &[&Binding] = &[
     &tty_wrap::BINDING,
     &types::BINDING,
     &typescript::BINDING,
+    &udp_wrap::BINDING,
     &url::BINDING,
     &util::BINDING,
     &uv::BINDING,

@@ -1,6 +1,7 @@
 //! Runs a program, or Node's own tests, without the addon. For work on bindings.
 //!
-//! `run <file.js>` runs a file of the host's; `run --tests <suite> <glob-free list of test files relative to suite>` puts
+//! `run [--real-time] <file.js>` runs a file of the host's, with a clock that never stands still if so asked;
+//! `run --tests <suite> <glob-free list of test files relative to suite>` puts
 //! the suite at /suite and runs each test in its own VM, printing PASS or FAIL and the last lines of output.
 
 use std::path::{Path, PathBuf};
@@ -21,7 +22,11 @@ fn main() {
     .expect("thread");
     let blob = receiver.recv().expect("snapshot thread").expect("snapshot");
     engine::set_startup_snapshot(Box::leak(blob.into_boxed_slice()));
-    let args: Vec<String> = std::env::args().skip(1).collect();
+    let mut args: Vec<String> = std::env::args().skip(1).collect();
+    let real_time = args.first().is_some_and(|arg| arg == "--real-time");
+    if real_time {
+        args.remove(0);
+    }
     if args.first().is_some_and(|arg| arg == "--tests") {
         let root = PathBuf::from(&args[1]);
         let mut builder = Image::builder();
@@ -62,6 +67,7 @@ fn main() {
     let options = ExecOptions {
         code,
         file_path: args.get(1).cloned(),
+        mitigation: real_time.then_some(secure_exec_runtime::clock::Mitigation::Off),
         on_output: Some(Arc::new(|_, bytes| {
             use std::io::Write;
             let _ = std::io::stdout().write_all(bytes);

@@ -99,7 +99,7 @@ pub fn fd<'s>(
         return Ok(number as i32);
     }
     let shown = value.to_rust_string_lossy(scope);
-    let wanted = if number.is_infinite() || number.fract() == 0.0 {
+    let wanted = if number.fract() == 0.0 {
         ">= 0 && <= 2147483647"
     } else {
         "an integer"
@@ -150,7 +150,6 @@ fn received<'s>(scope: &mut v8::PinScope<'s, '_>, value: v8::Local<'s, v8::Value
             "Symbol({})",
             symbol.description(scope).to_rust_string_lossy(scope)
         ),
-        Err(_) if value.is_big_int() => format!("{}n", value.to_rust_string_lossy(scope)),
         Err(_) => value.to_rust_string_lossy(scope),
     };
     format!("type {kind} ({shown})")
@@ -172,10 +171,12 @@ pub fn bits(value: v8::Local<v8::Value>) -> Result<i32, Throw> {
         #[expect(clippy::cast_possible_truncation, reason = "checked above")]
         return Ok(mode as i32);
     }
-    Err(Throw::range_error(
-        "ERR_OUT_OF_RANGE",
-        "mode is out of range: >= 0 && <= 7",
-    ))
+    let text = if mode.is_finite() {
+        "mode is out of range: >= 0 && <= 7"
+    } else {
+        "mode is out of range"
+    };
+    Err(Throw::range_error("ERR_OUT_OF_RANGE", text))
 }
 
 /// A 32-bit number.

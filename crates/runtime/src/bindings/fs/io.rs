@@ -100,6 +100,10 @@ impl<'s> Io<'s> {
         };
         let mut total: usize = 0;
         match self {
+            // libuv's answer to no buffers at all.
+            Self::Read(views) | Self::Write(views) if views.is_empty() => {
+                return Err(Errno::EINVAL);
+            }
             Self::Read(views) => {
                 for (view, range) in views {
                     let at = position.map(|position| position.saturating_add(total as u64));

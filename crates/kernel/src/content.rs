@@ -15,6 +15,9 @@ use std::sync::Arc;
 pub(crate) const MAX_FILE_SIZE: u64 = 16 << 40;
 const CHUNK: u64 = 16 << 10;
 const CHUNK_LEN: usize = CHUNK as usize;
+/// Sizes of memory that is kept for the next file: the system gives smaller pieces quickly, and larger ones are too much
+/// to keep.
+const SPARE_BYTES: std::ops::RangeInclusive<usize> = 64 << 10..=4 << 20;
 /// A hole longer than this makes the file sparse; a shorter one is filled with zeros.
 const HOLE_MIN: u64 = 64 << 10;
 
@@ -78,6 +81,30 @@ impl Content {
         match self {
             Content::Shared(_) | Content::Dense(_) => self.len(),
             Content::Sparse(_) => self.charge(),
+        }
+    }
+
+    /// The memory of a file that is about to be cut to nothing, if it is large enough to be worth using again.
+    pub fn take_memory(&mut self) -> Option<Vec<u8>> {
+        match self {
+            Content::Dense(bytes) if SPARE_BYTES.contains(&bytes.capacity()) => {
+                let mut memory = std::mem::take(bytes);
+                memory.clear();
+                Some(memory)
+            }
+            _ => None,
+        }
+    }
+
+    /// Gives a file without bytes memory for the `len` bytes to come, if `memory` is neither too small nor far too large.
+    pub fn give_memory(&mut self, memory: &mut Option<Vec<u8>>, len: usize) {
+        if let Content::Dense(bytes) = self
+            && bytes.capacity() == 0
+            && let Some(spare) = memory
+            && (spare.capacity() / 2..=spare.capacity()).contains(&len)
+        {
+            *bytes = std::mem::take(spare);
+            *memory = None;
         }
     }
 
@@ -335,6 +362,29 @@ mod tests {
         let mut out = vec![0; content.len() as usize];
         assert_eq!(content.read(0, &mut out), out.len());
         out
+    }
+
+    #[test]
+    fn memory_is_used_again_where_it_fits() {
+        let mut file = Content::empty();
+        file.write(0, &[7; 100 << 10]);
+        let mut spare = file.take_memory();
+        assert_eq!(file.len(), 0);
+        let capacity = spare.as_ref().map(Vec::capacity);
+        assert!(capacity >= Some(100 << 10));
+
+        let mut other = Content::empty();
+        other.give_memory(&mut spare, 10);
+        assert!(spare.is_some(), "ten bytes do not need it");
+        other.give_memory(&mut spare, 90 << 10);
+        assert!(spare.is_none());
+        other.write(0, &[1; 90 << 10]);
+        let mut bytes = vec![0; 100 << 10];
+        assert_eq!(other.read(0, &mut bytes), 90 << 10);
+        assert!(bytes[..90 << 10].iter().all(|byte| *byte == 1));
+        other.write(95 << 10, b"x");
+        assert_eq!(other.read(90 << 10, &mut bytes[..5 << 10]), 5 << 10);
+        assert!(bytes[..5 << 10].iter().all(|byte| *byte == 0));
     }
 
     #[test]

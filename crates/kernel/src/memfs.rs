@@ -63,6 +63,8 @@ pub(crate) struct MemFs {
     pub mounts: Mounts,
     pub ledger: Ledger,
     pub watchers: Watchers,
+    /// Memory of a file that was cut to nothing, for the next one.
+    spare: Option<Vec<u8>>,
 }
 
 impl MemFs {
@@ -85,6 +87,7 @@ impl MemFs {
             mounts: Mounts::default(),
             ledger: Ledger::new(),
             watchers: Watchers::default(),
+            spare: None,
         };
         fs.proc_root = fs
             .lookup(ROOT, b"proc")
@@ -788,12 +791,15 @@ impl MemFs {
         }
         self.ledger.recharge_bytes(old, charge)?;
         let data = data.get(..fits).unwrap_or(data);
+        let mut spare = self.spare.take();
         let inode = self.get_mut(ino)?;
         if let Kind::File(content) = &mut inode.kind {
+            content.give_memory(&mut spare, data.len());
             content.write(offset, data);
         }
         inode.times.modify = cx_now;
         inode.times.change = cx_now;
+        self.spare = spare;
         Ok(data.len())
     }
 
@@ -805,12 +811,17 @@ impl MemFs {
         let content = self.content(ino)?;
         let (old, new) = (content.charge(), content.charge_of_truncate(len));
         self.ledger.recharge_bytes(old, new)?;
+        let mut spare = None;
         let inode = self.get_mut(ino)?;
         if let Kind::File(content) = &mut inode.kind {
+            if len == 0 {
+                spare = content.take_memory();
+            }
             content.truncate(len);
         }
         inode.times.modify = now;
         inode.times.change = now;
+        self.spare = spare.or_else(|| self.spare.take());
         self.watchers.inode(ino, WatchKind::Change);
         Ok(())
     }

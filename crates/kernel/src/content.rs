@@ -54,6 +54,12 @@ fn copy_at(source: &[u8], offset: u64, buf: &mut [u8]) -> usize {
     n
 }
 
+impl From<Vec<u8>> for Content {
+    fn from(bytes: Vec<u8>) -> Content {
+        Content::Dense(bytes)
+    }
+}
+
 impl Content {
     pub const fn empty() -> Content {
         Content::Dense(Vec::new())

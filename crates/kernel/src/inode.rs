@@ -79,6 +79,11 @@ impl Directory {
             lower: None,
         }
     }
+
+    /// Whether it has no entries and is known to have none underneath.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.lower.is_none()
+    }
 }
 
 #[derive(Clone, Debug)]

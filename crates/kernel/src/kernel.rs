@@ -17,6 +17,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::clock::{Clock, ClockMode};
 use crate::content::Content;
+use crate::copy_up::{Role, needed};
 use crate::errno::{Errno, Result};
 use crate::exec::ProcessPolicy;
 use crate::file::InodeHold;
@@ -345,7 +346,8 @@ impl Kernel {
         let ino = match node {
             Node::Mem(ino) => ino,
             Node::Foreign(place) if place.file_type() == FileType::Directory => {
-                return Ok(Cwd::Place(place));
+                // What it is like now will be asked when it matters.
+                return Ok(Cwd::Place(Arc::new(place.at(&place.path, None))));
             }
             // Other directories without an inode cannot be held.
             _ => return Err(Errno::ENOTDIR),
@@ -371,7 +373,14 @@ impl Kernel {
         loop {
             let fs = self.shared.lock();
             match self.try_check(&fs, cx, &ask, path, &known, &answers)? {
-                Decision::Granted(at) => return Ok((fs, at)),
+                Decision::Granted(at) => {
+                    let Some(work) = needed(&fs, cx, &ask, Role::Only, at.location(), &known)?
+                    else {
+                        return Ok((fs, at));
+                    };
+                    drop(fs);
+                    self.copy_up(cx, work, &mut known)?;
+                }
                 Decision::Look(query) => {
                     drop(fs);
                     known.ask(cx, query)?;
@@ -410,7 +419,20 @@ impl Kernel {
                     first_exists(one.location())?;
                     let second_path = GuestPath::new(second.path)?;
                     match self.try_check(&fs, cx, &second, second_path, &known, &answers)? {
-                        Decision::Granted(two) => return Ok((fs, one, two)),
+                        Decision::Granted(two) => {
+                            let mut work =
+                                needed(&fs, cx, &first, Role::Source, one.location(), &known)?;
+                            if work.is_none() {
+                                work =
+                                    needed(&fs, cx, &second, Role::Target, two.location(), &known)?;
+                            }
+                            let Some(work) = work else {
+                                return Ok((fs, one, two));
+                            };
+                            drop(fs);
+                            self.copy_up(cx, work, &mut known)?;
+                            continue;
+                        }
                         other => other,
                     }
                 }

@@ -11,6 +11,7 @@
 //!   |     |                                                                                |
 //!   |  memfs.rs   inodes, entries, contents --- image.rs: the shared tree underneath       |
 //!   |  mount.rs   what is mounted where --- mounted_fs.rs: what the embedder gives (traits) |
+//!   |             copy_up.rs: what a change brings into memory first                        |
 //!   |     content.rs   inode.rs   quota.rs   watch.rs   device.rs   procfs.rs              |
 //!   |  permissions/  what the host allows: rules and questions to it                        |
 //!   +--------------------------------------------------------------------------------------+
@@ -25,6 +26,7 @@
 mod calls;
 mod clock;
 mod content;
+mod copy_up;
 mod device;
 mod errno;
 mod exec;

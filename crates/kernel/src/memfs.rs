@@ -26,13 +26,15 @@ use crate::policy::CheckedPath;
 use crate::process::Cx;
 use crate::quota::Ledger;
 use crate::resolve::Node;
-use crate::stat::{FileType, Stat, StatFs};
+use crate::stat::{DirEntry, FileType, Stat, StatFs};
 use crate::watch::{WatchKind, Watchers};
 
 pub(crate) const BLOCK: u64 = 4096;
 const SECTOR: u64 = 512;
 const TMPFS_MAGIC: u64 = 0x0102_1994;
 const HARD_LINKS_MAX: u32 = 65_000;
+/// Above the inode numbers of real file systems, and exact as a JavaScript number.
+const COPIED_UP: u64 = 1 << 52;
 
 /// Permission to read.
 pub(crate) const MAY_READ: u32 = 4;
@@ -350,6 +352,100 @@ impl MemFs {
         Ok(ino)
     }
 
+    /// Makes an inode look as a file that it stands for.
+    pub fn take_attributes(&mut self, ino: Ino, stat: &Stat) -> Result<()> {
+        let inode = self.get_mut(ino)?;
+        inode.mode = stat.permissions();
+        inode.uid = stat.uid;
+        inode.gid = stat.gid;
+        inode.times = Times {
+            access: stat.atime,
+            modify: stat.mtime,
+            change: stat.ctime,
+            birth: stat.birthtime,
+        };
+        Ok(())
+    }
+
+    /// Keeps a name from showing through.
+    fn hide(&mut self, dir: Ino, name: &[u8]) -> Result<()> {
+        match &self.dir(dir)?.lower {
+            Some(lower) if !lower.whiteouts.contains(name) => {}
+            _ => return Ok(()),
+        }
+        self.ledger.charge_inode()?;
+        if let Some(lower) = &mut self.dir_mut(dir)?.lower {
+            lower.whiteouts.insert(Arc::from(name));
+        }
+        Ok(())
+    }
+
+    /// Takes into memory what shows through at a name, unless someone else was faster.
+    pub fn adopt(&mut self, dir: Ino, name: Name, kind: Kind, stat: &Stat) -> Result<()> {
+        let shows = match self.dir(dir)? {
+            Directory {
+                entries,
+                lower: Some(lower),
+                ..
+            } => !entries.contains_key(&name) && !lower.whiteouts.contains(&name),
+            _ => false,
+        };
+        if !shows {
+            return Ok(());
+        }
+        let bytes = match &kind {
+            Kind::File(content) => content.charge(),
+            Kind::Symlink(text) => text.len() as u64,
+            _ => 0,
+        };
+        self.ledger.charge_inode()?;
+        let mut paid = self.ledger.recharge_bytes(0, bytes);
+        if paid.is_ok() {
+            paid = self.hide(dir, &name);
+            if paid.is_err() {
+                self.ledger.recharge_bytes(bytes, 0)?;
+            }
+        }
+        if let Err(error) = paid {
+            self.ledger.refund_inode();
+            return Err(error);
+        }
+        let ino = in_tree(tree_of(dir), self.next);
+        self.next += 1;
+        let file_type = kind.file_type();
+        let inode = Inode {
+            kind,
+            mode: 0,
+            uid: IMAGE_OWNER,
+            gid: IMAGE_OWNER,
+            nlink: 1,
+            times: Times::all(stat.mtime),
+        };
+        self.inodes.insert(ino, inode);
+        self.take_attributes(ino, stat)?;
+        // The directory looks as before, so its times stay.
+        let directory = self.dir_mut(dir)?;
+        Arc::make_mut(&mut directory.entries).insert(name, Entry { ino, file_type });
+        if file_type == FileType::Directory {
+            directory.subdirs += 1;
+        }
+        Ok(())
+    }
+
+    /// Cuts a directory off from what is underneath when nothing of that shows through.
+    pub fn close_if_hidden(&mut self, dir: Ino, listed: &[DirEntry]) -> Result<()> {
+        let all_hidden = match &self.dir(dir)?.lower {
+            Some(lower) => listed.iter().all(|e| lower.whiteouts.contains(&e.name)),
+            None => return Ok(()),
+        };
+        if all_hidden && let Some(lower) = self.dir_mut(dir)?.lower.take() {
+            for _ in lower.whiteouts {
+                self.ledger.refund_inode();
+            }
+        }
+        Ok(())
+    }
+
     /// Takes a tree's inodes away and pays back what the VM was charged for them.
     pub fn drop_tree(&mut self, id: MountId) {
         let mine: Vec<Ino> = self
@@ -593,6 +689,19 @@ impl MemFs {
         if location.crosses() {
             return Err(Errno::EBUSY);
         }
+        if let Node::Foreign(place) = &target {
+            let dir = self.writable_parent(at, cx)?;
+            if place.file_type() == FileType::Directory {
+                return Err(Errno::EISDIR);
+            }
+            if location.slash {
+                return Err(Errno::ENOTDIR);
+            }
+            self.hide(dir, &location.name)?;
+            self.touch(dir, cx.now)?;
+            self.watchers.entry(dir, &location.name, WatchKind::Rename);
+            return Ok(());
+        }
         let Node::Mem(ino) = target else {
             return Err(target.refuse_change());
         };
@@ -621,12 +730,18 @@ impl MemFs {
         if location.crosses() {
             return Err(Errno::EBUSY);
         }
+        if let Node::Foreign(place) = &target
+            && place.file_type() != FileType::Directory
+        {
+            self.writable_parent(at, cx)?;
+            return Err(Errno::ENOTDIR);
+        }
         let Node::Mem(ino) = target else {
             return Err(target.refuse_change());
         };
         let dir = self.writable_parent(at, cx)?;
         match &self.get(ino)?.kind {
-            Kind::Dir(victim) if victim.entries.is_empty() => {}
+            Kind::Dir(victim) if victim.is_empty() => {}
             Kind::Dir(_) => return Err(Errno::ENOTEMPTY),
             Kind::ProcRoot => return Err(Errno::EBUSY),
             _ => return Err(Errno::ENOTDIR),
@@ -689,6 +804,8 @@ impl MemFs {
         let victim = match &new.target {
             None => None,
             Some(Node::Mem(victim)) => Some(*victim),
+            // Hidden below; a directory would have been brought into memory.
+            Some(Node::Foreign(place)) if place.anchor.is_some() => None,
             Some(other) => return Err(other.refuse_change()),
         };
         let inode = self.get(ino)?;
@@ -719,12 +836,19 @@ impl MemFs {
             match (&self.get(victim)?.kind, is_dir) {
                 (Kind::ProcRoot, _) => return Err(Errno::EBUSY),
                 (Kind::Dir(_), false) => return Err(Errno::EISDIR),
-                (Kind::Dir(dir), true) if !dir.entries.is_empty() => return Err(Errno::ENOTEMPTY),
+                (Kind::Dir(dir), true) if !dir.is_empty() => return Err(Errno::ENOTEMPTY),
                 (Kind::Dir(_), true) | (_, false) => {}
                 (_, true) => return Err(Errno::ENOTDIR),
             }
             self.remove_entry(new_dir, &new.name, cx.now)?;
             self.drop_link(victim, cx.now)?;
+        }
+        if let Some(Node::Foreign(place)) = &new.target {
+            match (place.file_type(), is_dir) {
+                (FileType::Directory, _) => return Err(Errno::EBUSY),
+                (_, true) => return Err(Errno::ENOTDIR),
+                (_, false) => self.hide(new_dir, &new.name)?,
+            }
         }
         let entry = Entry {
             ino,
@@ -857,7 +981,11 @@ impl MemFs {
         };
         Ok(Stat {
             dev: device_number(tree_of(ino)),
-            ino: local(ino),
+            ino: match self.mounts.get(tree_of(ino)) {
+                // Beside the numbers of the file system underneath.
+                Some(mount) if mount.foreign.is_some() => COPIED_UP | local(ino),
+                _ => local(ino),
+            },
             mode: file_type.mode_bits() | inode.mode,
             nlink,
             uid,

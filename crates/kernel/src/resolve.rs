@@ -164,6 +164,10 @@ pub(crate) struct Walk {
     pub follow: Follow,
     /// For `O_CREAT`: a trailing slash is `EISDIR` wherever it leads.
     pub creates: bool,
+    /// What is there is not touched.
+    pub exclusive: bool,
+    /// What is there loses its contents, if it is a regular file that may be written.
+    pub truncates: bool,
 }
 
 impl From<Follow> for Walk {
@@ -171,6 +175,8 @@ impl From<Follow> for Walk {
         Walk {
             follow,
             creates: false,
+            exclusive: false,
+            truncates: false,
         }
     }
 }
@@ -218,12 +224,16 @@ enum Answer {
 
 /// What foreign file systems have answered during one call.
 #[derive(Default)]
-pub(crate) struct Known(Vec<(Query, Answer)>);
+pub(crate) struct Known {
+    answers: Vec<(Query, Answer)>,
+    /// Directories of copy-on-write mounts of which it was found out whether anything shows through.
+    settled: Vec<Ino>,
+}
 
 impl Known {
     /// Asks. Must be called without the kernel's lock.
     pub fn ask(&mut self, cx: &Cx<'_>, query: Query) -> Result<()> {
-        if self.0.len() >= LOOKUPS_MAX {
+        if self.answers.len() >= LOOKUPS_MAX {
             return Err(Errno::ELOOP);
         }
         cx.process.go_on()?;
@@ -234,12 +244,25 @@ impl Known {
             Wants::Stat => Answer::Found(fs.lookup(&caller, path)),
             Wants::Text => Answer::Text(fs.readlink(&caller, path)),
         };
-        self.0.push((query, answer));
+        self.answers.push((query, answer));
         Ok(())
     }
 
+    /// Places are others once something was brought into memory.
+    pub fn forget_lookups(&mut self) {
+        self.answers.clear();
+    }
+
+    pub fn settle(&mut self, dir: Ino) {
+        self.settled.push(dir);
+    }
+
+    pub fn is_settled(&self, dir: Ino) -> bool {
+        self.settled.contains(&dir)
+    }
+
     fn get(&self, place: &Place, wants: Wants) -> Option<&Answer> {
-        self.0
+        self.answers
             .iter()
             .find(|(query, _)| query.wants == wants && *query.place == *place)
             .map(|(_, answer)| answer)
@@ -785,7 +808,7 @@ impl Walker<'_> {
                         parent: place.parent(),
                         name: place.name(),
                         last: Last::Name,
-                        target: Some(Node::Foreign(place.clone())),
+                        target: Some(Node::Foreign(Arc::new(place.at(&place.path, None)))),
                         slash: false,
                     }));
                 }

@@ -1,4 +1,5 @@
-//! The tree against a real directory: the same random calls on both, the same results, errors and contents.
+//! The tree, and every kind of mount, against a real directory: the same random calls on both, the same results, errors
+//! and contents.
 //!
 //! Only paths that cannot lead out of the directory are made: `..` comes only after a name, and link texts have none.
 //! Where file systems are free to differ, the call is left out or noted.
@@ -11,6 +12,8 @@
     reason = "tests"
 )]
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -18,8 +21,10 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use rustix::fs::{AtFlags, Mode, OFlags};
 use secure_exec_kernel::{
-    COPYFILE_EXCL, Errno, Fd, FileType, Kernel, KernelOptions, Process, ProcessOptions, oflag,
+    COPYFILE_EXCL, Errno, Fd, FileType, Image, Kernel, KernelOptions, MountOptions, MountSource,
+    Process, ProcessOptions, oflag,
 };
+use support::KernelFs;
 
 const SLOTS: usize = 3;
 
@@ -151,12 +156,54 @@ struct Ours {
     fds: [Option<Fd>; SLOTS],
 }
 
+/// What `/model` is.
+#[derive(Clone, Copy, Debug)]
+enum Ground {
+    OwnTree,
+    Memory,
+    Image,
+    Foreign,
+    CopyOnWrite,
+}
+
 impl Ours {
-    fn new(uid: u32, gid: u32) -> Ours {
+    fn new(uid: u32, gid: u32, ground: Ground) -> Ours {
+        let source = match ground {
+            Ground::OwnTree => None,
+            Ground::Memory => Some(MountSource::Memory),
+            Ground::Image => Some(MountSource::Image(Image::empty().build())),
+            Ground::Foreign | Ground::CopyOnWrite => {
+                let under = Ours::new(uid, gid, Ground::OwnTree).kernel;
+                let fs = KernelFs::new(under, "/model");
+                Some(match ground {
+                    Ground::Foreign => MountSource::Foreign(fs),
+                    _ => MountSource::CopyOnWrite(fs),
+                })
+            }
+        };
+        Ours::over(uid, gid, source, true)
+    }
+
+    /// The same, copied on write: what was open is closed.
+    fn as_base(self, uid: u32, gid: u32) -> Ours {
+        let fs = KernelFs::new(self.kernel, "/model");
+        Ours::over(uid, gid, Some(MountSource::CopyOnWrite(fs)), false)
+    }
+
+    fn over(uid: u32, gid: u32, source: Option<MountSource>, fresh: bool) -> Ours {
         let kernel = Kernel::new(KernelOptions::default()).unwrap();
         let host = kernel.host();
-        kernel.mkdir(host, b"/model", 0o755).unwrap();
-        kernel.chown(host, b"/model", Some(uid), Some(gid)).unwrap();
+        match source {
+            None => kernel.mkdir(host, b"/model", 0o755).unwrap(),
+            Some(source) => kernel
+                .mount(b"/model", source, MountOptions::default())
+                .unwrap(),
+        }
+        if fresh {
+            // A file system of the embedder's says by itself who owns it.
+            let _ = kernel.chmod(host, b"/model", 0o755);
+            let _ = kernel.chown(host, b"/model", Some(uid), Some(gid));
+        }
         let process = kernel
             .spawn(ProcessOptions {
                 cwd: b"/model".to_vec(),
@@ -463,12 +510,46 @@ impl Theirs {
     }
 }
 
-fn compare(ops: &[Op]) -> Result<(), TestCaseError> {
+fn ground() -> impl Strategy<Value = Ground> {
+    prop_oneof![
+        2 => Just(Ground::OwnTree),
+        1 => Just(Ground::Memory),
+        1 => Just(Ground::Image),
+        2 => Just(Ground::Foreign),
+        4 => Just(Ground::CopyOnWrite),
+    ]
+}
+
+/// What a copy-on-write mount does as overlayfs does, and not as one file system would: a file that is open for reading
+/// stays what it was when another name or descriptor changes it, and so do other names of it.
+fn on_a_base(op: &Op) -> Op {
+    match op {
+        Op::Open(slot, path, flags, mode) => {
+            Op::Open(*slot, path.clone(), flags & !3 | oflag::O_RDWR, *mode)
+        }
+        other => other.clone(),
+    }
+}
+
+fn compare(ops: &[Op], ground: Ground, base: usize) -> Result<(), TestCaseError> {
     let uid = rustix::process::geteuid().as_raw();
     let gid = rustix::process::getegid().as_raw();
-    let mut ours = Ours::new(uid, gid);
     let mut theirs = Theirs::new();
+    let copies = matches!(ground, Ground::CopyOnWrite);
+    let mut ours = if copies {
+        Ours::new(uid, gid, Ground::OwnTree)
+    } else {
+        Ours::new(uid, gid, ground)
+    };
     for (n, op) in ops.iter().enumerate() {
+        if copies && n == base.min(ops.len() - 1) {
+            ours = ours.as_base(uid, gid);
+            theirs.fds = [const { None }; SLOTS];
+        }
+        if copies && n < base && matches!(op, Op::Link(..)) {
+            continue;
+        }
+        let op = &if copies { on_a_base(op) } else { op.clone() };
         if let Op::CopyNew(a, _) = op {
             // Both answers to a missing target directory for a directory as source are right.
             let is_dir = ours
@@ -504,8 +585,12 @@ proptest! {
     })]
 
     #[test]
-    fn the_tree_does_what_a_real_directory_does(ops in prop::collection::vec(op(), 1..60)) {
+    fn the_tree_does_what_a_real_directory_does(
+        ops in prop::collection::vec(op(), 1..60),
+        ground in ground(),
+        base in 0..40usize,
+    ) {
         rustix::process::umask(Mode::empty());
-        compare(&ops)?;
+        compare(&ops, ground, base)?;
     }
 }

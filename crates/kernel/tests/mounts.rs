@@ -42,9 +42,14 @@ fn names(k: &Kernel, p: &Process, path: &str) -> Vec<String> {
 fn given() -> Arc<KernelFs> {
     let (k, _) = machine();
     let h = k.host();
-    k.mkdir_recursive(h, b"/given/dir", 0o755).unwrap();
+    k.mkdir(h, b"/given", 0o777).unwrap();
+    k.chmod(h, b"/given", 0o777).unwrap();
+    k.mkdir(h, b"/given/dir", 0o777).unwrap();
+    k.chmod(h, b"/given/dir", 0o777).unwrap();
     put(&k, h, "/given/dir/a", "given a").unwrap();
     put(&k, h, "/given/dir/b", "given b").unwrap();
+    k.chmod(h, b"/given/dir/a", 0o666).unwrap();
+    k.chmod(h, b"/given/dir/b", 0o666).unwrap();
     k.symlink(h, b"/etc/hosts", b"/given/out").unwrap();
     k.symlink(h, b"dir", b"/given/in").unwrap();
     k.symlink(h, b"/mnt/dir/a", b"/given/abs").unwrap();
@@ -64,6 +69,7 @@ fn writable() -> Vec<(&'static str, Arc<Kernel>, Arc<Process>)> {
     let sources = [
         ("image", MountSource::Image(builder.build())),
         ("foreign", MountSource::Foreign(given())),
+        ("cow", MountSource::CopyOnWrite(given())),
     ];
     sources
         .into_iter()
@@ -658,4 +664,177 @@ fn interrupts_wake_who_waits() {
     assert!(k.stat(k.host(), b"/tmp").is_ok());
     p.interrupt();
     assert_eq!(thread.join().unwrap(), Err(Errno::EINTR));
+}
+
+/// All of a file system: paths with types, modes and contents.
+fn everything(k: &Kernel, top: &str) -> Vec<String> {
+    let h = k.host();
+    let mut lines = Vec::new();
+    let mut todo = vec![top.to_owned()];
+    while let Some(path) = todo.pop() {
+        let stat = k.lstat(h, path.as_bytes()).unwrap();
+        let what = match stat.file_type {
+            FileType::Directory => {
+                let entries = k.readdir(h, path.as_bytes()).unwrap();
+                todo.extend(entries.iter().map(|e| {
+                    let name = std::str::from_utf8(&e.name).unwrap();
+                    format!("{path}/{name}")
+                }));
+                String::new()
+            }
+            FileType::Symlink => format!("{:?}", k.readlink(h, path.as_bytes()).unwrap()),
+            _ => text(k, h, &path).unwrap(),
+        };
+        lines.push(format!("{path} {:o} {:?} {what}", stat.mode, stat.mtime));
+    }
+    lines.sort();
+    lines
+}
+
+#[test]
+fn copy_on_write_leaves_the_given_file_system_alone() {
+    let lower = given();
+    let before = everything(&lower.kernel, "/given");
+    let (k, p) = machine();
+    let source = MountSource::CopyOnWrite(lower.clone());
+    k.mount(b"/mnt", source.clone(), MountOptions::default())
+        .unwrap();
+    k.mount(b"/mnt2", source, MountOptions::default()).unwrap();
+    let base = k.usage();
+    assert_eq!(text(&k, &p, "/mnt/dir/a").unwrap(), "given a");
+    assert_eq!(names(&k, &p, "/mnt/dir"), ["a", "b"]);
+    assert_eq!(k.usage(), base, "reading costs nothing");
+
+    // Overwriting, appending and cutting.
+    put(&k, &p, "/mnt/dir/a", "mine").unwrap();
+    assert_eq!(k.usage().filesystem_bytes, 4);
+    k.write_file(
+        &p,
+        b"/mnt/dir/b",
+        b"!",
+        oflag::O_WRONLY | oflag::O_APPEND,
+        0,
+    )
+    .unwrap();
+    assert_eq!(text(&k, &p, "/mnt/dir/b").unwrap(), "given b!");
+    // Whiteouts, also of what was changed, and names made again.
+    k.unlink(&p, b"/mnt/dir/a").unwrap();
+    assert_eq!(text(&k, &p, "/mnt/dir/a"), Err(Errno::ENOENT));
+    assert_eq!(names(&k, &p, "/mnt/dir"), ["b"]);
+    put(&k, &p, "/mnt/dir/a", "again").unwrap();
+    assert_eq!(names(&k, &p, "/mnt/dir"), ["a", "b"]);
+    k.unlink(&p, b"/mnt/abs").unwrap();
+    k.unlink(&p, b"/mnt/in").unwrap();
+    k.symlink(&p, b"dir/b", b"/mnt/abs").unwrap();
+    assert_eq!(text(&k, &p, "/mnt/abs").unwrap(), "given b!");
+    // A directory that showed through moves with what is in it.
+    k.rename(&p, b"/mnt2/dir", b"/mnt2/moved").unwrap();
+    assert_eq!(text(&k, &p, "/mnt2/moved/a").unwrap(), "given a");
+    assert_eq!(text(&k, &p, "/mnt2/dir/a"), Err(Errno::ENOENT));
+    assert_eq!(k.realpath(&p, b"/mnt2/moved/a").unwrap(), b"/mnt2/moved/a");
+    assert_eq!(k.rmdir(&p, b"/mnt2/moved"), Err(Errno::ENOTEMPTY));
+    k.unlink(&p, b"/mnt2/moved/a").unwrap();
+    k.unlink(&p, b"/mnt2/moved/b").unwrap();
+    k.mkdir(&p, b"/mnt2/dir", 0o755).unwrap();
+    assert_eq!(
+        names(&k, &p, "/mnt2/dir"),
+        Vec::<String>::new(),
+        "a new one is empty"
+    );
+    k.rename(&p, b"/mnt2/dir", b"/mnt2/moved").unwrap();
+    k.rmdir(&p, b"/mnt2/moved").unwrap();
+    assert_eq!(names(&k, &p, "/mnt2"), ["abs", "in", "out"]);
+    // Over a name that shows through.
+    put(&k, &p, "/mnt2/new", "new").unwrap();
+    k.rename(&p, b"/mnt2/new", b"/mnt2/out").unwrap();
+    assert_eq!(text(&k, &p, "/mnt2/out").unwrap(), "new");
+    k.unlink(&p, b"/mnt2/out").unwrap();
+    assert_eq!(names(&k, &p, "/mnt2"), ["abs", "in"]);
+    // Attributes and hard links.
+    k.chmod(k.host(), b"/mnt/dir/b", 0o600).unwrap();
+    assert_eq!(k.stat(&p, b"/mnt/dir/b").unwrap().permissions(), 0o600);
+    k.link(&p, b"/mnt/dir/b", b"/mnt/hard").unwrap();
+    assert_eq!(
+        k.stat(&p, b"/mnt/hard").unwrap().ino,
+        k.stat(&p, b"/mnt/dir/b").unwrap().ino
+    );
+    // A working directory stays with what is made in it.
+    k.chdir(&p, b"/mnt/dir").unwrap();
+    put(&k, &p, "here", "1").unwrap();
+    assert_eq!(text(&k, &p, "here").unwrap(), "1");
+
+    assert_eq!(everything(&lower.kernel, "/given"), before);
+    k.chdir(&p, b"/").unwrap();
+    k.unmount(b"/mnt").unwrap();
+    k.unmount(b"/mnt2").unwrap();
+    assert_eq!(k.usage(), base);
+}
+
+#[test]
+fn copy_on_write_is_on_the_vms_account() {
+    let kernel = Kernel::new(KernelOptions {
+        quotas: Quotas {
+            max_filesystem_bytes: 1000,
+            max_inodes: 12,
+            ..Quotas::default()
+        },
+        ..KernelOptions::default()
+    })
+    .unwrap();
+    let p = kernel.spawn(ProcessOptions::default()).unwrap();
+    let lower = given();
+    let h = lower.kernel.host();
+    put(&lower.kernel, h, "/given/big", &"x".repeat(2000)).unwrap();
+    lower.kernel.chmod(h, b"/given/big", 0o666).unwrap();
+    for n in 0..30 {
+        put(&lower.kernel, h, &format!("/given/dir/{n}"), "").unwrap();
+    }
+    kernel
+        .mount(
+            b"/m",
+            MountSource::CopyOnWrite(lower),
+            MountOptions::default(),
+        )
+        .unwrap();
+    let append = oflag::O_WRONLY | oflag::O_APPEND;
+    assert_eq!(
+        kernel.write_file(&p, b"/m/big", b"!", append, 0),
+        Err(Errno::ENOSPC)
+    );
+    assert_eq!(
+        kernel.take_limit_error().unwrap().limit,
+        Limit::FilesystemBytes
+    );
+    assert_eq!(text(&kernel, &p, "/m/big").unwrap().len(), 2000);
+    put(&kernel, &p, "/m/big", "small").unwrap();
+    let removed = (0..30)
+        .take_while(|n| kernel.unlink(&p, format!("/m/dir/{n}").as_bytes()).is_ok())
+        .count();
+    assert!((1..12).contains(&removed), "{removed}");
+    assert_eq!(kernel.take_limit_error().unwrap().limit, Limit::Inodes);
+    kernel.unmount(b"/m").unwrap();
+    assert_eq!(kernel.usage().filesystem_bytes, 0);
+    assert_eq!(kernel.usage().inodes, 1);
+}
+
+#[test]
+fn copy_on_write_asks_permission_before_it_copies() {
+    let lower = given();
+    let h = lower.kernel.host();
+    lower.kernel.chmod(h, b"/given/dir/a", 0o444).unwrap();
+    let (k, p) = machine();
+    k.mount(
+        b"/mnt",
+        MountSource::CopyOnWrite(lower),
+        MountOptions::default(),
+    )
+    .unwrap();
+    let base = k.usage();
+    assert_eq!(put(&k, &p, "/mnt/dir/a", ""), Err(Errno::EACCES));
+    assert_eq!(k.truncate(&p, b"/mnt/dir/a", 0), Err(Errno::EACCES));
+    let new = oflag::O_WRONLY | oflag::O_CREAT | oflag::O_EXCL;
+    assert_eq!(k.open(&p, b"/mnt/dir/b", new, 0o644), Err(Errno::EEXIST));
+    assert_eq!(k.mkdir(&p, b"/mnt/dir/b", 0o644), Err(Errno::EEXIST));
+    assert_eq!(k.usage(), base);
+    assert_eq!(text(&k, &p, "/mnt/dir/a").unwrap(), "given a");
 }

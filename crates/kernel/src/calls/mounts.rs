@@ -33,14 +33,19 @@ impl Kernel {
             Err(error) => return Err(error),
         }
         let cx = host.cx();
-        if let MountSource::Foreign(fs) | MountSource::CopyOnWrite(fs) = &source
-            && fs.lstat(&Caller::new(&cx), b"")?.file_type != FileType::Directory
-        {
-            return Err(Errno::ENOTDIR);
-        }
+        let top = match &source {
+            MountSource::Foreign(fs) | MountSource::CopyOnWrite(fs) => {
+                let stat = fs.lstat(&Caller::new(&cx), b"")?;
+                if stat.file_type != FileType::Directory {
+                    return Err(Errno::ENOTDIR);
+                }
+                Some(stat)
+            }
+            MountSource::Memory | MountSource::Image(_) => None,
+        };
         let walk = Walk {
-            follow: Follow::Final,
             creates: true,
+            ..Walk::from(Follow::Final)
         };
         let ask = Ask {
             op: FsOp::Stat,
@@ -99,7 +104,11 @@ impl Kernel {
                     path: Arc::default(),
                     whiteouts: BTreeSet::new(),
                 };
-                mount.root = Node::Mem(fs.add_tree(id, None, Some(lower), cx.now));
+                let root = fs.add_tree(id, None, Some(lower), cx.now);
+                if let Some(stat) = top {
+                    fs.take_attributes(root, &foreign.shown(&cx, stat))?;
+                }
+                mount.root = Node::Mem(root);
                 mount.foreign = Some(foreign);
             }
         }

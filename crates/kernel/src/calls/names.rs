@@ -63,6 +63,8 @@ impl Kernel {
         if old.last != Last::Name || new.last != Last::Name {
             return Err(Errno::EBUSY);
         }
+        old.name_fits()?;
+        old.existing()?;
         let (Some(source), Some(target)) = (old.foreign_entry(&fs)?, new.foreign_entry(&fs)?)
         else {
             return fs.rename(&from, &to, &cx);

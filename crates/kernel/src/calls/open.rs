@@ -50,6 +50,9 @@ impl Kernel {
             walk: Walk {
                 follow: flags.follow(),
                 creates,
+                exclusive: flags.has(oflag::O_CREAT | oflag::O_EXCL),
+                // Nothing after the gate refuses these.
+                truncates: truncates && !flags.read && !flags.has(oflag::O_DIRECTORY),
             },
         };
         let (mut fs, at) = self.check(&cx, ask)?;

@@ -217,6 +217,8 @@ impl Kernel {
         let walk = Walk {
             follow,
             creates: true,
+            exclusive,
+            truncates: false,
         };
         let (mut fs, source, dest) = self.check_two(
             &cx,

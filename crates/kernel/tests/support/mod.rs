@@ -14,6 +14,8 @@ pub struct KernelFs {
 
 impl KernelFs {
     pub fn new(kernel: Arc<Kernel>, root: &str) -> Arc<KernelFs> {
+        // Modes come without the bits of the caller's umask.
+        kernel.host().set_umask(0);
         Arc::new(KernelFs {
             kernel,
             root: root.as_bytes().to_vec(),

@@ -8,6 +8,7 @@
 //! parser that was initialized anew drops the rest of the old input.
 
 mod connections;
+mod consumer;
 mod message;
 
 use std::cell::{Cell, RefCell};
@@ -47,8 +48,8 @@ pub static BINDING: Binding = Binding {
                 ("initialize", function!(initialize)),
                 ("pause", function!(pause)),
                 ("resume", function!(resume)),
-                ("consume", function!(consume)),
-                ("unconsume", function!(unconsume)),
+                ("consume", function!(consumer::consume)),
+                ("unconsume", function!(consumer::unconsume)),
                 ("getCurrentBuffer", function!(get_current_buffer)),
             ],
             ..Class::DEFAULT
@@ -166,6 +167,8 @@ struct HttpParser {
     charge: RefCell<Option<NativeCharge>>,
     /// Its place in a [`Connections`].
     membership: connections::Membership,
+    /// The stream that it reads by itself.
+    source: RefCell<Option<consumer::Source>>,
 }
 
 /// Why a parser reads no further.
@@ -196,6 +199,7 @@ fn construct<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
         input: RefCell::default(),
         charge: RefCell::default(),
         membership: connections::Membership::new(scope, object),
+        source: RefCell::default(),
     };
     Resource::wrap_idle(scope, &env, object, Rc::new(parser));
     Ok(v8::undefined(scope).into())
@@ -287,6 +291,7 @@ fn close<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
         parser.status.take();
         parser.charge.take();
         parser.membership.leave();
+        consumer::detach(&parser);
     }
     Ok(v8::undefined(scope).into())
 }
@@ -319,14 +324,6 @@ fn resume<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     if let Some((_, parser)) = this(scope, args)? {
         parser.machine.borrow_mut().resume();
     }
-    Ok(v8::undefined(scope).into())
-}
-
-fn consume<'s>(_scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
-    Err(Throw::unavailable("http_parser.HTTPParser.consume"))
-}
-
-fn unconsume<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
     Ok(v8::undefined(scope).into())
 }
 

@@ -42,14 +42,13 @@ mod state_field {
 
 /// Takes what a stream reads before JavaScript does.
 pub trait StreamListener {
-    /// Bytes, or the error or end ([`Errno::EOF`]) that the stream met. The bytes are the host's memory, not the
-    /// guest's.
+    /// Bytes, or the error or end ([`Errno::EOF`]) that the stream met.
     fn on_read(
         &self,
         scope: &mut v8::PinScope<'_, '_>,
         env: &Rc<Env>,
         stream: &Rc<dyn Stream>,
-        data: Result<&[u8], Errno>,
+        data: Result<Rc<[u8]>, Errno>,
     );
 }
 
@@ -154,6 +153,12 @@ impl StreamBase {
             .retain(|known| !Rc::ptr_eq(known, listener));
     }
 
+    /// Forgets all listeners: the stream is gone.
+    pub fn clear_listeners(&self) {
+        let listeners = self.listeners.take();
+        drop(listeners);
+    }
+
     /// Bytes that were read so far.
     pub fn bytes_read(&self) -> u64 {
         self.bytes_read.get()
@@ -181,15 +186,19 @@ impl StreamBase {
     ) -> ReadOutcome {
         let listener = self.listeners.borrow().last().cloned();
         if let Some(listener) = listener {
-            return env.with_scratch(READ_BYTES, |scratch| match count(read(scratch)) {
-                ReadOutcome::Bytes(n) => {
-                    self.count_read(n);
-                    let bytes = scratch.get(..n).unwrap_or_default();
-                    listener.on_read(scope, env, stream, Ok(bytes));
-                    ReadOutcome::Bytes(n)
-                }
-                other => other,
+            let (outcome, bytes) = env.with_scratch(READ_BYTES, |scratch| {
+                let outcome = count(read(scratch));
+                let n = match outcome {
+                    ReadOutcome::Bytes(n) => n,
+                    _ => 0,
+                };
+                (outcome, Rc::<[u8]>::from(scratch.get(..n).unwrap_or_default()))
             });
+            if let ReadOutcome::Bytes(n) = outcome {
+                self.count_read(n);
+                listener.on_read(scope, env, stream, Ok(bytes));
+            }
+            return outcome;
         }
         let user_buffer = self.user_buffer.borrow().clone();
         if let Some(user_buffer) = user_buffer {

@@ -652,6 +652,7 @@ fn stop(env: &Env, resource: &Resource) {
             let _ = kernel.close(&process, fd);
         }
     }
+    stream.base.clear_listeners();
     stream.fd.set(None);
     stream.reading.set(false);
     stream.listening.set(false);

@@ -192,7 +192,10 @@ impl StreamBase {
                     ReadOutcome::Bytes(n) => n,
                     _ => 0,
                 };
-                (outcome, Rc::<[u8]>::from(scratch.get(..n).unwrap_or_default()))
+                (
+                    outcome,
+                    Rc::<[u8]>::from(scratch.get(..n).unwrap_or_default()),
+                )
             });
             if let ReadOutcome::Bytes(n) = outcome {
                 self.count_read(n);

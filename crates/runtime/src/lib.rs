@@ -57,3 +57,4 @@ pub mod usage;
 pub mod vm;
 pub(crate) mod wasm_memory;
 pub mod watchdog;
+pub mod work;

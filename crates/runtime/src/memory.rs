@@ -244,6 +244,22 @@ impl MemoryBudget {
         })
     }
 
+    /// As [`Self::charge_native`], to be given back with [`Self::release_native`]. Answers whether it was granted.
+    pub(crate) fn take_native(&self, bytes: usize) -> bool {
+        self.native.fetch_add(bytes, Ordering::Relaxed);
+        if self.used().total() <= self.limit {
+            return true;
+        }
+        self.native.fetch_sub(bytes, Ordering::Relaxed);
+        self.condemn("native");
+        false
+    }
+
+    /// Gives back what [`Self::take_native`] granted.
+    pub(crate) fn release_native(&self, bytes: usize) {
+        self.native.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
     /// Notes what the isolate's heap holds now, for [`Self::peak`]: a short program may end before its first collection.
     pub fn sample(&self, isolate: &mut v8::Isolate) {
         let statistics = isolate.get_heap_statistics();

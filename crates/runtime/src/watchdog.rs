@@ -287,6 +287,17 @@ fn finish(mut state: MutexGuard<'_, State>, id: u64) {
     }
 }
 
+/// Charges CPU time that another thread used for a process, if that is still watched.
+pub fn charge(shared: &Arc<Shared>, time: Duration) {
+    let _section = crate::critical::section();
+    let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    let state = state();
+    let mut entries = state.entries.iter();
+    if let Some(entry) = entries.find(|entry| Arc::ptr_eq(&entry.shared, shared)) {
+        entry.charged.fetch_add(nanos, Ordering::Relaxed);
+    }
+}
+
 /// CPU time that a process has used since it was registered; `None` when it is not watched.
 pub fn cpu_time(shared: &Arc<Shared>) -> Option<Duration> {
     let _section = crate::critical::section();

@@ -2,6 +2,7 @@
 
 use std::sync::Once;
 use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
 
 use secure_exec_runtime::api::{ExecOptions, Outcome, Reason, VmOptions};
 use secure_exec_runtime::vm::Vm;
@@ -21,8 +22,12 @@ fn start_engine() {
 }
 
 fn run(code: &str) -> Outcome {
+    run_in(VmOptions::default(), code)
+}
+
+fn run_in(options: VmOptions, code: &str) -> Outcome {
     start_engine();
-    let vm = Vm::new(VmOptions::default()).unwrap();
+    let vm = Vm::new(options).unwrap();
     let (sender, receiver) = channel();
     let options = ExecOptions {
         code: code.to_owned(),
@@ -54,4 +59,34 @@ macro_rules! guests {
 
 guests! {
     http_parser,
+    zlib,
+}
+
+/// What another thread does for a process counts as its own CPU time, and ends with it.
+#[test]
+fn work_elsewhere_is_charged() {
+    let mut options = VmOptions::default();
+    options.limits.cpu = Some(Duration::from_millis(300));
+    options.limits.wall = Some(Duration::from_secs(60));
+    let code = "const data = Buffer.alloc(8 << 20, 'abcdefgh');
+        (function again() { require('zlib').gzip(data, { level: 9 }, again); })()";
+    let start = Instant::now();
+    let outcome = run_in(options, code);
+    assert_eq!(outcome.reason, Reason::Cpu);
+    assert!(
+        start.elapsed() < Duration::from_secs(30),
+        "took {:?}",
+        start.elapsed()
+    );
+}
+
+/// Memory of codecs is the process's.
+#[test]
+fn codecs_are_charged() {
+    let mut options = VmOptions::default();
+    options.limits.memory_bytes = 64 << 20;
+    let code = "const zlib = require('zlib'); const kept = [];
+        for (;;) { const it = zlib.createDeflate(); kept.push(it); it._handle.writeSync(0, Buffer.from('x'), 0, 1, Buffer.alloc(9), 0, 9); }";
+    let outcome = run_in(options, code);
+    assert_eq!(outcome.reason, Reason::Memory);
 }

@@ -61,6 +61,7 @@ pub mod v8_binding;
 pub mod wasm_web_api;
 pub mod watchdog;
 pub mod worker;
+pub mod zlib;
 
 use crate::binding::{Args, Binding, Callback, Ret, function};
 use crate::env::Env;
@@ -119,6 +120,7 @@ pub static BINDINGS: &[&Binding] = &[
     &wasm_web_api::BINDING,
     &watchdog::BINDING,
     &worker::BINDING,
+    &zlib::BINDING,
 ];
 
 // Each `function!` makes an entry of its own, so what is used twice has a name.

@@ -5,6 +5,7 @@
 
 mod attrs;
 mod dirs;
+mod export;
 mod io;
 mod mounts;
 mod names;
@@ -12,6 +13,7 @@ mod net;
 mod open;
 mod whole;
 
+pub use export::ExportOptions;
 pub use io::{HandleKind, Interest};
 pub use names::Watch;
 pub use net::Lookup;

@@ -87,6 +87,7 @@ fn new_inode(kind: Kind, mode: u32) -> Inode {
         gid: IMAGE_OWNER,
         nlink: 1,
         times: Times::all(TimeSpec::BOOT),
+        changed: 0,
     }
 }
 
@@ -128,6 +129,40 @@ impl ImageBuilder {
             0o777,
         )?;
         Ok(self)
+    }
+
+    /// Adds another name for the file or symbolic link at an absolute path.
+    pub fn hard_link(
+        &mut self,
+        path: impl AsRef<[u8]>,
+        existing: impl AsRef<[u8]>,
+    ) -> Result<&mut Self> {
+        let ino = self.find(&absolute(existing.as_ref())?)?;
+        let path = absolute(path.as_ref())?;
+        let (parent, name) = crate::path::split_last(&path);
+        let parent = self.make_dirs(parent)?;
+        if name.is_empty() || name.len() > NAME_MAX {
+            return Err(Errno::EINVAL);
+        }
+        let node = self.node_mut(ino).ok_or(Errno::ENOENT)?;
+        let file_type = node.kind.file_type();
+        if !matches!(file_type, FileType::Regular | FileType::Symlink) {
+            return Err(Errno::EPERM);
+        }
+        node.nlink = node.nlink.checked_add(1).ok_or(Errno::EMLINK)?;
+        let entries = Arc::make_mut(&mut self.dir_mut(parent)?.entries);
+        match entries.get(name) {
+            Some(_) => {
+                // The name is taken; the link that was counted is not made.
+                let node = self.node_mut(ino).ok_or(Errno::ENOENT)?;
+                node.nlink -= 1;
+                Err(Errno::EEXIST)
+            }
+            None => {
+                entries.insert(Arc::from(name), Entry { ino, file_type });
+                Ok(self)
+            }
+        }
     }
 
     /// Sets the modification time of what is at an absolute path.
@@ -225,6 +260,11 @@ impl ImageBuilder {
         match self.dir_mut(parent)?.entries.get(name).copied() {
             Some(entry) if entry.file_type == FileType::Directory => Err(Errno::EISDIR),
             Some(entry) if entry.file_type == kind.file_type() => {
+                let other_names = self.node_mut(entry.ino).filter(|node| node.nlink > 1);
+                if let Some(node) = other_names {
+                    node.nlink -= 1;
+                    return self.add(parent, name, |_| new_inode(kind, mode));
+                }
                 let node = self.node_mut(entry.ino).ok_or(Errno::ENOENT)?;
                 *node = new_inode(kind, mode);
                 Ok(entry.ino)

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
+use crate::changes::Generation;
 use crate::clock::TimeSpec;
 use crate::content::Content;
 use crate::device::Device;
@@ -56,6 +57,8 @@ pub(crate) struct Directory {
     pub parent: Ino,
     pub name: Name,
     pub subdirs: u32,
+    /// When it got its name; see `changes.rs`.
+    pub moved: Generation,
     /// In a copy-on-write mount: the directory underneath.
     pub lower: Option<Box<Lower>>,
 }
@@ -76,6 +79,7 @@ impl Directory {
             parent,
             name,
             subdirs: 0,
+            moved: 0,
             lower: None,
         }
     }
@@ -139,6 +143,8 @@ pub(crate) struct Inode {
     /// Entries that name it; 0 once removed. For a directory 1 or 0; `stat` adds what Linux adds.
     pub nlink: u32,
     pub times: Times,
+    /// When it changed last; see `changes.rs`.
+    pub changed: Generation,
 }
 
 /// Inode numbers are the kernel's own, so a plain mixing step is enough.

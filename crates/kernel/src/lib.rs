@@ -24,6 +24,7 @@
 //! call with any arguments: no call panics, and nothing grows that no quota counts.
 
 mod calls;
+mod changes;
 mod clock;
 mod content;
 mod copy_up;
@@ -53,9 +54,11 @@ mod signal;
 mod stat;
 mod stdio;
 mod table;
+mod untar;
 mod watch;
 
-pub use calls::{FileBytes, HandleKind, Interest, Lookup, Watch};
+pub use calls::{ExportOptions, FileBytes, HandleKind, Interest, Lookup, Watch};
+pub use changes::{Changes, Mark};
 pub use clock::{Clock, ClockMode, RealNow, TimeSpec};
 pub use device::fill_random;
 pub use errno::{Errno, Result};
@@ -92,4 +95,5 @@ pub use stdio::{
     CaptureSink, Captured, NullSink, OutputChannel, OutputLook, OutputSink, Stdin, Stdio,
 };
 pub use table::{ExitStatus, ProcessInfo, Supervisor};
+pub use untar::{TarError, TarLimits};
 pub use watch::{WatchEvent, WatchKind, WatchSink};

@@ -12,6 +12,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::changes::ChangeLog;
 use crate::clock::TimeSpec;
 use crate::content::{Content, MAX_FILE_SIZE};
 use crate::errno::{Errno, Result};
@@ -63,6 +64,7 @@ pub(crate) struct MemFs {
     bits: PermissionBits,
     proc_root: Option<Ino>,
     pub mounts: Mounts,
+    pub changes: ChangeLog,
     pub ledger: Ledger,
     pub watchers: Watchers,
     /// Memory of a file that was cut to nothing, for the next one.
@@ -87,6 +89,7 @@ impl MemFs {
             bits,
             proc_root: None,
             mounts: Mounts::default(),
+            changes: ChangeLog::default(),
             ledger: Ledger::new(),
             watchers: Watchers::default(),
             spare: None,
@@ -139,7 +142,10 @@ impl MemFs {
             let copy = self.image_node(ino)?.clone();
             self.inodes.insert(ino, copy);
         }
-        self.inodes.get_mut(&ino).ok_or(Errno::ENOENT)
+        let generation = self.changes.generation;
+        let inode = self.inodes.get_mut(&ino).ok_or(Errno::ENOENT)?;
+        inode.changed = generation;
+        Ok(inode)
     }
 
     pub fn dir(&self, ino: Ino) -> Result<&Directory> {
@@ -320,6 +326,7 @@ impl MemFs {
                     gid: IMAGE_OWNER,
                     nlink: 1,
                     times: Times::all(now),
+                    changed: 0,
                 };
                 self.inodes.insert(root, inode);
             }
@@ -345,6 +352,7 @@ impl MemFs {
             gid: IMAGE_OWNER,
             nlink: 1,
             times: Times::all(now),
+            changed: 0,
         };
         self.inodes.insert(ino, inode);
         let file_type = FileType::Directory;
@@ -374,6 +382,7 @@ impl MemFs {
             _ => return Ok(()),
         }
         self.ledger.charge_inode()?;
+        self.note_removal(dir, name);
         if let Some(lower) = &mut self.dir_mut(dir)?.lower {
             lower.whiteouts.insert(Arc::from(name));
         }
@@ -420,6 +429,7 @@ impl MemFs {
             gid: IMAGE_OWNER,
             nlink: 1,
             times: Times::all(stat.mtime),
+            changed: 0,
         };
         self.inodes.insert(ino, inode);
         self.take_attributes(ino, stat)?;
@@ -593,6 +603,7 @@ impl MemFs {
             gid: cx.gid,
             nlink: 1,
             times: Times::all(cx.now),
+            changed: self.changes.generation,
         };
         self.inodes.insert(ino, inode);
         self.add_entry(
@@ -625,6 +636,7 @@ impl MemFs {
     }
 
     fn remove_entry(&mut self, dir: Ino, name: &[u8], now: TimeSpec) -> Result<()> {
+        self.note_removal(dir, name);
         let directory = self.dir_mut(dir)?;
         if let Some(entry) = Arc::make_mut(&mut directory.entries).remove(name)
             && entry.file_type == FileType::Directory
@@ -632,6 +644,19 @@ impl MemFs {
             directory.subdirs = directory.subdirs.saturating_sub(1);
         }
         self.touch(dir, now)
+    }
+
+    /// For those who ask what changed.
+    fn note_removal(&mut self, dir: Ino, name: &[u8]) {
+        if self.changes.is_tracking()
+            && let Ok(mut path) = self.path_of(dir)
+        {
+            if path.last() != Some(&b'/') {
+                path.push(b'/');
+            }
+            path.extend_from_slice(name);
+            self.changes.removed(path);
+        }
     }
 
     /// Contents of an inode changed.
@@ -856,9 +881,11 @@ impl MemFs {
         };
         self.remove_entry(old_dir, &old.name, cx.now)?;
         self.add_entry(new_dir, new.name.clone(), entry, cx.now)?;
+        let generation = self.changes.generation;
         let inode = self.get_mut(ino)?;
         inode.times.change = cx.now;
         if let Kind::Dir(dir) = &mut inode.kind {
+            dir.moved = generation;
             dir.parent = new_dir;
             dir.name = new.name.clone();
         }

@@ -357,6 +357,14 @@ impl Mounts {
         }
     }
 
+    /// The root of what covers a directory of the tree, if that is in memory too.
+    pub fn root_in_memory(&self, ino: Ino) -> Option<Ino> {
+        match self.over_inode.get(&ino) {
+            Some(Node::Mem(root)) => Some(*root),
+            _ => None,
+        }
+    }
+
     pub fn is_covered(&self, ino: Ino) -> bool {
         !self.over_inode.is_empty() && self.over_inode.contains_key(&ino)
     }

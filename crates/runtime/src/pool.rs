@@ -1,7 +1,7 @@
 //! Warm isolates: restored from the snapshot and prepared before a job is known.
 //!
 //! Only isolates of the default memory limit are kept, since V8 fixes the limit when it makes an isolate. Each one that
-//! is taken is replaced in the background. `SECURE_EXEC_POOL=0` turns the pool off (benchmarks measure cold starts so).
+//! is taken is replaced in the background, when a job has ended or none is left. `SECURE_EXEC_POOL=0` turns the pool off (benchmarks measure cold starts so).
 
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -82,17 +82,18 @@ fn fits(work: &Work) -> bool {
 pub fn run(mut work: Work) -> Result<(), EngineError> {
     if *SIZE > 0 && fits(&work) {
         loop {
-            let warm = {
+            let (first, is_last) = {
                 let mut warm = WARM.lock().unwrap_or_else(PoisonError::into_inner);
                 if warm.is_empty() {
-                    None
-                } else {
-                    Some(warm.remove(0))
+                    break;
                 }
+                (warm.remove(0), warm.is_empty())
             };
-            let Some(warm) = warm else { break };
-            let Err(refused) = warm.send(work) else {
-                engine::later(fill);
+            let Err(refused) = first.send(work) else {
+                // The job's first milliseconds are not shared with the making of isolates while one is left.
+                if is_last {
+                    engine::later(fill);
+                }
                 return Ok(());
             };
             work = refused.0;

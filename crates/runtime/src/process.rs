@@ -243,6 +243,7 @@ pub fn thread_main(spec: IsolateSpec, work: &Receiver<Work>) {
     env.release_handles();
     isolate.remove_slot::<Rc<Env>>();
     drop(env);
+    let ran = outcome.is_some();
     if let Some((job, mut outcome)) = outcome {
         budget.sample(&mut isolate);
         outcome.usage.peak_heap_bytes = budget.peak();
@@ -252,6 +253,9 @@ pub fn thread_main(spec: IsolateSpec, work: &Receiver<Work>) {
     drop(tasks);
     drop(budget);
     drop(guest);
+    if ran {
+        crate::engine::later(crate::pool::fill);
+    }
 }
 
 /// Reports a process whose thread panicked outside of any binding.

@@ -275,7 +275,7 @@ fn start(
     env.set_keeps_running(true);
     let outcome =
         setup(env, &job.vm, &job.options, &main, None, switch.clone()).and_then(|process| {
-            crate::process::apply_options(scope, env);
+            crate::process::apply_options(scope, env, &job.vm, &process, &main);
             crate::bindings::performance::start(scope, env);
             if !prepared && call_main(scope, env, "prepare", |_| Ok(Vec::new())).is_err() {
                 return Err(crate::process::StartFailure::Thrown);

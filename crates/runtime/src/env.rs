@@ -6,7 +6,7 @@
 //! hands to its bindings (`"tickCallback"`).
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use crate::aliased_buffer::AliasedBuffer;
 use crate::event_loop::EventLoop;
 use crate::latch::{End, Latch};
 use crate::object_table::ObjectTable;
+use crate::permission_model::PermissionModel;
 use crate::throw::Throw;
 
 /// What the threads of the host may touch of a running process.
@@ -72,6 +73,7 @@ pub struct Env {
     uncaught: RefCell<Option<crate::api::GuestError>>,
     options: RefCell<ProcessOptions>,
     memory: RefCell<Option<Arc<crate::memory::MemoryBudget>>>,
+    permission_model: OnceCell<PermissionModel>,
     /// Further state of single bindings, one value a type.
     extensions: RefCell<HashMap<std::any::TypeId, Rc<dyn Any>>>,
 }
@@ -114,6 +116,7 @@ impl Env {
             options: RefCell::default(),
             uncaught: RefCell::default(),
             memory: RefCell::default(),
+            permission_model: OnceCell::new(),
             extensions: RefCell::default(),
         });
         isolate.set_slot(env.clone());
@@ -217,6 +220,17 @@ impl Env {
     /// Sets what the embedder decided.
     pub fn set_options(&self, options: ProcessOptions) {
         self.options.replace(options);
+    }
+
+    /// Node's permission model, if this process has it.
+    pub fn permission_model(&self) -> Option<&PermissionModel> {
+        self.permission_model.get()
+    }
+
+    /// Gives this process Node's permission model, for good.
+    pub fn set_permission_model(&self, model: PermissionModel) {
+        // A model that is there already stays.
+        let _ = self.permission_model.set(model);
     }
 
     /// What the process may hold and holds; nothing while the snapshot is built.

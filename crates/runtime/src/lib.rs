@@ -42,6 +42,7 @@ pub mod message;
 pub mod message_port;
 pub mod object_table;
 pub mod output;
+pub mod permission_model;
 pub mod platform_clock;
 pub mod pool;
 pub mod process;

@@ -23,6 +23,7 @@ use crate::env::{Env, ProcessOptions, Shared};
 use crate::latch::End;
 use crate::marshal::{HostValue, MarshalError};
 use crate::output::Output;
+use crate::permission_model::PermissionModel;
 use crate::snapshot;
 use crate::throw::Throw;
 use crate::typescript::{self, Classification, SyntaxFailure};
@@ -482,7 +483,7 @@ pub(crate) fn run_job(
     let (main, source) = program(&job.options, &cwd)?;
     let process = setup(env, &job.vm, &job.options, &main, source, output.clone())?;
     job.control.set_pid(process.pid());
-    apply_options(scope, env);
+    apply_options(scope, env, &job.vm, &process, &main);
     crate::bindings::performance::start(scope, env);
     if !prepared && call_main(scope, env, "prepare", |_| Ok(Vec::new())).is_err() {
         return Err(StartFailure::Thrown);
@@ -583,8 +584,17 @@ pub(crate) fn setup(
 }
 
 /// Does what options ask of V8, once they are known.
-pub(crate) fn apply_options(scope: &mut v8::PinScope<'_, '_>, env: &Env) {
+pub(crate) fn apply_options(
+    scope: &mut v8::PinScope<'_, '_>,
+    env: &Env,
+    vm: &Vm,
+    process: &secure_exec_kernel::Process,
+    main: &str,
+) {
     crate::bindings::errors::apply_options(scope, env);
+    if let Some(model) = PermissionModel::from_options(env, vm.kernel(), process, main) {
+        env.set_permission_model(model);
+    }
     let global = scope.get_current_context().global(scope);
     // Fails only for a process that is being ended.
     let _ = crate::exposed_gc::install(scope, env, global);

@@ -41,6 +41,19 @@ pub enum Throw {
     Coded(ErrorClass, &'static str, String),
     /// An error of a system call.
     System(Box<SystemError>),
+    /// What the permission model does not permit.
+    Denied(Box<AccessDenied>),
+}
+
+/// What the permission model says no to.
+#[derive(Clone, Debug)]
+pub struct AccessDenied {
+    /// The scope.
+    pub permission: &'static str,
+    /// The option that would grant it; empty when there is none.
+    pub option: &'static str,
+    /// The path, or what else was asked for.
+    pub resource: String,
 }
 
 impl Throw {
@@ -106,6 +119,7 @@ impl Throw {
                 Some(error)
             }
             Self::System(error) => Some(error.into_value(scope)),
+            Self::Denied(denied) => Some(denied.into_value(scope)),
         }
     }
 
@@ -114,6 +128,28 @@ impl Throw {
         if let Some(value) = self.into_value(scope) {
             scope.throw_exception(value);
         }
+    }
+}
+
+impl AccessDenied {
+    /// The error object, with its properties in Node's order.
+    pub fn into_value<'s>(self, scope: &mut v8::PinScope<'s, '_>) -> v8::Local<'s, v8::Value> {
+        let advice = match self.option {
+            "" => String::new(),
+            option => format!("Use {option} to manage permissions."),
+        };
+        let message = format!("Access to this API has been restricted. {advice}");
+        let error = new_error(scope, ErrorClass::Error, &message);
+        for (key, text) in [
+            ("code", "ERR_ACCESS_DENIED"),
+            ("permission", self.permission),
+            ("resource", &self.resource),
+        ] {
+            if let Some(value) = v8::String::new(scope, text) {
+                set_property(scope, error, key, value.into());
+            }
+        }
+        error
     }
 }
 

@@ -24,13 +24,16 @@ use std::rc::Rc;
 
 use secure_exec_kernel::{Errno, Interest, Kernel, ModuleStat, Process, oflag};
 
-use answer::{Answer, Failure, FsState, Shape, deliver, failed, failed_at, failed_between};
+use answer::{
+    Answer, Denial, Failure, FsState, Shape, deliver, failed, failed_at, failed_between, permitted,
+};
 use argument::PathBytes;
 use io::Io;
 
 use crate::array_buffer;
 use crate::binding::{Args, Binding, Callback, Class, Ret, function};
 use crate::env::Env;
+use crate::permission_model::Scope;
 use crate::text::{self, Encoding};
 use crate::throw::Throw;
 
@@ -179,48 +182,51 @@ pub(crate) use machine;
 /// A call on one path that answers nothing.
 macro_rules! path_call {
     (
-        $name:ident, $syscall:literal, $request:literal,
+        $name:ident, $syscall:literal, $request:literal, $denial:ident $permission:ident,
         |$kernel:ident, $process:ident, $path:ident, $scope:ident, $args:ident| $call:expr
     ) => {
         fn $name<'s>($scope: &mut v8::PinScope<'s, '_>, $args: &Args<'s>) -> Ret<'s> {
             let $path = argument::path($scope, $args.get(0))?;
             let shape = Shape::of($scope, $args, $request)?;
-            machine!($scope => _env, $kernel, $process);
-            let outcome = $call.map(|()| Answer::Undefined).map_err(failed_at($syscall, &$path));
+            machine!($scope => env, $kernel, $process);
+            let outcome = match permitted(&env, Denial::$denial, &[(Scope::$permission, &$path)])? {
+                Ok(()) => $call.map(|()| Answer::Undefined).map_err(failed_at($syscall, &$path)),
+                Err(denied) => Err(denied),
+            };
             deliver($scope, shape, outcome)
         }
     };
 }
 
-path_call!(access, "access", 2, |kernel, process, path, scope, args| {
+path_call!(access, "access", 2, Answered FileSystemRead, |kernel, process, path, scope, args| {
     let mode = argument::bits(args.get(1))?;
     kernel.access(&process, &path, mode)
 });
-path_call!(rmdir, "rmdir", 1, |kernel, process, path, scope, args| {
+path_call!(rmdir, "rmdir", 1, Thrown FileSystemWrite, |kernel, process, path, scope, args| {
     kernel.rmdir(&process, &path)
 });
-path_call!(unlink, "unlink", 1, |kernel, process, path, scope, args| {
+path_call!(unlink, "unlink", 1, Answered FileSystemWrite, |kernel, process, path, scope, args| {
     kernel.unlink(&process, &path)
 });
-path_call!(chmod, "chmod", 2, |kernel, process, path, scope, args| {
+path_call!(chmod, "chmod", 2, Thrown FileSystemWrite, |kernel, process, path, scope, args| {
     let mode = argument::uint(scope, args.get(1), "mode")?;
     kernel.chmod(&process, &path, mode)
 });
-path_call!(chown, "chown", 3, |kernel, process, path, scope, args| {
+path_call!(chown, "chown", 3, Answered FileSystemWrite, |kernel, process, path, scope, args| {
     let (uid, gid) = (
         argument::owner(scope, args.get(1))?,
         argument::owner(scope, args.get(2))?,
     );
     kernel.chown(&process, &path, uid, gid)
 });
-path_call!(lchown, "lchown", 3, |kernel, process, path, scope, args| {
+path_call!(lchown, "lchown", 3, Answered FileSystemWrite, |kernel, process, path, scope, args| {
     let (uid, gid) = (
         argument::owner(scope, args.get(1))?,
         argument::owner(scope, args.get(2))?,
     );
     kernel.lchown(&process, &path, uid, gid)
 });
-path_call!(utimes, "utime", 3, |kernel, process, path, scope, args| {
+path_call!(utimes, "utime", 3, Thrown FileSystemWrite, |kernel, process, path, scope, args| {
     kernel.utimes(
         &process,
         &path,
@@ -232,6 +238,7 @@ path_call!(
     lutimes,
     "lutime",
     3,
+    Thrown FileSystemWrite,
     |kernel, process, path, scope, args| {
         kernel.lutimes(
             &process,
@@ -245,15 +252,24 @@ path_call!(
 /// A call on two paths that answers nothing.
 macro_rules! two_path_call {
     (
-        $name:ident, $syscall:literal, $request:literal,
+        $name:ident, $syscall:literal, $request:literal, [$($permission:ident),*],
         |$kernel:ident, $process:ident, $from:ident, $to:ident, $scope:ident, $args:ident| $call:expr
     ) => {
         fn $name<'s>($scope: &mut v8::PinScope<'s, '_>, $args: &Args<'s>) -> Ret<'s> {
             let $from = argument::path($scope, $args.get(0))?;
             let $to = argument::path($scope, $args.get(1))?;
             let shape = Shape::of($scope, $args, $request)?;
-            machine!($scope => _env, $kernel, $process);
-            let outcome = $call.map(|()| Answer::Undefined).map_err(failed_between($syscall, &$from, &$to));
+            machine!($scope => env, $kernel, $process);
+            let asked: &[(Scope, &[u8])] = &[
+                $((Scope::$permission, &$from),)*
+                (Scope::FileSystemWrite, &$to),
+            ];
+            let outcome = match permitted(&env, Denial::Answered, asked)? {
+                Ok(()) => $call
+                    .map(|()| Answer::Undefined)
+                    .map_err(failed_between($syscall, &$from, &$to)),
+                Err(denied) => Err(denied),
+            };
             deliver($scope, shape, outcome)
         }
     };
@@ -263,21 +279,28 @@ two_path_call!(
     rename,
     "rename",
     2,
+    [FileSystemRead, FileSystemWrite],
     |kernel, process, from, to, scope, args| kernel.rename(&process, &from, &to)
 );
-two_path_call!(link, "link", 2, |kernel, process, from, to, scope, args| {
-    kernel.link(&process, &from, &to)
-});
+two_path_call!(
+    link,
+    "link",
+    2,
+    [FileSystemRead, FileSystemWrite],
+    |kernel, process, from, to, scope, args| { kernel.link(&process, &from, &to) }
+);
 two_path_call!(
     symlink,
     "symlink",
     3,
+    [FileSystemWrite],
     |kernel, process, from, to, scope, args| kernel.symlink(&process, &from, &to)
 );
 two_path_call!(
     copy_file,
     "copyfile",
     3,
+    [FileSystemRead],
     |kernel, process, from, to, scope, args| {
         let flags = argument::bits(args.get(2))?;
         kernel.copy_file(&process, &from, &to, flags)
@@ -303,18 +326,38 @@ fn open_with<'s>(
     let flags = argument::int(scope, args.get(1), "flags")?;
     let mode = argument::uint(scope, args.get(2), "mode")?;
     let shape = Shape::of(scope, args, 3)?;
-    machine!(scope => _env, kernel, process);
-    Ok((
-        shape,
+    machine!(scope => env, kernel, process);
+    let outcome = permitted_to_open(&env, &path, flags)?.and_then(|()| {
         kernel
             .open(&process, &path, flags, mode)
-            .map_err(failed_at("open", &path)),
-    ))
+            .map_err(failed_at("open", &path))
+    });
+    Ok((shape, outcome))
+}
+
+/// Asks the permission model for what `open` with these flags does.
+fn permitted_to_open(env: &Env, path: &[u8], flags: i32) -> Result<Result<(), Failure>, Throw> {
+    const WRITES: i32 = oflag::O_APPEND | oflag::O_CREAT | oflag::O_TRUNC;
+    let access = flags & (oflag::O_WRONLY | oflag::O_RDWR);
+    let mut asked = Vec::with_capacity(2);
+    if access != oflag::O_WRONLY {
+        asked.push((Scope::FileSystemRead, path));
+    }
+    if access != oflag::O_RDONLY || flags & WRITES != 0 {
+        asked.push((Scope::FileSystemWrite, path));
+    }
+    permitted(env, Denial::Answered, &asked)
+}
+
+/// Asks the permission model for reading.
+pub fn permitted_to_read(env: &Env, path: &[u8]) -> Result<Result<(), Failure>, Throw> {
+    permitted(env, Denial::Answered, &[(Scope::FileSystemRead, path)])
 }
 
 fn exists_sync<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let path = argument::path(scope, args.get(0))?;
-    machine!(scope => _env, kernel, process);
+    machine!(scope => env, kernel, process);
+    env.require_permission(Scope::FileSystemRead, &path)?;
     Ok(v8::Boolean::new(scope, kernel.exists(&process, &path)).into())
 }
 
@@ -324,7 +367,8 @@ fn mkdir<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let mode = argument::uint(scope, args.get(1), "mode")?;
     let recursive = args.get(2).is_true();
     let shape = Shape::of(scope, args, 3)?;
-    machine!(scope => _env, kernel, process);
+    machine!(scope => env, kernel, process);
+    env.require_permission(Scope::FileSystemWrite, &path)?;
     let outcome = if recursive {
         kernel
             .mkdir_recursive(&process, &path, mode)
@@ -342,13 +386,14 @@ fn mkdtemp<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let prefix = argument::path(scope, args.get(0))?;
     let encoding = Encoding::from_value(scope, args.get(1), Encoding::Utf8);
     let shape = Shape::of(scope, args, 2)?;
-    machine!(scope => _env, kernel, process);
-    let outcome = kernel
-        .mkdtemp(&process, &prefix)
-        .map(|path| Answer::Text(path, encoding));
-    let outcome = outcome.map_err(|errno| {
-        let shown = [&*prefix, b"XXXXXX"].concat();
-        failed_at("mkdtemp", &shown)(errno)
+    machine!(scope => env, kernel, process);
+    let shown = [&*prefix, b"XXXXXX"].concat();
+    let asked = [(Scope::FileSystemWrite, &*shown)];
+    let outcome = permitted(&env, Denial::Answered, &asked)?.and_then(|()| {
+        kernel
+            .mkdtemp(&process, &prefix)
+            .map(|path| Answer::Text(path, encoding))
+            .map_err(failed_at("mkdtemp", &shown))
     });
     deliver(scope, shape, outcome)
 }
@@ -359,11 +404,14 @@ fn readdir<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let encoding = Encoding::from_value(scope, args.get(1), Encoding::Utf8);
     let with_types = args.get(2).is_true();
     let shape = Shape::of(scope, args, 3)?;
-    machine!(scope => _env, kernel, process);
-    let outcome = kernel
-        .readdir(&process, &path)
-        .map(|entries| Answer::Entries(entries, encoding, with_types));
-    deliver(scope, shape, outcome.map_err(failed_at("scandir", &path)))
+    machine!(scope => env, kernel, process);
+    let outcome = permitted_to_read(&env, &path)?.and_then(|()| {
+        kernel
+            .readdir(&process, &path)
+            .map(|entries| Answer::Entries(entries, encoding, with_types))
+            .map_err(failed_at("scandir", &path))
+    });
+    deliver(scope, shape, outcome)
 }
 
 /// `readlink(path, encoding, request)`
@@ -371,7 +419,8 @@ fn readlink<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let path = argument::path(scope, args.get(0))?;
     let encoding = Encoding::from_value(scope, args.get(1), Encoding::Utf8);
     let shape = Shape::of(scope, args, 2)?;
-    machine!(scope => _env, kernel, process);
+    machine!(scope => env, kernel, process);
+    env.require_permission(Scope::FileSystemRead, &path)?;
     let outcome = kernel
         .readlink(&process, &path)
         .map(|target| Answer::Text(target, encoding));
@@ -383,11 +432,14 @@ fn realpath<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let path = argument::path(scope, args.get(0))?;
     let encoding = Encoding::from_value(scope, args.get(1), Encoding::Utf8);
     let shape = Shape::of(scope, args, 2)?;
-    machine!(scope => _env, kernel, process);
-    let outcome = kernel
-        .realpath(&process, &path)
-        .map(|real| Answer::Text(real, encoding));
-    deliver(scope, shape, outcome.map_err(failed_at("realpath", &path)))
+    machine!(scope => env, kernel, process);
+    let outcome = permitted_to_read(&env, &path)?.and_then(|()| {
+        kernel
+            .realpath(&process, &path)
+            .map(|real| Answer::Text(real, encoding))
+            .map_err(failed_at("realpath", &path))
+    });
+    deliver(scope, shape, outcome)
 }
 
 /// `internalModuleStat(path)`: 0 for a file, 1 for a directory, negative for neither.
@@ -439,7 +491,13 @@ fn stat_with<'s>(
     let path = argument::path(scope, args.get(0))?;
     let shape = Shape::of(scope, args, 2)?;
     let bigint = shape.bigint(args.get(1).is_true());
-    machine!(scope => _env, kernel, process);
+    machine!(scope => env, kernel, process);
+    // The library asks the permission model itself before `lstat`.
+    if syscall == "stat"
+        && let Err(denied) = permitted_to_read(&env, &path)?
+    {
+        return deliver(scope, shape, Err(denied));
+    }
     let found = call(&kernel, &process, &path);
     if shape.is_sync() && args.get(3).is_false() && found.is_err_and(is_no_entry) {
         return Ok(v8::undefined(scope).into());
@@ -453,11 +511,14 @@ fn statfs<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let path = argument::path(scope, args.get(0))?;
     let shape = Shape::of(scope, args, 2)?;
     let bigint = shape.bigint(args.get(1).is_true());
-    machine!(scope => _env, kernel, process);
-    let outcome = kernel
-        .statfs(&process, &path)
-        .map(|stat| Answer::StatFs(stat, bigint));
-    deliver(scope, shape, outcome.map_err(failed_at("statfs", &path)))
+    machine!(scope => env, kernel, process);
+    let outcome = permitted_to_read(&env, &path)?.and_then(|()| {
+        kernel
+            .statfs(&process, &path)
+            .map(|stat| Answer::StatFs(stat, bigint))
+            .map_err(failed_at("statfs", &path))
+    });
+    deliver(scope, shape, outcome)
 }
 
 // ---- calls on descriptors
@@ -637,6 +698,7 @@ fn read_file_utf8<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<
     } else {
         let path = argument::path(scope, args.get(0))?;
         let flags = argument::int(scope, args.get(1), "flags")?;
+        permitted_to_open(&env, &path, flags)?.map_err(Failure::throw)?;
         if flags & !oflag::O_CLOEXEC == oflag::O_RDONLY {
             match kernel.read_file(&process, &path, longest) {
                 Ok(bytes) => return text_of(scope, &bytes),
@@ -717,6 +779,7 @@ fn write_file_utf8<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret
         let path = argument::path(scope, args.get(0))?;
         let flags = argument::int(scope, args.get(2), "flag")?;
         let mode = argument::uint(scope, args.get(3), "mode")?;
+        permitted_to_open(&env, &path, flags)?.map_err(Failure::throw)?;
         let fd = kernel
             .open(&process, &path, flags, mode)
             .map_err(|errno| failed_at("open", &path)(errno).throw())?;

@@ -8,8 +8,9 @@ use secure_exec_kernel::Errno;
 use crate::binding::{Args, Binding, Class, Ret, function};
 use crate::bindings::fs::answer::{Answer, Shape, deliver, failed, failed_at};
 use crate::bindings::fs::resource::{Provider, Resource};
-use crate::bindings::fs::{argument, emit_warning, machine};
+use crate::bindings::fs::{argument, emit_warning, machine, permitted_to_read};
 use crate::env::Env;
+use crate::permission_model::Scope;
 use crate::text::Encoding;
 use crate::throw::Throw;
 
@@ -61,15 +62,21 @@ pub fn create<'s>(
 fn opendir<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let path = argument::path(scope, args.get(0))?;
     let shape = Shape::of(scope, args, 2)?;
-    machine!(scope => _env, kernel, process);
-    let outcome = kernel.opendir(&process, &path).map(Answer::DirHandle);
-    deliver(scope, shape, outcome.map_err(failed_at("opendir", &path)))
+    machine!(scope => env, kernel, process);
+    let outcome = permitted_to_read(&env, &path)?.and_then(|()| {
+        kernel
+            .opendir(&process, &path)
+            .map(Answer::DirHandle)
+            .map_err(failed_at("opendir", &path))
+    });
+    deliver(scope, shape, outcome)
 }
 
 /// `opendirSync(path)`
 fn opendir_sync<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let path = argument::path(scope, args.get(0))?;
-    machine!(scope => _env, kernel, process);
+    machine!(scope => env, kernel, process);
+    env.require_permission(Scope::FileSystemRead, &path)?;
     let outcome = kernel.opendir(&process, &path).map(Answer::DirHandle);
     deliver(scope, Shape::Sync, outcome.map_err(failed("opendir")))
 }

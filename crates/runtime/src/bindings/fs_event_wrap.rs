@@ -17,6 +17,7 @@ use crate::bindings::fs::resource::{Provider, Resource};
 use crate::bindings::fs::{argument, machine};
 use crate::env::Env;
 use crate::event_loop::Inbox;
+use crate::permission_model::Scope;
 use crate::text::Encoding;
 
 /// See the module's text.
@@ -131,6 +132,7 @@ fn start<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let encoding = Encoding::from_value(scope, args.get(3), Encoding::Utf8);
     let (resource, event) = Resource::this::<FsEvent>(scope, args)?;
     machine!(scope => env, kernel, process);
+    env.require_permission(Scope::FileSystemRead, &path)?;
     if resource.is_active() {
         return Ok(v8::Integer::new(scope, 0).into());
     }

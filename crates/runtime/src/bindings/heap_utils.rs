@@ -2,6 +2,9 @@
 //! Source: `src/heap_utils.cc`.
 
 use crate::binding::{Args, Binding, Ret, function};
+use crate::bindings::fs::argument;
+use crate::env::Env;
+use crate::permission_model::Scope;
 use crate::throw::Throw;
 
 /// See the module's text.
@@ -21,6 +24,15 @@ fn create_heap_snapshot_stream<'s>(_scope: &mut v8::PinScope<'s, '_>, _args: &Ar
     Err(Throw::unavailable("v8.getHeapSnapshot"))
 }
 
-fn trigger_heap_snapshot<'s>(_scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
+/// `triggerHeapSnapshot(path, options)`
+fn trigger_heap_snapshot<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let env = Env::of(scope);
+    let path = if args.get(0).is_undefined() {
+        let cwd = env.kernel()?.getcwd(&*env.process()?);
+        cwd.map_err(|errno| Throw::system(errno, "uv_cwd"))?
+    } else {
+        argument::path(scope, args.get(0))?.to_vec()
+    };
+    env.require_permission(Scope::FileSystemWrite, &path)?;
     Err(Throw::unavailable("v8.writeHeapSnapshot"))
 }

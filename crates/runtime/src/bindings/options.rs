@@ -42,12 +42,16 @@ fn get_cli_options_values<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>
     let values = v8::Object::with_prototype_and_properties(scope, null, &[], &[]);
     let overrides = env.options().node_options.clone();
     for (name, default) in DEFAULTS.iter() {
-        let chosen = overrides
-            .iter()
-            .rev()
-            .find(|(key, _)| key == name)
-            .map_or(default, |(_, value)| value);
-        let value = json_value(scope, chosen)?;
+        let value = if default.is_array() {
+            json_value(scope, &Json::from(listed(&overrides, name)))?
+        } else {
+            let chosen = overrides
+                .iter()
+                .rev()
+                .find(|(key, _)| key == name)
+                .map_or(default, |(_, value)| value);
+            json_value(scope, chosen)?
+        };
         set(scope, values, name, value);
     }
     Ok(values.into())
@@ -175,6 +179,23 @@ fn value<T>(env: &Env, name: &str, convert: fn(&Json) -> Option<T>) -> Option<T>
         .find(|(key, _)| key == name)
         .map(|(_, value)| value);
     chosen.or_else(|| DEFAULTS.get(name)).and_then(convert)
+}
+
+/// The values of the option `name`, which may be given more than once.
+pub fn list(env: &Env, name: &str) -> Vec<String> {
+    listed(&env.options().node_options, name)
+}
+
+fn listed(options: &[(String, Json)], name: &str) -> Vec<String> {
+    let text = |value: &Json| value.as_str().map(str::to_owned);
+    options
+        .iter()
+        .filter(|(key, _)| key == name)
+        .flat_map(|(_, value)| match value {
+            Json::Array(items) => items.iter().filter_map(text).collect(),
+            one => Vec::from_iter(text(one)),
+        })
+        .collect()
 }
 
 /// The default of the option `name`, for tests of overrides.

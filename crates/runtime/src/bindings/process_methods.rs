@@ -10,6 +10,7 @@ use crate::bindings::credentials::errno_exception;
 use crate::bindings::os::machine;
 use crate::env::Env;
 use crate::latch::End;
+use crate::permission_model::Scope;
 use crate::realm::{NODE_VERSION, private_symbol, set};
 use crate::throw::{SystemError, Throw};
 
@@ -327,6 +328,7 @@ fn cwd<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
 fn chdir<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let path = path_text(scope, args.get(0))?;
     let env = Env::of(scope);
+    env.require_permission(Scope::FileSystemRead, path.as_bytes())?;
     let (kernel, process) = (env.kernel()?, env.process()?);
     kernel.chdir(&process, path.as_bytes()).map_err(|errno| {
         let cwd = kernel.getcwd(&process).unwrap_or_default();
@@ -470,7 +472,9 @@ fn dlopen<'s>(_scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
     Err(Throw::error("ERR_DLOPEN_DISABLED", text))
 }
 
-fn execve<'s>(_scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
+fn execve<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let path = path_text(scope, args.get(0))?;
+    Env::of(scope).require_permission(Scope::ChildProcess, path.as_bytes())?;
     Err(Throw::unavailable("process.execve"))
 }
 
@@ -484,6 +488,7 @@ fn load_env_file<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'
         ".env".to_owned()
     };
     let env = Env::of(scope);
+    env.require_permission(Scope::FileSystemRead, path.as_bytes())?;
     let (kernel, process) = (env.kernel()?, env.process()?);
     let contents = match kernel.read_file(&process, path.as_bytes(), MAX_BYTES) {
         Ok(contents) => contents.into_vec(),

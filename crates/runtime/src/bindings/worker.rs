@@ -4,6 +4,8 @@
 //! error for a feature that a platform lacks, before the library does anything else.
 
 use crate::binding::{Args, Binding, Class, Ret, function};
+use crate::env::Env;
+use crate::permission_model::Scope;
 use crate::throw::Throw;
 
 /// See the module's text.
@@ -18,7 +20,8 @@ pub static BINDING: Binding = Binding {
     ..Binding::DEFAULT
 };
 
-fn worker<'s>(_scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
+fn worker<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
+    Env::of(scope).require_permission(Scope::WorkerThreads, b"")?;
     Err(Throw::unavailable("worker_threads.Worker"))
 }
 

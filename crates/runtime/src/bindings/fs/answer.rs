@@ -13,8 +13,9 @@ use crate::array_buffer;
 use crate::binding::{Args, Ret};
 use crate::callback_scope::AsyncContext;
 use crate::env::Env;
+use crate::permission_model::Scope;
 use crate::text::{self, Encoding};
-use crate::throw::{SystemError, Throw};
+use crate::throw::{AccessDenied, SystemError, Throw};
 
 /// Bytes that answers of one process may hold until they are delivered.
 const MAX_WAITING: usize = 64 << 20;
@@ -128,16 +129,21 @@ pub enum Answer {
     DirHandle(i32),
 }
 
-/// A failed call: the errno and the paths for the message.
-pub struct Failure {
-    /// What went wrong.
-    pub errno: Errno,
-    /// The call's name.
-    pub syscall: &'static str,
-    /// The path.
-    pub path: Option<Vec<u8>>,
-    /// The second path.
-    pub dest: Option<Vec<u8>>,
+/// A failed call.
+pub enum Failure {
+    /// The kernel's error, with the paths for the message.
+    Call {
+        /// What went wrong.
+        errno: Errno,
+        /// The call's name.
+        syscall: &'static str,
+        /// The path.
+        path: Option<Vec<u8>>,
+        /// The second path.
+        dest: Option<Vec<u8>>,
+    },
+    /// The permission model's no.
+    Denied(Box<AccessDenied>),
 }
 
 /// What came of a call.
@@ -146,24 +152,68 @@ pub type Outcome = Result<Answer, Failure>;
 impl Failure {
     /// As an error that can be thrown.
     pub fn throw(self) -> Throw {
-        Throw::System(Box::new(self.system_error()))
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        match self {
+            Self::Call {
+                errno,
+                syscall,
+                path,
+                dest,
+            } => Throw::System(Box::new(SystemError {
+                errno,
+                syscall,
+                path: path.map(text),
+                dest: dest.map(text),
+                message: None,
+            })),
+            Self::Denied(denied) => Throw::Denied(denied),
+        }
     }
 
-    fn system_error(self) -> SystemError {
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        SystemError {
-            errno: self.errno,
-            syscall: self.syscall,
-            path: self.path.map(text),
-            dest: self.dest.map(text),
-            message: None,
+    fn into_value<'s>(self, scope: &mut v8::PinScope<'s, '_>) -> v8::Local<'s, v8::Value> {
+        self.throw()
+            .into_value(scope)
+            .unwrap_or_else(|| v8::undefined(scope).into())
+    }
+
+    fn cost(&self) -> usize {
+        match self {
+            Self::Call { path, dest, .. } => [path, dest].into_iter().flatten().map(Vec::len).sum(),
+            Self::Denied(denied) => denied.resource.len(),
         }
     }
 }
 
+/// How a call tells that it is not permitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// As it tells its other errors.
+    Answered,
+    /// By throwing, whatever its shape.
+    Thrown,
+}
+
+/// Asks the permission model for each of these scopes and paths in turn.
+pub fn permitted(
+    env: &Env,
+    denial: Denial,
+    asked: &[(Scope, &[u8])],
+) -> Result<Result<(), Failure>, Throw> {
+    for (scope, path) in asked {
+        if let Some(denied) = env.denied(*scope, path)? {
+            let denied = Failure::Denied(Box::new(denied));
+            return match denial {
+                Denial::Answered => Ok(Err(denied)),
+                Denial::Thrown => Err(denied.throw()),
+            };
+        }
+    }
+    Ok(Ok(()))
+}
+
 /// Names a failed call that has no path.
 pub fn failed(syscall: &'static str) -> impl FnOnce(Errno) -> Failure {
-    move |errno| Failure {
+    move |errno| Failure::Call {
         errno,
         syscall,
         path: None,
@@ -173,7 +223,7 @@ pub fn failed(syscall: &'static str) -> impl FnOnce(Errno) -> Failure {
 
 /// Names a failed call on a path.
 pub fn failed_at(syscall: &'static str, path: &[u8]) -> impl FnOnce(Errno) -> Failure {
-    move |errno| Failure {
+    move |errno| Failure::Call {
         errno,
         syscall,
         path: Some(path.to_vec()),
@@ -187,7 +237,7 @@ pub fn failed_between(
     path: &[u8],
     dest: &[u8],
 ) -> impl FnOnce(Errno) -> Failure {
-    move |errno| Failure {
+    move |errno| Failure::Call {
         errno,
         syscall,
         path: Some(path.to_vec()),
@@ -509,7 +559,7 @@ impl Target {
         let answered = match outcome {
             Ok(Answer::Undefined | Answer::MaybeText(None)) => Ok(None),
             Ok(answer) => guard(scope, |scope| answer.into_value(scope, env, shared)).map(Some),
-            Err(failure) => Err(failure.system_error().into_value(scope)),
+            Err(failure) => Err(failure.into_value(scope)),
         };
         match self {
             Self::Callback(request, resource) => {
@@ -565,20 +615,16 @@ impl Target {
         let mut cost = ANSWER_BYTES;
         cost += match &outcome {
             Ok(answer) => answer.cost(),
-            Err(failure) => [&failure.path, &failure.dest]
-                .into_iter()
-                .flatten()
-                .map(Vec::len)
-                .sum(),
+            Err(failure) => failure.cost(),
         };
         let state = env.extension::<FsState>();
         let (outcome, cost) = if state.hold(cost) {
             (outcome, cost)
         } else {
-            let syscall = outcome
-                .as_ref()
-                .err()
-                .map_or("fs", |failure| failure.syscall);
+            let syscall = match &outcome {
+                Err(Failure::Call { syscall, .. }) => syscall,
+                _ => "fs",
+            };
             (Err(failed(syscall)(Errno::ENOMEM)), 0)
         };
         env.event_loop.complete(Box::new(move |scope, env| {
@@ -624,10 +670,10 @@ pub fn deliver<'s>(
     }
     match (outcome, shape) {
         (Ok(answer), _) => answer.into_value(scope, &env, true),
-        (Err(failure), Shape::Context(context)) => {
-            let errno = v8::Integer::new(scope, -failure.errno.number()).into();
+        (Err(Failure::Call { errno, syscall, .. }), Shape::Context(context)) => {
+            let errno = v8::Integer::new(scope, -errno.number()).into();
             crate::realm::set(scope, context, "errno", errno);
-            let syscall = v8::String::new(scope, failure.syscall).ok_or(Throw::Pending)?;
+            let syscall = v8::String::new(scope, syscall).ok_or(Throw::Pending)?;
             crate::realm::set(scope, context, "syscall", syscall.into());
             Ok(errno)
         }

@@ -5,6 +5,7 @@ use secure_exec_kernel::{Errno, FileType, Kernel, Process, Stat, normalize};
 use super::{argument, machine};
 use crate::binding::{Args, Ret};
 use crate::env::Env;
+use crate::permission_model::Scope;
 use crate::throw::{ErrorClass, Throw};
 
 /// Directories within directories that are copied; paths end long before.
@@ -64,7 +65,9 @@ pub fn check_paths<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret
     let src = argument::path(scope, args.get(0))?;
     let dest = argument::path(scope, args.get(1))?;
     let (dereference, recursive) = (args.get(2).is_true(), args.get(3).is_true());
-    machine!(scope => _env, kernel, process);
+    machine!(scope => env, kernel, process);
+    env.require_permission(Scope::FileSystemRead, &src)?;
+    env.require_permission(Scope::FileSystemWrite, &dest)?;
     let source = kernel.stat(&process, &src).map_err(|errno| {
         Throw::system_path(
             errno,
@@ -171,7 +174,9 @@ pub fn override_file<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> R
     let dest = argument::path(scope, args.get(1))?;
     let mode = argument::bits(args.get(2))?;
     let preserve = args.get(3).is_true();
-    machine!(scope => _env, kernel, process);
+    machine!(scope => env, kernel, process);
+    env.require_permission(Scope::FileSystemRead, &src)?;
+    env.require_permission(Scope::FileSystemWrite, &dest)?;
     if let Err(errno) = kernel.unlink(&process, &dest) {
         return Err(std_error(scope, errno, "unlink", &dest));
     }
@@ -206,6 +211,8 @@ pub fn copy_dir<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s
         preserve_timestamps: args.get(6).is_true(),
     };
     machine!(scope => env, kernel, process);
+    env.require_permission(Scope::FileSystemRead, &src)?;
+    env.require_permission(Scope::FileSystemWrite, &dest)?;
     if let Err(errno) = kernel.mkdir_recursive(&process, &dest, 0o777) {
         return Err(std_error(scope, errno, "cp", &dest));
     }

@@ -11,6 +11,7 @@ use super::argument;
 use super::resource::{Provider, Resource};
 use crate::binding::{Args, Ret};
 use crate::env::Env;
+use crate::permission_model::Scope;
 
 const PROVIDER: Provider = Provider {
     name: "STATWATCHER",
@@ -58,6 +59,7 @@ pub fn start<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let interval = argument::uint(scope, args.get(1), "interval")?;
     let (resource, watcher) = Resource::this::<StatWatcher>(scope, args)?;
     let env = Env::of(scope);
+    env.require_permission(Scope::FileSystemRead, &path)?;
     if !resource.is_active() {
         watcher.path.replace(path.to_vec());
         watcher.interval.set(f64::from(interval));

@@ -1,0 +1,173 @@
+//! Options of Node's command line that a process takes from its embedder.
+
+use std::sync::Once;
+use std::sync::mpsc::channel;
+
+use secure_exec_runtime::api::{ExecOptions, Outcome, Reason, VmOptions};
+use secure_exec_runtime::vm::Vm;
+use secure_exec_runtime::{engine, snapshot};
+
+fn start_engine() {
+    static START: Once = Once::new();
+    START.call_once(|| {
+        let (sender, receiver) = channel();
+        engine::spawn("snapshot".into(), 16 << 20, move || {
+            sender.send(snapshot::build()).unwrap()
+        })
+        .unwrap();
+        let blob = receiver.recv().unwrap().expect("snapshot");
+        engine::set_startup_snapshot(Box::leak(blob.into_boxed_slice()));
+    });
+}
+
+fn run(code: &str, options: &[(&str, serde_json::Value)]) -> Outcome {
+    start_engine();
+    let vm = Vm::new(VmOptions::default()).expect("vm");
+    let options = ExecOptions {
+        code: format!("const assert = require('assert');\n{code}"),
+        file_path: Some("/workspace/main.cjs".into()),
+        capture_bytes: 1 << 16,
+        node_options: options
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .collect(),
+        ..ExecOptions::default()
+    };
+    let (sender, receiver) = channel();
+    vm.exec(options, Box::new(move |outcome| drop(sender.send(outcome))))
+        .expect("exec");
+    receiver.recv().expect("outcome")
+}
+
+/// The program's own assertions hold.
+fn holds(code: &str, options: &[(&str, serde_json::Value)]) {
+    let outcome = run(code, options);
+    let text = String::from_utf8_lossy(&outcome.stderr.bytes).into_owned();
+    assert_eq!((outcome.reason, outcome.code), (Reason::Exit, 0), "{text}");
+}
+
+#[test]
+fn collects_garbage_on_request() {
+    const COLLECTS: &str = "
+        const ref = new WeakRef({ big: new Array(1000) });
+        (async () => {
+            await new Promise(setImmediate);
+            assert.strictEqual(gc(), undefined);
+            assert.strictEqual(ref.deref(), undefined);
+            assert(gc({ execution: 'async' }) instanceof Promise);
+            await gc({ execution: 'async' });
+            assert.strictEqual(require('vm').runInNewContext('typeof gc'), 'function');
+        })();";
+    holds(COLLECTS, &[("--expose-gc", true.into())]);
+    holds("assert.strictEqual(typeof gc, 'undefined');", &[]);
+    holds(
+        "require('v8').setFlagsFromString('--expose_gc');
+         require('vm').runInNewContext('gc')();
+         assert.throws(() => require('v8').setFlagsFromString('--allow-natives-syntax'));",
+        &[],
+    );
+}
+
+#[test]
+fn tells_which_collections_were_forced() {
+    holds(
+        "const { PerformanceObserver, constants } = require('perf_hooks');
+         let seen = 0;
+         const observer = new PerformanceObserver((list) => {
+             seen = list.getEntries().filter((entry) =>
+                 entry.detail.flags === constants.NODE_PERFORMANCE_GC_FLAGS_FORCED).length;
+             observer.disconnect();
+         });
+         observer.observe({ entryTypes: ['gc'] });
+         gc();
+         setImmediate(() => setImmediate(() => {}));
+         process.on('exit', () => assert(seen > 0));",
+        &[("--expose-gc", true.into())],
+    );
+}
+
+#[test]
+fn permission_model_denies_what_no_option_grants() {
+    const DENIES: &str = "
+        const fs = require('fs');
+        const denied = (permission, resource) => ({ code: 'ERR_ACCESS_DENIED', permission, resource });
+        const { has } = process.permission;
+        assert.strictEqual(has('fs.read', '/etc/passwd'), true);
+        assert.strictEqual(has('fs.read', '/etc'), true);
+        assert.strictEqual(has('fs.read', '/etcetera'), false);
+        assert.strictEqual(has('fs.read', '/etc/../tmp/x'), false);
+        assert.strictEqual(has('fs.read', __filename), true);
+        assert.strictEqual(has('fs.read'), false);
+        assert.strictEqual(has('child'), false);
+        assert.strictEqual(has('no such scope'), false);
+        fs.readFileSync('/etc/passwd');
+        assert.throws(() => fs.readFileSync('/tmp/x'), denied('FileSystemRead', '/tmp/x'));
+        assert.throws(() => fs.readFileSync('/tmp/x', 'utf8'), denied('FileSystemRead', '/tmp/x'));
+        assert.throws(() => fs.writeFileSync('/etc/x', ''), denied('FileSystemWrite', '/etc/x'));
+        assert.throws(() => fs.openSync('/etc/passwd', 'r+'), denied('FileSystemWrite', '/etc/passwd'));
+        assert.throws(() => fs.existsSync('/tmp/x'), denied('FileSystemRead', '/tmp/x'));
+        assert.throws(() => fs.renameSync('/etc/passwd', '/tmp/x'), denied('FileSystemWrite', '/etc/passwd'));
+        assert.throws(() => fs.mkdir('/tmp/d', () => {}), denied('FileSystemWrite', '/tmp/d'));
+        assert.throws(() => process.chdir('/tmp'), denied('FileSystemRead', '/tmp'));
+        fs.stat('/tmp/x', (error) => assert.strictEqual(error.code, 'ERR_ACCESS_DENIED'));
+        assert.rejects(fs.promises.unlink('/etc/passwd'), denied('FileSystemWrite', '/etc/passwd'));";
+    holds(
+        DENIES,
+        &[
+            ("--permission", true.into()),
+            ("--allow-fs-read", "/etc".into()),
+        ],
+    );
+    holds(
+        "assert.strictEqual(process.permission.has('fs'), true);
+         require('fs').writeFileSync('/tmp/x', 'y');",
+        &[
+            ("--permission", true.into()),
+            ("--allow-fs-read", "*".into()),
+            ("--allow-fs-write", "*".into()),
+        ],
+    );
+}
+
+#[test]
+fn contexts_of_vm_have_the_promise_hooks() {
+    holds(
+        "const { createHook } = require('async_hooks');
+         let promises = 0;
+         createHook({ init(id, type) { if (type === 'PROMISE') promises++; } }).enable();
+         const early = require('vm').createContext();
+         require('vm').runInContext('Promise.resolve()', early);
+         require('vm').runInNewContext('Promise.resolve()');
+         assert.strictEqual(promises, 2);",
+        &[],
+    );
+}
+
+#[test]
+fn cached_data_stands_for_its_source() {
+    holds(
+        "const { Script } = require('vm');
+         const cachedData = new Script('1 + 1').createCachedData();
+         assert.strictEqual(new Script('1 + 1', { cachedData }).cachedDataRejected, false);
+         assert.strictEqual(new Script('1 + 2', { cachedData }).cachedDataRejected, true);",
+        &[],
+    );
+}
+
+#[test]
+fn trace_categories_are_counted() {
+    holds(
+        "const { createTracing, getEnabledCategories } = require('trace_events');
+         const one = createTracing({ categories: ['node', 'v8'] });
+         const two = createTracing({ categories: ['node'] });
+         assert.strictEqual(getEnabledCategories(), undefined);
+         one.enable();
+         two.enable();
+         assert.strictEqual(getEnabledCategories(), 'node,v8');
+         one.disable();
+         assert.strictEqual(getEnabledCategories(), 'node');
+         two.disable();
+         assert.strictEqual(getEnabledCategories(), undefined);",
+        &[],
+    );
+}

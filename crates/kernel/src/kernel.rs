@@ -366,6 +366,16 @@ impl Kernel {
         let path = GuestPath::new(ask.path)?;
         if self.asks(cx) {
             clear_denial_reason();
+        } else {
+            let fs = self.shared.lock();
+            if fs.mounts.is_empty() {
+                return match resolve(&fs, cx, path, ask.walk, &Known::default()) {
+                    Ok(location) => Ok((fs, grant_own_tree(location))),
+                    Err(Halt::Failed(error)) => Err(error),
+                    // Without a mount there is nobody to ask.
+                    Err(Halt::Ask(_)) => Err(Errno::EIO),
+                };
+            }
         }
         let mut answers = Answers::default();
         let mut known = Known::default();

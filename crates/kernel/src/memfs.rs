@@ -517,7 +517,11 @@ impl MemFs {
 
     /// Whether the caller has all of the wanted permissions.
     pub fn may(&self, ino: Ino, cx: &Cx<'_>, want: u32) -> Result<()> {
-        let inode = self.get(ino)?;
+        self.may_inode(self.get(ino)?, cx, want)
+    }
+
+    /// As `may`, of an inode that is at hand.
+    pub fn may_inode(&self, inode: &Inode, cx: &Cx<'_>, want: u32) -> Result<()> {
         let is_dir = inode.kind.file_type() == FileType::Directory;
         self.permits(inode.mode, is_dir, self.owner_of(inode), cx, want)
     }

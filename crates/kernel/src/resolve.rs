@@ -378,8 +378,11 @@ struct Walker<'w> {
 struct Step {
     /// Where the last of the names stands.
     parent: Node,
-    name: Name,
+    /// There if it may be the walk's last.
+    name: Option<Name>,
     target: Option<Node>,
+    /// Of the target.
+    file_type: FileType,
     /// Bytes of the path that it went over.
     used: usize,
 }
@@ -400,20 +403,19 @@ impl Walker<'_> {
         } else {
             self.cx.cwd.clone()
         };
-        let mut last = Location::at(
-            here.clone(),
-            if path.is_absolute() {
-                Last::Root
-            } else {
-                Last::Dot
-            },
-        );
+        // Where the path ends if it has no more names; `None` is `here`, come to by `kind`.
+        let mut last: Option<Location> = None;
+        let mut kind = if path.is_absolute() {
+            Last::Root
+        } else {
+            Last::Dot
+        };
         loop {
             let tail = rest.get(pos..).unwrap_or(&[]);
             let start = tail.iter().position(|b| *b != b'/').unwrap_or(tail.len());
             let tail = tail.get(start..).unwrap_or(&[]);
             if tail.is_empty() {
-                return self.known_type(last);
+                return self.known_type(last.unwrap_or_else(|| Location::at(here, kind)));
             }
             let len = tail.iter().position(|b| *b == b'/').unwrap_or(tail.len());
             let (name, after) = tail.split_at(len);
@@ -422,15 +424,13 @@ impl Walker<'_> {
 
             self.search(&here)?;
             if name == b"." || name == b".." {
-                let kind = if name == b"." {
-                    Last::Dot
+                if name == b"." {
+                    kind = Last::Dot;
                 } else {
-                    Last::DotDot
-                };
-                if kind == Last::DotDot {
+                    kind = Last::DotDot;
                     here = self.parent(&here)?;
                 }
-                last = Location::at(here.clone(), kind);
+                last = None;
                 pos += start + len;
                 continue;
             }
@@ -463,7 +463,7 @@ impl Walker<'_> {
                 if is_last {
                     return Ok(Location {
                         parent: Some(here),
-                        name: step.name,
+                        name: step.name.unwrap_or_default(),
                         last: Last::Name,
                         target: None,
                         slash,
@@ -471,7 +471,7 @@ impl Walker<'_> {
                 }
                 return Err(Errno::ENOENT.into());
             };
-            let file_type = self.file_type(&target);
+            let file_type = step.file_type;
             let through = match walk.follow {
                 _ if !is_last => true,
                 Follow::Final => true,
@@ -487,7 +487,7 @@ impl Walker<'_> {
                     Jump::Text(mut text) => {
                         if text.first() == Some(&b'/') {
                             here = self.root();
-                            last = Location::at(here.clone(), Last::Root);
+                            (last, kind) = (None, Last::Root);
                         }
                         text.extend_from_slice(after);
                         rest = Cow::Owned(text);
@@ -499,7 +499,7 @@ impl Walker<'_> {
                         if slash && self.file_type(&here) != FileType::Directory {
                             return Err(Errno::ENOTDIR.into());
                         }
-                        last = Location { slash, ..location };
+                        last = Some(Location { slash, ..location });
                         continue;
                     }
                 }
@@ -507,15 +507,14 @@ impl Walker<'_> {
             if slash && file_type != FileType::Directory && walk.follow != Follow::Entry {
                 return Err(Errno::ENOTDIR.into());
             }
-            last = Location {
-                parent: Some(here),
-                name: step.name,
-                last: Last::Name,
-                target: Some(target.clone()),
-                slash,
-            };
             if is_last {
-                return self.known_type(last);
+                return self.known_type(Location {
+                    parent: Some(here),
+                    name: step.name.unwrap_or_default(),
+                    last: Last::Name,
+                    target: Some(target),
+                    slash,
+                });
             }
             here = target;
         }
@@ -527,11 +526,16 @@ impl Walker<'_> {
     }
 
     /// What covers a directory, or the directory.
+    #[inline]
     fn cross(&self, node: Node) -> Node {
         if self.fs.mounts.is_empty() {
-            return node;
+            node
+        } else {
+            self.cross_mounts(node)
         }
-        let mut node = node;
+    }
+
+    fn cross_mounts(&self, mut node: Node) -> Node {
         while let Some(root) = self.fs.mounts.over(&node) {
             node = root.clone();
         }
@@ -568,16 +572,21 @@ impl Walker<'_> {
 
     /// The place must be a directory that the caller may search.
     fn search(&self, here: &Node) -> Result<()> {
-        if self.file_type(here) != FileType::Directory {
-            return Err(match here {
-                Node::Mem(ino) if self.fs.get(*ino).err() == Some(Errno::EIO) => Errno::EIO,
-                _ => Errno::ENOTDIR,
-            });
-        }
         match here {
-            Node::Mem(ino) => self.fs.may(*ino, self.cx, MAY_EXEC),
-            _ => Ok(()),
+            Node::Mem(ino) => match self.fs.get(*ino) {
+                Ok(inode) if inode.kind.file_type() == FileType::Directory => {
+                    self.fs.may_inode(inode, self.cx, MAY_EXEC)
+                }
+                Err(Errno::EIO) => Err(Errno::EIO),
+                Ok(_) | Err(_) => Err(Errno::ENOTDIR),
+            },
+            other if self.file_type(other) == FileType::Directory => Ok(()),
+            _ => Err(Errno::ENOTDIR),
         }
+    }
+
+    fn type_of(&self, target: Option<&Node>) -> FileType {
+        target.map_or(FileType::Regular, |node| self.file_type(node))
     }
 
     fn file_type(&self, node: &Node) -> FileType {
@@ -623,16 +632,24 @@ impl Walker<'_> {
         is_last: bool,
         walk: Walk,
     ) -> Result<Step, Halt> {
-        let (name, target) = match &here {
+        let named = |target: Option<Node>| (is_last.then(|| Arc::from(name)), target);
+        let (shared_name, target) = match &here {
             Node::Mem(ino) => {
                 if is_last && self.is_program(*ino, name) {
-                    (Arc::from(name), Some(Node::Program))
+                    named(Some(Node::Program))
                 } else {
                     match &self.fs.get(*ino)?.kind {
                         Kind::Dir(dir) => match dir.entries.get_key_value(name) {
                             Some((name, entry)) => {
                                 let target = Node::Mem(beside(*ino, entry.ino));
-                                (name.clone(), Some(self.cross(target)))
+                                return Ok(Step {
+                                    parent: here,
+                                    name: is_last.then(|| name.clone()),
+                                    target: Some(self.cross(target)),
+                                    // Only directories are covered, and by directories.
+                                    file_type: entry.file_type,
+                                    used: name.len(),
+                                });
                             }
                             None => match &dir.lower {
                                 Some(lower) if !lower.whiteouts.contains(name) => {
@@ -647,30 +664,27 @@ impl Walker<'_> {
                                     };
                                     return self.foreign(&base, &here, tail, walk);
                                 }
-                                _ => (Arc::from(name), None),
+                                _ => named(None),
                             },
                         },
                         Kind::ProcRoot => {
                             let node = procfs::lookup(self.cx, ProcNode::Root, name);
-                            (Arc::from(name), node.map(Node::Proc))
+                            named(node.map(Node::Proc))
                         }
                         _ => return Err(Errno::ENOTDIR.into()),
                     }
                 }
             }
             Node::Foreign(place) => return self.foreign(place, &here, tail, walk),
-            Node::Proc(dir) => {
-                let node = procfs::lookup(self.cx, *dir, name);
-                (Arc::from(name), node.map(Node::Proc))
-            }
+            Node::Proc(dir) => named(procfs::lookup(self.cx, *dir, name).map(Node::Proc)),
             _ => return Err(Errno::ENOTDIR.into()),
         };
-        let used = name.len();
         Ok(Step {
             parent: here,
-            name,
+            name: shared_name,
+            file_type: self.type_of(target.as_ref()),
             target,
-            used,
+            used: name.len(),
         })
     }
 
@@ -703,7 +717,8 @@ impl Walker<'_> {
             };
             Step {
                 parent,
-                name: place.name(),
+                name: Some(place.name()),
+                file_type: self.type_of(target.as_ref()),
                 target,
                 used,
             }

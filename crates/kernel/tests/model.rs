@@ -185,7 +185,7 @@ impl Ours {
     }
 
     /// The same, copied on write: what was open is closed.
-    fn as_base(self, uid: u32, gid: u32) -> Ours {
+    fn into_base(self, uid: u32, gid: u32) -> Ours {
         let fs = KernelFs::new(self.kernel, "/model");
         Ours::over(uid, gid, Some(MountSource::CopyOnWrite(fs)), false)
     }
@@ -543,7 +543,7 @@ fn compare(ops: &[Op], ground: Ground, base: usize) -> Result<(), TestCaseError>
     };
     for (n, op) in ops.iter().enumerate() {
         if copies && n == base.min(ops.len() - 1) {
-            ours = ours.as_base(uid, gid);
+            ours = ours.into_base(uid, gid);
             theirs.fds = [const { None }; SLOTS];
         }
         if copies && n < base && matches!(op, Op::Link(..)) {

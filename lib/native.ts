@@ -27,6 +27,8 @@ export interface NativeLimits {
   maxOpenFds?: number;
   maxFilesystemBytes?: number;
   maxInodes?: number;
+  maxSockets?: number;
+  maxConnections?: number;
 }
 
 export interface NativeVmOptions {

@@ -47,6 +47,8 @@ const NATIVE_BUDGETS = [
   "maxOpenFds",
   "maxFilesystemBytes",
   "maxInodes",
+  "maxSockets",
+  "maxConnections",
 ] as const satisfies (keyof NativeLimits)[];
 
 const CREATE_KEYS = [

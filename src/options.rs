@@ -55,6 +55,10 @@ pub struct NativeLimits {
     pub max_filesystem_bytes: Option<f64>,
     /// Number of entries.
     pub max_inodes: Option<f64>,
+    /// Number of sockets.
+    pub max_sockets: Option<u32>,
+    /// Number of connections.
+    pub max_connections: Option<u32>,
 }
 
 /// How a VM is made.
@@ -174,6 +178,8 @@ impl From<NativeLimits> for Limits {
                 .max_filesystem_bytes
                 .map_or(default.max_filesystem_bytes, count),
             max_inodes: native.max_inodes.map_or(default.max_inodes, count),
+            max_sockets: native.max_sockets.unwrap_or(default.max_sockets),
+            max_connections: native.max_connections.unwrap_or(default.max_connections),
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Commands to a VM and what comes back: plain data, no V8 and no host handles.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secure_exec_kernel::{Image, OsConfig, OutputChannel, UserConfig};
+use secure_exec_kernel::{Egress, Image, NetPolicy, OsConfig, OutputChannel, UserConfig};
 
 use crate::clock::Mitigation;
 use crate::marshal::{HostValue, MarshalError};
@@ -36,6 +37,10 @@ pub struct Limits {
     pub max_filesystem_bytes: u64,
     /// Entries in the VM's own file system. Default 131,072.
     pub max_inodes: u64,
+    /// Sockets of the VM. Default 4,096.
+    pub max_sockets: u32,
+    /// Connections inside the VM, with the host, and to the outside. Default 4,096.
+    pub max_connections: u32,
 }
 
 impl Default for Limits {
@@ -52,6 +57,8 @@ impl Default for Limits {
             max_open_fds: 1024,
             max_filesystem_bytes: 256 << 20,
             max_inodes: 131_072,
+            max_sockets: 4096,
+            max_connections: 4096,
         }
     }
 }
@@ -79,6 +86,12 @@ pub struct VmOptions {
     pub os: OsConfig,
     /// The user.
     pub user: UserConfig,
+    /// Asked about every address that a process uses; `None` grants the VM's own and nothing else.
+    pub net_policy: Option<Arc<dyn NetPolicy>>,
+    /// The way out of the VM's network; `None`: there is none.
+    pub egress: Option<Arc<dyn Egress>>,
+    /// Addresses of names, before anything else is asked.
+    pub dns_overrides: Vec<(String, Vec<IpAddr>)>,
 }
 
 /// What is wanted of a program.

@@ -202,7 +202,7 @@ pub(crate) fn serve(
             })
         });
         if let Ok(process) = env.process() {
-            control.set_pid(process.pid());
+            control.set_process(process.clone());
         }
         let mut value = None;
         let failed = if ready.is_ok() && !env.is_ending() {

@@ -79,6 +79,7 @@ struct ControlState {
     output: Option<Arc<Output>>,
     started: Option<Instant>,
     pid: u32,
+    process: Option<Arc<secure_exec_kernel::Process>>,
 }
 
 /// The handle by which others end a process, and where its outcome is reported once.
@@ -117,8 +118,10 @@ impl Control {
         self.lock().pid
     }
 
-    pub(crate) fn set_pid(&self, pid: u32) {
-        self.lock().pid = pid;
+    pub(crate) fn set_process(&self, process: Arc<secure_exec_kernel::Process>) {
+        let mut state = self.lock();
+        state.pid = process.pid();
+        state.process = Some(process);
     }
 
     /// Whether it has an end, so that nothing needs to wait for it.
@@ -152,6 +155,7 @@ impl Control {
             let mut state = self.lock();
             state.shared = None;
             state.output = None;
+            state.process = None;
             state.done.take()
         };
         if let Some(done) = done {
@@ -166,10 +170,19 @@ impl Control {
 
     /// Reports the end of a process whose thread will not report it itself, or not soon.
     pub fn finish_parked(&self, end: &End) {
-        let (output, started, shared) = {
-            let state = self.lock();
-            (state.output.clone(), state.started, state.shared.clone())
+        let (output, started, shared, process) = {
+            let mut state = self.lock();
+            (
+                state.output.clone(),
+                state.started,
+                state.shared.clone(),
+                state.process.take(),
+            )
         };
+        if let Some(process) = process {
+            // Its thread will not: whoever is connected with it must hear of its end.
+            process.end();
+        }
         let [stdout, stderr] = output.map(|output| output.take()).unwrap_or_default();
         let usage = Usage {
             cpu: shared
@@ -482,7 +495,7 @@ pub(crate) fn run_job(
         .unwrap_or_else(|| job.vm.options().cwd.clone());
     let (main, source) = program(&job.options, &cwd)?;
     let process = setup(env, &job.vm, &job.options, &main, source, output.clone())?;
-    job.control.set_pid(process.pid());
+    job.control.set_process(process.clone());
     apply_options(scope, env, &job.vm, &process, &main);
     crate::bindings::performance::start(scope, env);
     if !prepared && call_main(scope, env, "prepare", |_| Ok(Vec::new())).is_err() {

@@ -6,7 +6,9 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use secure_exec_kernel::{Clock, ClockMode, Errno, Image, Kernel, KernelOptions, Quotas};
+use secure_exec_kernel::{
+    Clock, ClockMode, Errno, Image, Kernel, KernelOptions, NetLimits, NetOptions, Quotas,
+};
 
 use crate::api::{ExecOptions, Outcome, VmOptions};
 use crate::budget::LimitError;
@@ -89,6 +91,16 @@ impl Vm {
             clock: Some(Arc::new(Clock::new(mode))),
             os: options.os.clone(),
             user: options.user.clone(),
+            net: NetOptions {
+                limits: NetLimits {
+                    max_sockets: limits.max_sockets.into(),
+                    max_connections: limits.max_connections.into(),
+                    ..NetLimits::default()
+                },
+                policy: options.net_policy.clone(),
+                egress: options.egress.clone(),
+                dns_overrides: options.dns_overrides.clone(),
+            },
             ..KernelOptions::default()
         })
         .map_err(|errno| VmError::Kernel {

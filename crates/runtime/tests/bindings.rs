@@ -59,6 +59,8 @@ macro_rules! guests {
 
 guests! {
     http_parser,
+    net,
+    net_hostile,
     zlib,
 }
 

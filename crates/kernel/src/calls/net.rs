@@ -358,7 +358,14 @@ impl Kernel {
             ]));
         }
         let (name, egress) = self.net.gate.name(&plain, p.pid())?;
-        egress.resolve(name, answer());
+        let (net, answer) = (self.net.clone(), answer());
+        let resolved = Box::new(move |found: Result<Vec<IpAddr>>| {
+            if let Ok(found) = &found {
+                net.remember(&plain, found);
+            }
+            answer(found);
+        });
+        egress.resolve(name, resolved);
         Ok(Lookup::Asked)
     }
 

@@ -25,6 +25,39 @@ pub(crate) fn is_own(ip: IpAddr) -> bool {
     ip.is_loopback() || ip.is_unspecified()
 }
 
+/// Whether an address is one of the public internet. Everything that is not is a way into somebody's own network: private
+/// and shared ranges, link-local with the metadata services, multicast, and IPv6 forms that carry an IPv4 address.
+pub(crate) fn is_public(ip: IpAddr) -> bool {
+    match canonical(ip) {
+        IpAddr::V4(ip) => is_public_v4(ip),
+        IpAddr::V6(ip) => is_public_v6(ip),
+    }
+}
+
+fn is_public_v4(ip: Ipv4Addr) -> bool {
+    let [a, b, c, _] = ip.octets();
+    let reserved = match (a, b, c) {
+        // This network, shared (CGNAT), protocol assignments, benchmarks, 6to4 relays, reserved and broadcast.
+        (0, _, _) | (100, 64..=127, _) | (192, 0, 0) | (198, 18..=19, _) | (192, 88, 99) => true,
+        (240..=255, _, _) => true,
+        _ => false,
+    };
+    !(reserved
+        || ip.is_private()
+        || ip.is_loopback()
+        || ip.is_link_local()
+        || ip.is_multicast()
+        || ip.is_documentation())
+}
+
+fn is_public_v6(ip: Ipv6Addr) -> bool {
+    match ip.segments() {
+        // Global unicast is 2000::/3; Teredo, 6to4, ORCHID, benchmarks and documentation lie in it.
+        [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x2002, ..] | [0x3fff, ..] => false,
+        [first, ..] => first & 0xe000 == 0x2000,
+    }
+}
+
 /// Where a connection to `ip` really goes.
 pub(crate) fn destination(ip: IpAddr) -> IpAddr {
     match canonical(ip) {
@@ -122,6 +155,50 @@ mod tests {
         assert_eq!(reach("::", false).fits(to), Some(0));
         assert_eq!(reach("::", true).fits(to), None);
         assert_eq!(reach("127.0.0.2", false).fits(to), None);
+    }
+
+    #[test]
+    fn what_is_not_public() {
+        for public in [
+            "8.8.8.8",
+            "1.1.1.1",
+            "100.63.0.1",
+            "172.32.0.1",
+            "2606:4700::1111",
+        ] {
+            assert!(is_public(public.parse().unwrap()), "{public}");
+        }
+        for other in [
+            "0.1.2.3",
+            "10.0.0.1",
+            "100.64.0.1",
+            "127.0.0.1",
+            "169.254.169.254",
+            "172.16.0.1",
+            "192.0.0.1",
+            "192.0.2.1",
+            "192.88.99.1",
+            "192.168.1.1",
+            "198.18.0.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:10.0.0.1",
+            "::10.0.0.1",
+            "64:ff9b::a00:1",
+            "64:ff9b:1::1",
+            "100::1",
+            "2001::1",
+            "2001:db8::1",
+            "2002:a00:1::1",
+            "fc00::1",
+            "fe80::1",
+            "fec0::1",
+            "ff02::1",
+        ] {
+            assert!(!is_public(other.parse().unwrap()), "{other}");
+        }
     }
 
     #[test]

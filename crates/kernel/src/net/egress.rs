@@ -12,8 +12,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
 
 use crate::errno::{Errno, Result};
+use crate::net::address::{canonical, is_public};
 use crate::net::socket::Socket;
 use crate::net::stream::StreamEnd;
+use crate::permissions::Granted;
 
 /// What a process wants of the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,7 +48,7 @@ impl NetOp {
 pub struct NetRequest {
     /// What is to be done.
     pub op: NetOp,
-    /// The name to resolve.
+    /// The name to resolve, or the one that the address was found for.
     pub host: Option<String>,
     /// The address, as it will be dialled.
     pub address: Option<SocketAddr>,
@@ -58,8 +60,9 @@ pub struct NetRequest {
 
 /// Decides about addresses. Called without any lock held, on the calling process's thread; it may take its time.
 pub trait NetPolicy: Send + Sync {
-    /// `Err` refuses; the guest sees that errno.
-    fn check(&self, request: &NetRequest) -> Result<()>;
+    /// `Err` refuses; the guest sees that errno. An address outside that is not of the public internet is dialled only
+    /// when the grant says that it was named.
+    fn check(&self, request: &NetRequest) -> Result<Granted>;
 }
 
 /// The proof that an address outside of the VM was checked. Only this file makes one.
@@ -94,7 +97,7 @@ pub trait Egress: Send + Sync {
     /// Opens a connection; `dial` is told how that went.
     fn connect(&self, to: CheckedAddr, dial: Dial);
 
-    /// Finds the addresses of a name; each is checked again when it is dialled.
+    /// Finds the addresses of a name, and answers them through `resolved`; each is checked again when it is dialled.
     fn resolve(&self, name: CheckedName, resolved: Resolved);
 }
 
@@ -154,34 +157,43 @@ impl Gate {
     pub fn own(&self, op: NetOp, address: SocketAddr, pid: u32) -> Result<()> {
         match &self.policy {
             None => Ok(()),
-            Some(policy) => policy.check(&NetRequest {
-                op,
-                host: None,
-                address: Some(address),
-                own: true,
-                pid,
-            }),
+            Some(policy) => policy
+                .check(&NetRequest {
+                    op,
+                    host: None,
+                    address: Some(address),
+                    own: true,
+                    pid,
+                })
+                .map(drop),
         }
     }
 
-    /// Whether an address outside may be used, and by whom it is then dialled: only when a policy allows.
+    /// Whether an address outside may be used, and by whom it is then dialled: only when a policy allows, and beyond the
+    /// public internet only when it names the address.
     pub fn outside(
         &self,
         op: NetOp,
         address: SocketAddr,
+        host: Option<String>,
         pid: u32,
     ) -> Result<(CheckedAddr, &Arc<dyn Egress>)> {
         let (Some(policy), Some(egress)) = (&self.policy, &self.egress) else {
             return Err(Errno::EACCES);
         };
-        policy.check(&NetRequest {
+        let address = SocketAddr::new(canonical(address.ip()), address.port());
+        let granted = policy.check(&NetRequest {
             op,
-            host: None,
+            host,
             address: Some(address),
             own: false,
             pid,
         })?;
-        Ok((CheckedAddr(address), egress))
+        if granted.is_named || is_public(address.ip()) {
+            Ok((CheckedAddr(address), egress))
+        } else {
+            Err(Errno::EACCES)
+        }
     }
 
     /// Whether a name may be looked up outside, and by whom.

@@ -265,6 +265,7 @@ impl Socket {
             }
         };
         let Incoming { end, local, peer } = incoming;
+        let (local, peer) = (self.shown(local), self.shown(peer));
         Ok(Self::connected(
             &self.net,
             slot,
@@ -273,6 +274,17 @@ impl Socket {
             end,
             (local, peer),
         ))
+    }
+
+    /// A name as a socket of this family shows it.
+    fn shown(&self, name: SocketName) -> SocketName {
+        match name {
+            SocketName::Inet(address) => {
+                let ip = shown_on(address.ip(), self.domain == Domain::Inet6);
+                SocketName::Inet(SocketAddr::new(ip, address.port()))
+            }
+            local => local,
+        }
     }
 
     /// `connect` of a TCP socket.
@@ -290,7 +302,8 @@ impl Socket {
             self.net.gate.own(NetOp::Connect, to, self.pid)?;
             return self.attempt(Destination::Inet(to));
         }
-        let (checked, egress) = self.net.gate.outside(NetOp::Connect, to, self.pid)?;
+        let host = self.net.name_of(to.ip());
+        let (checked, egress) = self.net.gate.outside(NetOp::Connect, to, host, self.pid)?;
         self.inner.lock().state = State::Dialling(to);
         egress.connect(checked, Dial::new(self));
         self.outcome()

@@ -198,7 +198,7 @@ impl StreamEnd {
                     return Err(Errno::EPIPE);
                 }
                 own.error = Some(Errno::EPIPE);
-                return Ok(data.len());
+                return Ok(data.len().min(account.capacity()));
             }
             let n = data
                 .len()
@@ -218,8 +218,10 @@ impl StreamEnd {
     pub fn shutdown(&self) -> Result<()> {
         let wakes = {
             let mut state = self.channel.state.lock();
-            let View { out, own, .. } = state.of(self.side);
-            if own.closed {
+            let View { out, into, own, .. } = state.of(self.side);
+            // Once both sides have ended there is no connection any more.
+            let over = self.channel.manners == Manners::Tcp && out.finished && into.finished;
+            if own.closed || over {
                 return Err(Errno::ENOTCONN);
             }
             out.finished = true;

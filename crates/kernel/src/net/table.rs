@@ -1,6 +1,6 @@
 //! The socket table of one VM: which ports and names are taken, and by whom.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Weak};
@@ -130,6 +130,8 @@ struct Tables {
 pub(crate) struct Net {
     tables: Mutex<Tables>,
     host_connections: AtomicU16,
+    /// Names that were looked up outside and the addresses that were found, oldest first.
+    names: Mutex<VecDeque<(IpAddr, String)>>,
     pub account: Arc<Account>,
     pub gate: Gate,
 }
@@ -246,6 +248,7 @@ impl Net {
         Arc::new(Net {
             tables: Mutex::new(tables),
             host_connections: AtomicU16::new(0),
+            names: Mutex::default(),
             account,
             gate,
         })
@@ -326,6 +329,28 @@ impl Net {
             .max_by_key(|(fit, _)| *fit)
             .and_then(|(_, listener)| listener.upgrade())
             .ok_or(Errno::ECONNREFUSED)
+    }
+
+    /// Remembers what a name was found to mean, so that rules about names hold for its addresses.
+    pub fn remember(&self, name: &str, found: &[IpAddr]) {
+        /// Addresses whose names are known.
+        const MAX_NAMES: usize = 1024;
+        let mut names = self.names.lock();
+        for ip in found.iter().map(|ip| canonical(*ip)) {
+            names.retain(|(known, _)| *known != ip);
+            if names.len() >= MAX_NAMES {
+                names.pop_front();
+            }
+            names.push_back((ip, name.to_owned()));
+        }
+    }
+
+    /// The name that an address was last found for.
+    pub fn name_of(&self, ip: IpAddr) -> Option<String> {
+        let ip = canonical(ip);
+        let names = self.names.lock();
+        let found = names.iter().rev().find(|(known, _)| *known == ip);
+        found.map(|(_, name)| name.clone())
     }
 
     /// The port that the host's next connection comes from, as guests see it.

@@ -12,6 +12,7 @@
 //! function is asked about all. What the host itself put into a VM (variables, mounts, functions) is granted by that
 //! unless a scope takes it back. What reaches further (the network, programs) needs a grant.
 
+mod net;
 mod pattern;
 mod request;
 mod rules;

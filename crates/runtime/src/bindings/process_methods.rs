@@ -7,7 +7,9 @@ use secure_exec_kernel::Errno;
 
 use crate::binding::{Args, Binding, Ret, function};
 use crate::bindings::credentials::errno_exception;
+use crate::bindings::fs::resource::Resource;
 use crate::bindings::os::machine;
+use crate::bindings::request::InFlight;
 use crate::env::Env;
 use crate::latch::End;
 use crate::permission_model::Scope;
@@ -506,15 +508,86 @@ fn load_env_file<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'
     Ok(v8::undefined(scope).into())
 }
 
+/// The objects of requests in flight.
 fn get_active_requests<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
-    Ok(v8::Array::new(scope, 0).into())
+    let active: Vec<v8::Local<v8::Value>> = active(scope, is_active_request)
+        .into_iter()
+        .map(|(object, _)| object.into())
+        .collect();
+    Ok(v8::Array::new_with_elements(scope, &active).into())
 }
 
+/// The owners of handles that keep the process alive.
 fn get_active_handles<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
-    Ok(v8::Array::new(scope, 0).into())
+    let mut owners: Vec<v8::Local<v8::Value>> = Vec::new();
+    for (object, _) in active(scope, Resource::keeps_alive) {
+        owners.push(owner_of(scope, object)?.into());
+    }
+    Ok(v8::Array::new_with_elements(scope, &owners).into())
 }
 
-/// One name for each thing that keeps the process alive: timers and immediates.
+fn is_active_request(resource: &Resource) -> bool {
+    resource
+        .inner::<InFlight>()
+        .is_some_and(|in_flight| in_flight.get())
+}
+
+/// Objects of resources, with the names of their kinds.
+fn active<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    which: fn(&Resource) -> bool,
+) -> Vec<(v8::Local<'s, v8::Object>, &'static str)> {
+    let objects = Env::of(scope).objects.wrappers::<Resource>(scope);
+    let mut active = Vec::new();
+    for object in objects {
+        if let Some(resource) = Resource::of(scope, object).filter(|resource| which(resource)) {
+            active.push((object, resource_name(resource.provider().name)));
+        }
+    }
+    active
+}
+
+/// What a kind of resource is called where users see it.
+fn resource_name(provider: &'static str) -> &'static str {
+    match provider {
+        "TCPWRAP" => "TCPSocketWrap",
+        "TCPSERVERWRAP" => "TCPServerWrap",
+        "PIPEWRAP" | "PIPESERVERWRAP" => "PipeWrap",
+        "UDPWRAP" => "UDPWrap",
+        "TTYWRAP" => "TTYWrap",
+        "FSEVENTWRAP" => "FSEventWrap",
+        "STATWATCHER" => "StatWatcher",
+        "PROCESSWRAP" => "ProcessWrap",
+        "TCPCONNECTWRAP" | "PIPECONNECTWRAP" => "ConnectWrap",
+        "WRITEWRAP" => "WriteWrap",
+        "SHUTDOWNWRAP" => "ShutdownWrap",
+        "GETADDRINFOREQWRAP" => "GetAddrInfoReqWrap",
+        "GETNAMEINFOREQWRAP" => "GetNameInfoReqWrap",
+        "QUERYWRAP" => "QueryReqWrap",
+        other => other,
+    }
+}
+
+/// The object at the end of the chain of owners, such as the `Socket` of a handle.
+fn owner_of<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    object: v8::Local<'s, v8::Object>,
+) -> Result<v8::Local<'s, v8::Object>, Throw> {
+    /// The library's own chains have two links.
+    const LONGEST: usize = 8;
+    let symbol = crate::bindings::symbols::symbol(scope, &Env::of(scope), "owner_symbol");
+    let mut owner = object;
+    for _ in 0..LONGEST {
+        let next = owner.get(scope, symbol).ok_or(Throw::Pending)?;
+        match v8::Local::<v8::Object>::try_from(next) {
+            Ok(next) => owner = next,
+            Err(_) => break,
+        }
+    }
+    Ok(owner)
+}
+
+/// One name for each thing that keeps the process alive: requests, handles, timers and immediates.
 fn get_active_resources_info<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
     /// Names that are listed at most.
     const MOST: u32 = 1 << 20;
@@ -527,6 +600,11 @@ fn get_active_resources_info<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<
         .buffer(scope, "timers.immediateInfo")
         .map_or(0, |info| info.get::<u32>(REFERENCED_IMMEDIATES));
     let mut names: Vec<v8::Local<v8::Value>> = Vec::new();
+    let mut resources = active(scope, is_active_request);
+    resources.extend(active(scope, Resource::keeps_alive));
+    for (_, name) in resources {
+        names.push(v8::String::new(scope, name).ok_or(Throw::Pending)?.into());
+    }
     for (name, count) in [("Timeout", timeouts), ("Immediate", immediates)] {
         let name = v8::String::new(scope, name).ok_or(Throw::Pending)?;
         names.extend((0..count.min(MOST)).map(|_| v8::Local::<v8::Value>::from(name)));

@@ -4,6 +4,7 @@
 //! An object that no call has taken yet carries a mark in its internal field, so that no other object, whatever the
 //! guest passes, is ever taken for a request.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use crate::binding::{Args, Ret};
@@ -17,8 +18,19 @@ use crate::throw::Throw;
 /// The internal field of the object table, which holds numbers only.
 const FIELD: usize = 0;
 
+/// What is behind the object of a request: whether it is still in flight.
+pub struct InFlight(Cell<bool>);
+
+impl InFlight {
+    /// Whether it was not completed yet.
+    pub fn get(&self) -> bool {
+        self.0.get()
+    }
+}
+
 /// A request in flight: keeps its object and the process until it is completed.
 pub struct Request {
+    in_flight: Rc<InFlight>,
     resource: Rc<Resource>,
     object: v8::Global<v8::Object>,
     _alive: ActiveGuard,
@@ -64,14 +76,16 @@ impl Request {
         provider: Provider,
         trigger: Option<f64>,
     ) -> Self {
+        let in_flight = Rc::new(InFlight(Cell::new(true)));
         let wrap = |scope: &mut v8::PinScope<'s, '_>| {
-            Resource::wrap(scope, env, object, provider, Rc::new(()))
+            Resource::wrap(scope, env, object, provider, in_flight.clone())
         };
         let resource = match trigger {
             Some(trigger) => env.with_trigger(scope, trigger, wrap),
             None => wrap(scope),
         };
         Self {
+            in_flight,
             resource,
             object: v8::Global::new(scope, object),
             _alive: env.keep_alive(),
@@ -90,6 +104,7 @@ impl Request {
         env: &Rc<Env>,
         args: &[v8::Local<'s, v8::Value>],
     ) {
+        self.in_flight.0.set(false);
         let object = v8::Local::new(scope, &self.object);
         env.make_callback_named(scope, object, "oncomplete", args, self.resource.context());
         self.resource.destroy(scope, env);

@@ -8,7 +8,7 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::rc::{Rc, Weak};
 
 use secure_exec_kernel::{Connect, Errno, FdHandle, Interest};
@@ -79,6 +79,30 @@ pub enum Kind {
     },
     /// A terminal.
     Tty,
+}
+
+/// Descriptors that handles of this process are on.
+#[derive(Default)]
+struct OwnedFds(RefCell<HashSet<FdHandle>>);
+
+impl Env {
+    /// Takes a descriptor for a handle; `EEXIST` when another handle is on it.
+    pub fn own_fd(&self, fd: i32) -> Result<FdHandle, Errno> {
+        let process = self.process().map_err(|_| Errno::EBADF)?;
+        let handle = process.fd_handle(fd)?;
+        if self.extension::<OwnedFds>().0.borrow_mut().insert(handle) {
+            Ok(handle)
+        } else {
+            Err(Errno::EEXIST)
+        }
+    }
+
+    /// The handle that took a descriptor is closed.
+    pub fn disown_fd(&self, handle: Option<FdHandle>) {
+        if let Some(handle) = handle {
+            self.extension::<OwnedFds>().0.borrow_mut().remove(&handle);
+        }
+    }
 }
 
 /// A write that waits.
@@ -169,8 +193,7 @@ impl KernelStream {
 
     /// Gives it a descriptor.
     pub fn set_fd(&self, env: &Env, fd: i32) -> Result<(), Errno> {
-        let process = env.process().map_err(|_| Errno::EBADF)?;
-        self.fd.set(Some(process.fd_handle(fd)?));
+        self.fd.set(Some(env.own_fd(fd)?));
         Ok(())
     }
 
@@ -642,6 +665,7 @@ fn stop(env: &Env, resource: &Resource) {
     else {
         return;
     };
+    env.disown_fd(stream.fd.get());
     if let (Ok(kernel), Ok(process)) = (env.kernel(), env.process()) {
         if let Some(path) = stream.path.take() {
             // libuv takes away the name of a pipe that it bound; it may be gone.

@@ -256,6 +256,7 @@ fn stop(env: &Env, resource: &Resource) {
         return;
     };
     udp.receiving.set(false);
+    env.disown_fd(udp.fd.get());
     if let (Ok(kernel), Ok(process)) = (env.kernel(), env.process())
         && let Ok(fd) = udp.open_fd(&process)
     {
@@ -272,7 +273,7 @@ impl Call {
             return self.udp.open_fd(&self.process);
         }
         let fd = self.kernel.udp_socket(&self.process, v6)?;
-        self.udp.fd.set(Some(self.process.fd_handle(fd)?));
+        self.udp.fd.set(Some(self.env.own_fd(fd)?));
         Ok(fd)
     }
 
@@ -315,7 +316,7 @@ fn open<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
         if call.kernel.handle_kind(&call.process, fd)? != HandleKind::Udp {
             return Err(Errno::ENOTSOCK);
         }
-        call.udp.fd.set(Some(call.process.fd_handle(fd)?));
+        call.udp.fd.set(Some(call.env.own_fd(fd)?));
         Ok(())
     });
     status(scope, result)

@@ -347,6 +347,7 @@ impl std::fmt::Debug for StreamEnd {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 mod tests {
     use super::*;
     use crate::net::account::{Account, BUFFER, Counted, LEAST_BUFFER, NetLimits};

@@ -26,8 +26,14 @@ pub(crate) enum ProcNode {
     Meminfo,
     SelfLink,
     Stat,
+    Sys,
     Uptime,
     Version,
+    SysKernel,
+    Hostname,
+    OsRelease,
+    OsType,
+    OsVersion,
     Process,
     Cmdline,
     Comm,
@@ -39,12 +45,13 @@ pub(crate) enum ProcNode {
     Fd(i32),
 }
 
-const TOP: [(&str, ProcNode); 7] = [
+const TOP: [(&str, ProcNode); 8] = [
     ("cpuinfo", ProcNode::Cpuinfo),
     ("loadavg", ProcNode::Loadavg),
     ("meminfo", ProcNode::Meminfo),
     ("self", ProcNode::SelfLink),
     ("stat", ProcNode::Stat),
+    ("sys", ProcNode::Sys),
     ("uptime", ProcNode::Uptime),
     ("version", ProcNode::Version),
 ];
@@ -59,9 +66,49 @@ const PROCESS: [(&str, ProcNode); 7] = [
     ("status", ProcNode::Status),
 ];
 
+const SYS: [(&str, ProcNode); 1] = [("kernel", ProcNode::SysKernel)];
+
+const SYS_KERNEL: [(&str, ProcNode); 4] = [
+    ("hostname", ProcNode::Hostname),
+    ("osrelease", ProcNode::OsRelease),
+    ("ostype", ProcNode::OsType),
+    ("version", ProcNode::OsVersion),
+];
+
+/// The entries of a directory that are always there.
+fn table(dir: ProcNode) -> &'static [(&'static str, ProcNode)] {
+    match dir {
+        ProcNode::Root => &TOP,
+        ProcNode::Process => &PROCESS,
+        ProcNode::Sys => &SYS,
+        ProcNode::SysKernel => &SYS_KERNEL,
+        _ => &[],
+    }
+}
+
+/// All such entries, each with its directory.
+fn entries() -> impl Iterator<Item = (ProcNode, &'static str, ProcNode)> {
+    [
+        ProcNode::Root,
+        ProcNode::Process,
+        ProcNode::Sys,
+        ProcNode::SysKernel,
+    ]
+    .into_iter()
+    .flat_map(|dir| {
+        table(dir)
+            .iter()
+            .map(move |(name, node)| (dir, *name, *node))
+    })
+}
+
 pub(crate) fn file_type(node: ProcNode) -> FileType {
     match node {
-        ProcNode::Root | ProcNode::Process | ProcNode::FdDir => FileType::Directory,
+        ProcNode::Root
+        | ProcNode::Process
+        | ProcNode::FdDir
+        | ProcNode::Sys
+        | ProcNode::SysKernel => FileType::Directory,
         ProcNode::SelfLink
         | ProcNode::Cwd
         | ProcNode::Exe
@@ -85,7 +132,7 @@ pub(crate) fn ino(node: ProcNode) -> u64 {
     match node {
         ProcNode::Fd(fd) => BASE + 0x100 + u64::from(fd.unsigned_abs()),
         other => {
-            let index = TOP.iter().chain(&PROCESS).position(|(_, n)| *n == other);
+            let index = entries().position(|(_, _, node)| node == other);
             BASE + index.map_or(0x80, |i| i as u64 + 1)
         }
     }
@@ -95,8 +142,10 @@ pub(crate) fn ino(node: ProcNode) -> u64 {
 pub(crate) fn parent(node: ProcNode) -> Option<ProcNode> {
     match node {
         ProcNode::Fd(_) => Some(ProcNode::FdDir),
-        other if PROCESS.iter().any(|(_, n)| *n == other) => Some(ProcNode::Process),
-        _ => None,
+        other => entries()
+            .find(|(_, _, node)| *node == other)
+            .map(|(dir, _, _)| dir)
+            .filter(|dir| *dir != ProcNode::Root),
     }
 }
 
@@ -111,19 +160,17 @@ fn parse_number(name: &[u8]) -> Option<u32> {
 }
 
 pub(crate) fn lookup(cx: &Cx<'_>, dir: ProcNode, name: &[u8]) -> Option<ProcNode> {
-    let table: &[(&str, ProcNode)] = match dir {
+    match dir {
         ProcNode::Root if parse_number(name) == Some(cx.process.pid()) => {
             return Some(ProcNode::Process);
         }
-        ProcNode::Root => &TOP,
-        ProcNode::Process => &PROCESS,
         ProcNode::FdDir => {
             let fd = i32::try_from(parse_number(name)?).ok()?;
             return cx.process.file(fd).is_ok().then_some(ProcNode::Fd(fd));
         }
-        _ => return None,
-    };
-    table
+        _ => {}
+    }
+    table(dir)
         .iter()
         .find(|(n, _)| n.as_bytes() == name)
         .map(|(_, node)| *node)
@@ -142,17 +189,16 @@ pub(crate) fn list(cx: &Cx<'_>, dir: ProcNode) -> Vec<DirEntry> {
                 .chain(TOP.iter().map(|(name, node)| entry(name, *node)))
                 .collect()
         }
-        ProcNode::Process => PROCESS
-            .iter()
-            .map(|(name, node)| entry(name, *node))
-            .collect(),
         ProcNode::FdDir => cx
             .process
             .fds()
             .into_iter()
             .map(|fd| entry(&fd.to_string(), ProcNode::Fd(fd)))
             .collect(),
-        _ => Vec::new(),
+        dir => table(dir)
+            .iter()
+            .map(|(name, node)| entry(name, *node))
+            .collect(),
     };
     entries.sort_by(|a, b| a.name.cmp(&b.name));
     entries
@@ -160,16 +206,19 @@ pub(crate) fn list(cx: &Cx<'_>, dir: ProcNode) -> Vec<DirEntry> {
 
 pub(crate) fn path(pid: u32, node: ProcNode) -> Vec<u8> {
     let name = |node: ProcNode| {
-        TOP.iter()
-            .chain(&PROCESS)
-            .find(|(_, n)| *n == node)
-            .map_or("", |(name, _)| name)
+        entries()
+            .find(|(_, _, other)| *other == node)
+            .map_or("", |(_, name, _)| name)
     };
     match node {
         ProcNode::Root => "/proc".to_owned(),
         ProcNode::Process => format!("/proc/{pid}"),
         ProcNode::Fd(fd) => format!("/proc/{pid}/fd/{fd}"),
         other if parent(other) == Some(ProcNode::Process) => format!("/proc/{pid}/{}", name(other)),
+        other if parent(other) == Some(ProcNode::SysKernel) => {
+            format!("/proc/sys/kernel/{}", name(other))
+        }
+        ProcNode::SysKernel => "/proc/sys/kernel".to_owned(),
         other => format!("/proc/{}", name(other)),
     }
     .into_bytes()
@@ -219,6 +268,10 @@ pub(crate) fn contents(cx: &Cx<'_>, node: ProcNode) -> Vec<u8> {
             writeln!(out, "{}.{:02} 0.00", hundredths / 100, hundredths % 100)
         }
         ProcNode::Version => writeln!(out, "{} version {} {}", os.kind, os.release, os.version),
+        ProcNode::Hostname => writeln!(out, "{}", os.hostname),
+        ProcNode::OsRelease => writeln!(out, "{}", os.release),
+        ProcNode::OsType => writeln!(out, "{}", os.kind),
+        ProcNode::OsVersion => writeln!(out, "{}", os.version),
         ProcNode::Cmdline => cx
             .process
             .argv()

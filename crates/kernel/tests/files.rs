@@ -556,6 +556,17 @@ fn proc_files() {
         Ok(b"/proc/2/status".to_vec())
     );
     assert!(text(&k, &p, "/proc/cpuinfo").contains("Virtual CPU"));
+    assert_eq!(text(&k, &p, "/proc/sys/kernel/hostname"), "sandbox\n");
+    assert_eq!(
+        k.realpath(&p, b"/proc/sys/../sys/kernel"),
+        Ok(b"/proc/sys/kernel".to_vec())
+    );
+    let names = k.readdir(&p, b"/proc/sys/kernel").unwrap();
+    let names: Vec<_> = names.iter().map(|entry| &*entry.name).collect();
+    assert_eq!(
+        names,
+        [&b"hostname"[..], b"osrelease", b"ostype", b"version"]
+    );
     assert!(text(&k, &p, "/proc/meminfo").starts_with("MemTotal:"));
     assert!(text(&k, &p, "/proc/self/status").contains("Pid:\t2"));
     assert_eq!(text(&k, &p, "/proc/self/cmdline"), format!("{EXEC_PATH}\0"));

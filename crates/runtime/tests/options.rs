@@ -171,3 +171,18 @@ fn trace_categories_are_counted() {
         &[],
     );
 }
+
+#[test]
+fn memory_is_measured_for_each_context() {
+    holds(
+        "const vm = require('vm');
+         const contexts = [vm.createContext(), vm.createContext()];
+         vm.measureMemory({ mode: 'detailed', execution: 'eager' }).then((result) => {
+             assert.strictEqual(result.other.length, contexts.length);
+             assert(result.total.jsMemoryEstimate > 0);
+             assert(result.current.jsMemoryRange[1] <= result.total.jsMemoryEstimate);
+         });
+         vm.measureMemory().then((result) => assert.deepStrictEqual(Object.keys(result), ['total']));",
+        &[],
+    );
+}

@@ -336,7 +336,9 @@ fn list(fs: &MemFs, cx: &Cx<'_>, node: &Node, after: Option<&[u8]>, max: usize) 
                 hidden: BTreeSet::new(),
             }));
         }
-        Node::Proc(node @ (ProcNode::Process | ProcNode::FdDir)) => procfs::list(cx, *node),
+        Node::Proc(node) if procfs::file_type(*node) == FileType::Directory => {
+            procfs::list(cx, *node)
+        }
         Node::ProgramDir(_) => Vec::new(),
         Node::Foreign(_) | Node::Proc(_) | Node::Program | Node::OpenFd(_) => {
             return Err(Errno::ENOTDIR);

@@ -151,6 +151,14 @@ fn hook_promises<'s>(scope: &mut v8::PinScope<'s, '_>, hooks: [v8::Local<'s, v8:
     scope.set_promise_hooks(init, before, after, resolve);
 }
 
+/// How many contexts of `vm` there are.
+pub fn contexts_of_vm(env: &Env) -> usize {
+    let contexts = env.extension::<HookedContexts>();
+    let mut contexts = contexts.0.borrow_mut();
+    contexts.retain(|context| !context.is_empty());
+    contexts.len()
+}
+
 /// Gives a new context, which is entered, the promise hooks of this process, now and whenever they change.
 pub fn add_context(scope: &mut v8::PinScope<'_, '_>, env: &Env) {
     let context = scope.get_current_context();

@@ -272,7 +272,7 @@ struct Writer<'a> {
 
 /// The file handle that an object is.
 fn file_handle_of(host: &Rc<dyn Any>) -> Option<Rc<FileHandle>> {
-    host.downcast_ref::<Resource>()?.inner()
+    FileHandle::of(host.downcast_ref::<Resource>()?)
 }
 
 /// How `object` may travel, or `None` when it is an ordinary object.

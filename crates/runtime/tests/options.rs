@@ -186,3 +186,68 @@ fn memory_is_measured_for_each_context() {
         &[],
     );
 }
+
+#[test]
+fn internals_have_file_handles_that_are_streams() {
+    holds(
+        "const fs = require('fs');
+         const { internalBinding } = require('internal/test/binding');
+         const { FileHandle } = internalBinding('fs');
+         const { streamBaseState, kReadBytesOrError, ShutdownWrap } = internalBinding('stream_wrap');
+         fs.writeFileSync('/tmp/f', 'a'.repeat(100_000) + 'tail');
+         const read = (handle, stopAt) => new Promise((resolve) => {
+             const pieces = [];
+             handle.onread = (buffer) => {
+                 const n = streamBaseState[kReadBytesOrError];
+                 if (n > 0) pieces.push(Buffer.from(buffer, 0, n).toString());
+                 if (n > 0 && pieces.length !== stopAt) return;
+                 handle.readStop();
+                 resolve([pieces, n]);
+             };
+             assert.strictEqual(handle.readStart(), 0);
+         });
+         const EOF = -4095;
+         (async () => {
+             const whole = new FileHandle(fs.openSync('/tmp/f'));
+             let [pieces, n] = await read(whole);
+             assert.strictEqual(n, EOF);
+             assert.strictEqual(pieces.join(''), fs.readFileSync('/tmp/f', 'utf8'));
+             assert.strictEqual(whole.bytesRead, 100_004);
+             assert.strictEqual(whole.writeUtf8String(new (internalBinding('stream_wrap').WriteWrap)(), 'x'), -38);
+             await whole.close();
+             assert.strictEqual(whole.readStart(), EOF);
+             const range = new FileHandle(fs.openSync('/tmp/f'), 99_998, 4);
+             [pieces, n] = await read(range);
+             assert.deepStrictEqual([pieces, n], [['aata'], EOF]);
+             const request = new ShutdownWrap();
+             request.oncomplete = (status) => assert.strictEqual(status, 0);
+             assert.strictEqual(range.shutdown(request), 0);
+             assert.strictEqual(range.fd, -1);
+             const stopped = new FileHandle(fs.openSync('/tmp/f'));
+             [pieces, n] = await read(stopped, 1);
+             assert.strictEqual(pieces[0].length, 65536);
+             await new Promise(setImmediate);
+             assert.strictEqual(stopped.bytesRead, 65536);
+             await stopped.close();
+         })();",
+        &[("--expose-internals", true.into())],
+    );
+}
+
+#[test]
+fn file_handles_that_are_forgotten_are_closed() {
+    holds(
+        "const fs = require('fs');
+         let warned = 0;
+         process.on('warning', (warning) => { if (/Closing file descriptor/.test(warning.message)) warned++; });
+         (async () => {
+             const fd = await (async () => (await fs.promises.open('/etc/passwd')).fd)();
+             await new Promise(setImmediate);
+             await gc({ execution: 'async' });
+             await new Promise(setImmediate);
+             assert.throws(() => fs.fstatSync(fd), { code: 'EBADF' });
+             process.on('exit', () => assert.strictEqual(warned, 1));
+         })();",
+        &[("--expose-gc", true.into())],
+    );
+}

@@ -31,14 +31,12 @@ use argument::PathBytes;
 use io::Io;
 
 use crate::array_buffer;
-use crate::binding::{Args, Binding, Callback, Class, Ret, function};
+use crate::binding::{Args, Binding, Class, Ret, function};
+use crate::bindings::stream_base;
 use crate::env::Env;
 use crate::permission_model::Scope;
 use crate::text::{self, Encoding};
 use crate::throw::Throw;
-
-const NO_STREAM: Callback = function!(file_handle::no_stream);
-const NO_BYTES: Callback = function!(file_handle::no_bytes);
 
 /// See the module's text.
 pub static BINDING: Binding = Binding {
@@ -135,25 +133,9 @@ pub static BINDING: Binding = Binding {
             name: "FileHandle",
             parent: Some("fs.AsyncWrap"),
             constructor: Some(function!(file_handle::construct)),
-            methods: &[
-                ("close", function!(file_handle::close)),
-                ("releaseFD", function!(file_handle::release_fd)),
-                ("readStart", NO_STREAM),
-                ("readStop", NO_STREAM),
-                ("shutdown", NO_STREAM),
-                ("useUserBuffer", NO_STREAM),
-                ("writev", NO_STREAM),
-                ("writeBuffer", NO_STREAM),
-                ("writeAsciiString", NO_STREAM),
-                ("writeUtf8String", NO_STREAM),
-                ("writeUcs2String", NO_STREAM),
-                ("writeLatin1String", NO_STREAM),
-            ],
-            accessors: &[
-                ("fd", function!(file_handle::fd), None),
-                ("bytesRead", NO_BYTES, None),
-                ("bytesWritten", NO_BYTES, None),
-            ],
+            methods: &file_handle::METHODS,
+            accessors: &stream_base::ACCESSORS,
+            extra_fields: stream_base::EXTRA_FIELDS,
             ..Class::DEFAULT
         },
         Class {

@@ -1,5 +1,6 @@
-//! `FileHandle`: owns a descriptor until it is closed, released or transferred.
+//! `FileHandle`: owns a descriptor until it is closed, released or transferred, and can be read as a stream.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -9,7 +10,11 @@ use secure_exec_kernel::{Errno, OpenFile};
 use super::answer::{Answer, Target, constructor_call, failed};
 use super::argument;
 use super::resource::{Provider, Resource};
-use crate::binding::{Args, Ret};
+use crate::binding::{Args, Function, Ret, function};
+use crate::bindings::request::Request;
+use crate::bindings::stream_base::{
+    self, READ_BYTES, ReadOutcome, Stream, StreamBase, StreamHandle, Write,
+};
 use crate::env::Env;
 use crate::message::TransferData;
 use crate::throw::Throw;
@@ -23,11 +28,35 @@ const CLOSE_PROVIDER: Provider = Provider {
     number: 5,
 };
 
+const SHUTDOWN_PROVIDER: Provider = Provider {
+    name: "SHUTDOWNWRAP",
+    number: 34,
+};
+/// When a pipe that was empty is asked again (ms).
+const RETRY_MS: f64 = 10.0;
+
+/// `FileHandle.prototype`: a stream's methods after its own.
+pub static METHODS: [Function; 12] = {
+    let [a, b, c, d, e, f, g, h, i, j] = stream_base::METHODS;
+    let close = ("close", function!(close));
+    let release_fd = ("releaseFD", function!(release_fd));
+    [close, release_fd, a, b, c, d, e, f, g, h, i, j]
+};
+
 /// See the module's text.
 pub struct FileHandle {
     fd: Cell<Option<i32>>,
     closing: RefCell<Option<v8::Global<v8::Promise>>>,
     env: Weak<Env>,
+    base: StreamBase,
+    /// Its own object, which is kept only while it is read as a stream.
+    object: v8::Weak<v8::Object>,
+    reading: Cell<bool>,
+    in_flight: Cell<bool>,
+    /// Where the next read of the stream begins; `None` is where the descriptor stands.
+    offset: Cell<Option<u64>>,
+    /// What is left of the range that the stream reads.
+    left: Cell<Option<u64>>,
 }
 
 /// A new object for `fd`.
@@ -41,39 +70,47 @@ pub fn create<'s>(
     constructor.new_instance(scope, &[fd]).ok_or(Throw::Pending)
 }
 
-/// `new FileHandle(fd)`
+/// `new FileHandle(fd, offset, length)`
 pub fn construct<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     if !args.is_construct_call() {
         return Err(constructor_call("FileHandle"));
     }
     let fd = argument::fd(scope, args.get(0))?;
     let env = Env::of(scope);
-    let handle = FileHandle {
+    let handle = Rc::new(FileHandle {
         fd: Cell::new(Some(fd)),
         closing: RefCell::default(),
         env: Rc::downgrade(&env),
-    };
-    Resource::wrap(scope, &env, args.this(), PROVIDER, Rc::new(handle));
+        base: StreamBase::default(),
+        object: v8::Weak::new(scope, args.this()),
+        reading: Cell::default(),
+        in_flight: Cell::default(),
+        offset: Cell::new(argument::position(args.get(1))),
+        left: Cell::new(argument::position(args.get(2))),
+    });
+    let stream = Rc::new(StreamHandle(handle.clone()));
+    let stop = |_: &Env, _: &Resource| {};
+    let resource = Resource::wrap_handle(scope, &env, args.this(), PROVIDER, stop, stream);
+    handle.base.attach(&resource);
     Ok(v8::undefined(scope).into())
 }
 
-/// `fileHandle.fd`
-pub fn fd<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let (_, handle) = Resource::this::<FileHandle>(scope, args)?;
-    Ok(v8::Integer::new(scope, handle.fd.get().unwrap_or(-1)).into())
+fn this<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Result<Rc<FileHandle>, Throw> {
+    Resource::of(scope, args.this())
+        .and_then(|resource| FileHandle::of(&resource))
+        .ok_or_else(|| {
+            Throw::type_error("ERR_INVALID_THIS", "Value of \"this\" is of the wrong type")
+        })
 }
 
 /// `fileHandle.close()`
 pub fn close<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let (_, handle) = Resource::this::<FileHandle>(scope, args)?;
+    let handle = this(scope, args)?;
     if let Some(promise) = &*handle.closing.borrow() {
         return Ok(v8::Local::new(scope, promise).into());
     }
     let env = Env::of(scope);
-    let outcome = match handle.fd.take() {
-        Some(fd) => env.kernel()?.close(&*env.process()?, fd),
-        None => Err(Errno::EBADF),
-    };
+    let outcome = handle.close_now(&env);
     let (target, promise) = Target::promise(scope, &env, CLOSE_PROVIDER, "fs.FileHandleCloseReq")?;
     if let Ok(promise) = v8::Local::<v8::Promise>::try_from(promise) {
         handle
@@ -89,24 +126,94 @@ pub fn close<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
 
 /// `fileHandle.releaseFD()`
 pub fn release_fd<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let (_, handle) = Resource::this::<FileHandle>(scope, args)?;
+    let handle = this(scope, args)?;
     let fd = handle.fd.take().unwrap_or(-1);
     Ok(v8::Integer::new(scope, fd).into())
 }
 
-/// Counts of a stream; a handle is not read as one.
-pub fn no_bytes<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    Resource::this::<FileHandle>(scope, args)?;
-    Ok(v8::Integer::new(scope, 0).into())
-}
-
-/// Methods of a stream: the library reads and writes handles by their descriptor.
-pub fn no_stream<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    Resource::this::<FileHandle>(scope, args)?;
-    Ok(v8::Integer::new(scope, -Errno::ENOSYS.number()).into())
-}
-
 impl FileHandle {
+    /// The file handle behind a resource.
+    pub fn of(resource: &Resource) -> Option<Rc<Self>> {
+        let stream = resource.inner::<StreamHandle>()?.0.clone();
+        stream.as_any().downcast().ok()
+    }
+
+    fn close_now(&self, env: &Env) -> Result<(), Errno> {
+        self.reading.set(false);
+        self.base.clear_listeners();
+        let fd = self.fd.take().ok_or(Errno::EBADF)?;
+        let (Ok(kernel), Ok(process)) = (env.kernel(), env.process()) else {
+            return Err(Errno::EINTR);
+        };
+        kernel.close(&process, fd)
+    }
+
+    /// Reads the stream's next piece in the loop's next turn.
+    fn schedule(self: Rc<Self>, env: &Rc<Env>, object: v8::Global<v8::Object>) {
+        self.in_flight.set(true);
+        env.event_loop
+            .complete(Box::new(move |scope, env| self.step(scope, env, object)));
+    }
+
+    fn step(
+        self: Rc<Self>,
+        scope: &mut v8::PinScope<'_, '_>,
+        env: &Rc<Env>,
+        object: v8::Global<v8::Object>,
+    ) {
+        self.in_flight.set(false);
+        let Some(resource) = self.base.resource().filter(|_| self.reading.get()) else {
+            return;
+        };
+        {
+            let object = v8::Local::new(scope, &object);
+            resource.hold(scope, object);
+        }
+        let stream: Rc<dyn Stream> = self.clone();
+        let room = self.left.get().map_or(READ_BYTES, |left| {
+            usize::try_from(left).unwrap_or(READ_BYTES).min(READ_BYTES)
+        });
+        let outcome = self.base.read_from(scope, env, &stream, room, |bytes| {
+            let room = bytes.len().min(room);
+            self.read(env, bytes.get_mut(..room).unwrap_or_default())
+        });
+        match outcome {
+            ReadOutcome::Bytes(_) if self.reading.get() && !self.in_flight.get() => {
+                self.schedule(env, object);
+            }
+            ReadOutcome::Bytes(_) => {}
+            ReadOutcome::Nothing => {
+                self.in_flight.set(true);
+                let alive = env.keep_alive();
+                env.event_loop.after_unref(
+                    env.loop_now() + RETRY_MS,
+                    Box::new(move |scope, env| {
+                        drop(alive);
+                        self.step(scope, env, object);
+                    }),
+                );
+            }
+            ReadOutcome::Failed(errno) => {
+                self.reading.set(false);
+                self.base.emit_error(scope, env, &stream, errno);
+            }
+        }
+        resource.let_go();
+    }
+
+    fn read(&self, env: &Env, bytes: &mut [u8]) -> Result<usize, Errno> {
+        let fd = self.fd.get().ok_or(Errno::EBADF)?;
+        let (Ok(kernel), Ok(process)) = (env.kernel(), env.process()) else {
+            return Err(Errno::EINTR);
+        };
+        let count = kernel.read(&process, fd, bytes, self.offset.get())?;
+        let after = |at: u64| at.saturating_add(count as u64);
+        self.offset.set(self.offset.get().map(after));
+        let rest = |left: u64| left.saturating_sub(count as u64);
+        self.left.set(self.left.get().map(rest));
+        Ok(count)
+    }
+
     /// Whether it owns a descriptor that can move to another process.
     pub fn is_open(&self) -> bool {
         self.fd.get().is_some()
@@ -120,6 +227,72 @@ impl FileHandle {
         let file = process.file(fd).ok()?;
         kernel.close(&process, fd).ok()?;
         Some(Transfer(file))
+    }
+}
+
+impl Stream for FileHandle {
+    fn base(&self) -> &StreamBase {
+        &self.base
+    }
+
+    fn as_any(self: Rc<Self>) -> Rc<dyn Any> {
+        self
+    }
+
+    fn read_start(self: Rc<Self>, scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>) -> i32 {
+        if self.fd.get().is_none() {
+            return Errno::EOF.uv();
+        }
+        self.reading.set(true);
+        if !self.in_flight.get()
+            && let Some(object) = self.object.to_global(scope)
+        {
+            self.schedule(env, object);
+        }
+        0
+    }
+
+    fn read_stop(self: Rc<Self>, _scope: &mut v8::PinScope<'_, '_>, _env: &Rc<Env>) -> i32 {
+        self.reading.set(false);
+        0
+    }
+
+    /// As in Node, a handle is written by its descriptor only.
+    fn try_write(&self, _env: &Env, _data: &[u8]) -> Result<usize, Errno> {
+        Err(Errno::ENOSYS)
+    }
+
+    fn write(
+        self: Rc<Self>,
+        _scope: &mut v8::PinScope<'_, '_>,
+        _env: &Rc<Env>,
+        _write: Write<'_>,
+    ) -> i32 {
+        Errno::ENOSYS.uv()
+    }
+
+    /// Closes the descriptor.
+    fn shutdown<'s>(
+        self: Rc<Self>,
+        scope: &mut v8::PinScope<'s, '_>,
+        env: &Rc<Env>,
+        request: v8::Local<'s, v8::Object>,
+    ) -> i32 {
+        let trigger = self
+            .base
+            .resource()
+            .map(|resource| resource.context().async_id);
+        let request = Request::start(scope, env, request, SHUTDOWN_PROVIDER, trigger);
+        let status = self.close_now(env).map_or_else(Errno::uv, |()| 0);
+        env.event_loop.complete(Box::new(move |scope, env| {
+            let status = v8::Integer::new(scope, status).into();
+            request.complete(scope, env, &[status]);
+        }));
+        0
+    }
+
+    fn fd(&self) -> i32 {
+        self.fd.get().unwrap_or(-1)
     }
 }
 

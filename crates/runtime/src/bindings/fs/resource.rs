@@ -200,6 +200,14 @@ impl Resource {
         }
     }
 
+    /// Keeps the handle's object no longer.
+    pub fn let_go(&self) {
+        if let Some(handle) = &self.handle {
+            let object = handle.object.take();
+            drop(object);
+        }
+    }
+
     /// Starts or pauses a handle that [`Self::hold`] keeps.
     pub fn set_active(&self, env: &Rc<Env>, active: bool) {
         if let Some(handle) = &self.handle {

@@ -292,6 +292,12 @@ impl Kernel {
         }
     }
 
+    /// Takes a process back that never ran; nobody hears of it.
+    pub fn discard(&self, p: &Process) {
+        p.end();
+        self.table.0.lock().entries.remove(&p.pid());
+    }
+
     /// Kills every process of the tree whose root is `p`, `p` too.
     pub fn kill_tree(&self, p: &Process) {
         let root = p.pid();

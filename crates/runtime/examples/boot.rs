@@ -26,11 +26,7 @@ fn main() {
             let mut isolate = v8::Isolate::new(snapshot::create_params(blob));
             isolate.set_microtasks_policy(v8::MicrotasksPolicy::Explicit);
             let t1 = t.elapsed();
-            let shared = Arc::new(env::Shared {
-                latch: latch::Latch::default(),
-                isolate: isolate.thread_safe_handle(),
-                inbox: event_loop::Inbox::default(),
-            });
+            let shared = env::Shared::new(isolate.thread_safe_handle(), event_loop::Inbox::default());
             _tasks = Some(engine::TaskOwner::new(&isolate, shared.inbox.clone()));
             let env = env::Env::install(&mut isolate, shared);
             {

@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secure_exec_kernel::{Egress, Image, NetPolicy, OsConfig, OutputChannel, UserConfig};
+use secure_exec_kernel::{
+    Egress, ExitStatus, Image, NetPolicy, OsConfig, OutputChannel, SIGABRT, SIGKILL, UserConfig,
+};
 
 use crate::clock::Mitigation;
 use crate::marshal::{HostValue, MarshalError};
@@ -31,6 +33,8 @@ pub struct Limits {
     pub max_timers: u32,
     /// Open handles of one process. Default 10,000.
     pub max_handles: u32,
+    /// Processes that guests of the VM have started and that live. Default 64.
+    pub max_child_processes: u32,
     /// Open descriptors of one process. Default 1,024.
     pub max_open_fds: u32,
     /// Bytes in the VM's own file system. Default 256 MiB.
@@ -54,6 +58,7 @@ impl Default for Limits {
             max_output_bytes: 64 << 20,
             max_timers: 10_000,
             max_handles: 10_000,
+            max_child_processes: 64,
             max_open_fds: 1024,
             max_filesystem_bytes: 256 << 20,
             max_inodes: 131_072,
@@ -210,6 +215,22 @@ pub struct Usage {
     pub wall: Duration,
     /// The most that its heap held.
     pub peak_heap_bytes: usize,
+}
+
+impl Outcome {
+    /// What a parent sees. What a limit ended looks like a kill; out of memory, like Node's own abort.
+    pub fn exit_status(&self) -> ExitStatus {
+        match self.reason {
+            Reason::Exit | Reason::Error => match self.signal {
+                Some(signal) => ExitStatus::signalled(signal),
+                None => ExitStatus::exited(self.code),
+            },
+            Reason::Memory | Reason::Crash => ExitStatus::signalled(SIGABRT),
+            Reason::Cpu | Reason::Wall | Reason::Aborted | Reason::Disposed => {
+                ExitStatus::signalled(SIGKILL)
+            }
+        }
+    }
 }
 
 /// How a process ended.

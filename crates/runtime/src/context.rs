@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use secure_exec_kernel::{Errno, OutputChannel, OutputSink};
+use secure_exec_kernel::{Errno, ExitStatus, OutputChannel, OutputSink};
 
 use crate::api::{Captured, ExecOptions, OnOutput, Usage, Want};
 use crate::env::Env;
@@ -18,6 +18,7 @@ use crate::latch::End;
 use crate::output::Output;
 use crate::process::{Control, CurrentControl, Work, call_main, call_start, outcome_of, setup};
 use crate::throw::Throw;
+use crate::tree::{Current, Tree};
 use crate::typescript::{self, Classification};
 use crate::vm::{OnDone, Vm, VmError};
 
@@ -186,9 +187,11 @@ pub(crate) fn serve(
             .unwrap_or_else(PoisonError::into_inner)
             .replace(control.clone());
         control.attach(env.shared(), &output);
+        let tree = Tree::new(call.cpu.or(limits.cpu));
+        env.extension::<Current>().set(tree.clone());
         let watch = crate::watchdog::register(
             crate::watchdog::WatchSpec {
-                cpu_limit: call.cpu.or(limits.cpu),
+                tree: tree.clone(),
                 wall_limit: call.wall.or(limits.wall),
                 shared: env.shared().clone(),
             },
@@ -252,8 +255,8 @@ pub(crate) fn serve(
             None,
         ));
     }
-    if let Ok(process) = env.process() {
-        process.end();
+    if let (Ok(kernel), Ok(process)) = (env.kernel(), env.process()) {
+        kernel.exit(&process, ExitStatus::default());
     }
 }
 

@@ -26,6 +26,20 @@ pub struct Shared {
     pub isolate: v8::IsolateHandle,
     /// Wakes the event loop and carries work to it.
     pub inbox: crate::event_loop::Inbox,
+    /// Signals that wait for their listeners.
+    pub pending_signals: std::sync::atomic::AtomicU32,
+}
+
+impl Shared {
+    /// Of an isolate that was just made.
+    pub fn new(isolate: v8::IsolateHandle, inbox: crate::event_loop::Inbox) -> Arc<Self> {
+        Arc::new(Self {
+            latch: Latch::default(),
+            isolate,
+            inbox,
+            pending_signals: std::sync::atomic::AtomicU32::default(),
+        })
+    }
 }
 
 /// The resource of one entered async context, for `executionAsyncResource()`.
@@ -70,6 +84,7 @@ pub struct Env {
     keeps_running: Cell<bool>,
     process: RefCell<Option<Arc<secure_exec_kernel::Process>>>,
     kernel: RefCell<Option<Arc<secure_exec_kernel::Kernel>>>,
+    vm: RefCell<Option<std::sync::Weak<crate::vm::Vm>>>,
     uncaught: RefCell<Option<crate::api::GuestError>>,
     options: RefCell<ProcessOptions>,
     memory: RefCell<Option<Arc<crate::memory::MemoryBudget>>>,
@@ -113,6 +128,7 @@ impl Env {
             keeps_running: Cell::new(false),
             process: RefCell::default(),
             kernel: RefCell::default(),
+            vm: RefCell::default(),
             options: RefCell::default(),
             uncaught: RefCell::default(),
             memory: RefCell::default(),
@@ -180,6 +196,16 @@ impl Env {
             .borrow()
             .clone()
             .ok_or_else(|| Throw::error("ERR_INVALID_STATE", "Invalid state: no kernel"))
+    }
+
+    /// The VM, while it lives.
+    pub fn vm(&self) -> Option<Arc<crate::vm::Vm>> {
+        self.vm.borrow().as_ref()?.upgrade()
+    }
+
+    /// Says which VM this isolate belongs to.
+    pub fn set_vm(&self, vm: &Arc<crate::vm::Vm>) {
+        self.vm.replace(Some(Arc::downgrade(vm)));
     }
 
     /// Gives this isolate its machine and its process.

@@ -94,6 +94,28 @@ impl Inbox {
             .any(|entry| entry.0)
     }
 
+    /// Sleeps until [`Self::wake`] or until `deadline`, whatever messages wait.
+    pub fn wait_for_wake(&self, deadline: Option<Instant>) {
+        let mut state = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while !state.woken {
+            state = match deadline {
+                None => self.0.1.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        break;
+                    }
+                    self.0
+                        .1
+                        .wait_timeout(state, left)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
+                }
+            };
+        }
+        state.woken = false;
+    }
+
     /// Sleeps until woken or until `deadline`.
     pub fn wait(&self, deadline: Option<Instant>) {
         let mut state = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -62,17 +62,7 @@ pub fn fill() {
 
 /// Whether a job may run on an isolate that was prepared without knowing it.
 fn fits(work: &Work) -> bool {
-    let reads_environment_early = |(name, _): &(String, String)| name.starts_with("NODE_");
-    work.vm().options().limits.memory_bytes == Limits::default().memory_bytes
-        && work.options().node_options.is_empty()
-        && work.options().exec_argv.is_empty()
-        && !work
-            .vm()
-            .options()
-            .env
-            .iter()
-            .chain(&work.options().env)
-            .any(reads_environment_early)
+    work.vm().options().limits.memory_bytes == Limits::default().memory_bytes && work.may_be_late()
 }
 
 /// Hands work to a warm isolate, or to a new one.

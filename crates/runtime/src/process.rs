@@ -8,11 +8,11 @@
 
 use std::rc::Rc;
 use std::sync::mpsc::Receiver;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
 use secure_exec_kernel::{
-    ClockMode, OutputSink, ProcessOptions as KernelProcessOptions, Program, Stdin, Stdio,
+    ClockMode, Kernel, OutputSink, ProcessOptions as KernelProcessOptions, Program, Stdin, Stdio,
 };
 
 use crate::api::{Captured, ExecOptions, GuestError, Outcome, Reason, Usage, Want};
@@ -24,8 +24,10 @@ use crate::latch::End;
 use crate::marshal::{HostValue, MarshalError};
 use crate::output::Output;
 use crate::permission_model::PermissionModel;
+use crate::signals::IsolateSupervisor;
 use crate::snapshot;
 use crate::throw::Throw;
+use crate::tree::{Current, Tree};
 use crate::typescript::{self, Classification, SyntaxFailure};
 use crate::vm::{OnDone, Vm};
 
@@ -48,6 +50,8 @@ pub enum Work {
     Program(Job),
     /// A context: state that is kept between calls.
     Context(crate::context::ContextJob),
+    /// A `node` that a guest started.
+    Child(crate::child::ChildJob),
 }
 
 impl Work {
@@ -56,15 +60,25 @@ impl Work {
         match self {
             Self::Program(job) => &job.vm,
             Self::Context(job) => &job.vm,
+            Self::Child(job) => &job.vm,
         }
     }
 
-    /// How its process is set up.
-    pub fn options(&self) -> &ExecOptions {
-        match self {
+    /// Whether it may run in an isolate whose library was prepared without knowing it.
+    pub fn may_be_late(&self) -> bool {
+        let reads_environment_early = |(name, _): &(String, String)| name.starts_with("NODE_");
+        let options = match self {
             Self::Program(job) => &job.options,
             Self::Context(job) => &job.options,
-        }
+            Self::Child(job) => {
+                return job.command.is_plain()
+                    && !job.process.env_all().iter().any(reads_environment_early);
+            }
+        };
+        let mut env = self.vm().options().env.iter().chain(&options.env);
+        options.node_options.is_empty()
+            && options.exec_argv.is_empty()
+            && !env.any(reads_environment_early)
     }
 }
 
@@ -80,6 +94,8 @@ struct ControlState {
     started: Option<Instant>,
     pid: u32,
     process: Option<Arc<secure_exec_kernel::Process>>,
+    /// The process of the kernel that ends with the outcome.
+    ends: Option<(Weak<Kernel>, Weak<secure_exec_kernel::Process>)>,
 }
 
 /// The handle by which others end a process, and where its outcome is reported once.
@@ -124,6 +140,23 @@ impl Control {
         state.process = Some(process);
     }
 
+    /// From now on the outcome ends this process of the kernel, and what it started.
+    pub(crate) fn end_with(
+        &self,
+        kernel: &Arc<Kernel>,
+        process: &Arc<secure_exec_kernel::Process>,
+    ) {
+        self.lock().ends = Some((Arc::downgrade(kernel), Arc::downgrade(process)));
+    }
+
+    /// Passes on a signal that the process catches.
+    pub fn deliver(&self, signal: i32) {
+        let shared = self.lock().shared.clone();
+        if let Some(shared) = shared {
+            crate::signals::post(&shared, signal);
+        }
+    }
+
     /// Whether it has an end, so that nothing needs to wait for it.
     pub fn is_ending(&self) -> bool {
         let state = self.lock();
@@ -151,13 +184,18 @@ impl Control {
 
     /// Reports the outcome, unless that has been done.
     pub fn finish(&self, outcome: Outcome) {
-        let done = {
+        let (done, ends) = {
             let mut state = self.lock();
             state.shared = None;
             state.output = None;
             state.process = None;
-            state.done.take()
+            (state.done.take(), state.ends.take())
         };
+        if let Some((kernel, process)) = ends
+            && let (Some(kernel), Some(process)) = (kernel.upgrade(), process.upgrade())
+        {
+            kernel.exit(&process, outcome.exit_status());
+        }
         if let Some(done) = done {
             done(outcome);
         }
@@ -243,11 +281,10 @@ pub fn thread_main(spec: IsolateSpec, work: &Receiver<Work>) {
     let (params, budget) = crate::memory::configure(params, spec.memory_bytes);
     let mut isolate = v8::Isolate::new(params);
     isolate.set_microtasks_policy(v8::MicrotasksPolicy::Explicit);
-    let shared = Arc::new(Shared {
-        latch: crate::latch::Latch::default(),
-        isolate: isolate.thread_safe_handle(),
-        inbox: crate::event_loop::Inbox::default(),
-    });
+    let shared = Shared::new(
+        isolate.thread_safe_handle(),
+        crate::event_loop::Inbox::default(),
+    );
     guest.attach(&shared);
     crate::memory::install(&mut isolate, &budget, &shared);
     let tasks = crate::engine::TaskOwner::new(&isolate, shared.inbox.clone());
@@ -317,6 +354,11 @@ fn run_in_isolate(
             );
             return None;
         }
+        Work::Child(job) => {
+            let prepared = restored.then_some(prepared);
+            crate::child::serve(scope, env, guest, &job, prepared, current);
+            return None;
+        }
     };
     current
         .lock()
@@ -331,9 +373,11 @@ fn run_in_isolate(
         options.on_output.clone(),
     ));
     job.control.attach(env.shared(), &output);
+    let tree = Tree::new(options.cpu.or(limits.cpu));
+    env.extension::<Current>().set(tree.clone());
     let watch = crate::watchdog::register(
         crate::watchdog::WatchSpec {
-            cpu_limit: options.cpu.or(limits.cpu),
+            tree: tree.clone(),
             wall_limit: options.wall.or(limits.wall),
             shared: env.shared().clone(),
         },
@@ -365,11 +409,11 @@ fn run_in_isolate(
         peak_heap_bytes: 0,
     };
     drop(watch);
-    if let Ok(process) = env.process() {
-        process.end();
-    }
     let [stdout, stderr] = output.take();
     let outcome = outcome_of(&end, env.take_uncaught(), stdout, stderr, usage, exports);
+    if let (Ok(kernel), Ok(process)) = (env.kernel(), env.process()) {
+        kernel.exit(&process, outcome.exit_status());
+    }
     Some((job, outcome))
 }
 
@@ -496,6 +540,7 @@ pub(crate) fn run_job(
     let (main, source) = program(&job.options, &cwd)?;
     let process = setup(env, &job.vm, &job.options, &main, source, output.clone())?;
     job.control.set_process(process.clone());
+    job.control.end_with(job.vm.kernel(), &process);
     apply_options(scope, env, &job.vm, &process, &main);
     crate::bindings::performance::start(scope, env);
     if !prepared && call_main(scope, env, "prepare", |_| Ok(Vec::new())).is_err() {
@@ -510,17 +555,8 @@ pub(crate) fn run_job(
     Ok(main)
 }
 
-/// Makes the kernel's process and gives it to the isolate.
-pub(crate) fn setup(
-    env: &Rc<Env>,
-    vm: &Arc<Vm>,
-    options: &ExecOptions,
-    main: &str,
-    source: Option<Vec<u8>>,
-    output: Arc<dyn OutputSink>,
-) -> Result<Arc<secure_exec_kernel::Process>, StartFailure> {
-    let defaults = vm.options();
-    let limits = &defaults.limits;
+/// Gives the isolate its counts.
+pub(crate) fn install_budgets(env: &Env, limits: &crate::api::Limits) {
     env.extension::<Installed>().install(Budgets::new(
         BudgetLimits {
             timers: limits.max_timers.into(),
@@ -533,6 +569,19 @@ pub(crate) fn setup(
         },
         None,
     ));
+}
+
+/// Makes the kernel's process and gives it to the isolate.
+pub(crate) fn setup(
+    env: &Rc<Env>,
+    vm: &Arc<Vm>,
+    options: &ExecOptions,
+    main: &str,
+    source: Option<Vec<u8>>,
+    output: Arc<dyn OutputSink>,
+) -> Result<Arc<secure_exec_kernel::Process>, StartFailure> {
+    let defaults = vm.options();
+    install_budgets(env, &defaults.limits);
     let cwd = options.cwd.clone().unwrap_or_else(|| defaults.cwd.clone());
     let refused = |errno: secure_exec_kernel::Errno, what: &str| {
         StartFailure::Kernel(format!("{}: {}, {what}", errno.name(), errno.message()))
@@ -575,6 +624,7 @@ pub(crate) fn setup(
             ..Stdio::default()
         },
         program,
+        supervisor: Some(Arc::new(IsolateSupervisor(env.shared().clone()))),
         clock: Some(Arc::new(clock)),
         ..KernelProcessOptions::default()
     };
@@ -583,6 +633,7 @@ pub(crate) fn setup(
         .spawn(kernel_options)
         .map_err(|errno| refused(errno, &format!("chdir '{cwd}'")))?;
     env.set_machine(vm.kernel().clone(), process.clone());
+    env.set_vm(vm);
     env.variables.replace(variables);
     env.set_options(ProcessOptions {
         node_options: options.node_options.clone(),

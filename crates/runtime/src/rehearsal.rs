@@ -79,11 +79,10 @@ pub fn code_caches() -> Result<CodeCaches, SnapshotError> {
         crate::memory::configure(v8::CreateParams::default(), limits.memory_bytes);
     let mut isolate = v8::Isolate::new(params);
     isolate.set_microtasks_policy(v8::MicrotasksPolicy::Explicit);
-    let shared = Arc::new(Shared {
-        latch: crate::latch::Latch::default(),
-        isolate: isolate.thread_safe_handle(),
-        inbox: crate::event_loop::Inbox::default(),
-    });
+    let shared = Shared::new(
+        isolate.thread_safe_handle(),
+        crate::event_loop::Inbox::default(),
+    );
     let tasks = crate::engine::TaskOwner::new(&isolate, shared.inbox.clone());
     let env = Env::install(&mut isolate, shared);
     env.set_memory_account(budget.clone());

@@ -1,19 +1,15 @@
 //! Signals to a guest process: to its `Signal` handles, or the default action.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use secure_exec_kernel::Supervisor;
 
 use crate::callback_scope::AsyncContext;
-use crate::env::Env;
+use crate::env::{Env, Shared};
 use crate::event_loop::Message;
 use crate::latch::End;
-
-/// The highest signal number.
-pub const MAX_SIGNAL: i32 = 64;
-const SIGKILL: i32 = 9;
-const SIGSTOP: i32 = 19;
-/// Signals whose default action is nothing: CHLD, CONT, URG, WINCH; and those that would stop a process, which here
-/// nothing could continue: STOP, TSTP, TTIN, TTOU.
-const IGNORED: &[i32] = &[17, 18, 23, 28, SIGSTOP, 20, 21, 22];
 
 /// Signals that wait for their listeners at most, as many as libuv's pipe holds; further ones are lost.
 const MAX_PENDING: u32 = 4096;
@@ -22,55 +18,59 @@ const MAX_PENDING: u32 = 4096;
 #[derive(Default)]
 pub struct Handles(pub RefCell<Vec<(i32, v8::Global<v8::Object>)>>);
 
-/// How many signals wait for their listeners.
-#[derive(Default)]
-struct Pending(Cell<u32>);
+/// Leaves a signal for the listeners of a process, which run in a later turn of its loop. From any thread.
+pub fn post(shared: &Arc<Shared>, signal: i32) {
+    let pending = &shared.pending_signals;
+    let taken = pending.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
+        (count < MAX_PENDING).then_some(count + 1)
+    });
+    if taken.is_err() {
+        return;
+    }
+    let message: Message = Box::new(move |scope, env| {
+        env.shared().pending_signals.fetch_sub(1, Ordering::Relaxed);
+        let handles: Vec<_> = {
+            let all = env.extension::<Handles>();
+            let all = all.0.borrow();
+            let started = all.iter().filter(|(number, _)| *number == signal);
+            started
+                .map(|(_, handle)| v8::Local::new(scope, handle))
+                .collect()
+        };
+        for handle in handles {
+            let number = v8::Integer::new(scope, signal).into();
+            let context = AsyncContext::default();
+            env.make_callback_named(scope, handle, "onsignal", &[number], context);
+        }
+    });
+    shared.inbox.send(message);
+}
 
-/// Whether a process can listen for `signal`.
-pub fn can_listen(signal: i32) -> bool {
-    (1..=MAX_SIGNAL).contains(&signal) && signal != SIGKILL && signal != SIGSTOP
+/// Passes the kernel's signals to a process that has its isolate.
+pub struct IsolateSupervisor(pub Arc<Shared>);
+
+impl Supervisor for IsolateSupervisor {
+    fn deliver(&self, signal: i32) {
+        post(&self.0, signal);
+    }
+
+    fn terminate(&self, signal: i32) {
+        crate::watchdog::kill(&self.0, End::Signal(signal));
+    }
 }
 
 impl Env {
-    /// Delivers `signal` to this process, on its own thread: its listeners run in a later turn of the loop.
-    ///
-    /// Answers how the process ends, when nothing listens and the signal's default action is to end it.
-    pub fn deliver_signal(&self, signal: i32) -> Option<End> {
+    /// Tells the kernel whether something listens for `signal`.
+    pub fn update_caught(&self, signal: i32) {
         let handles = self.extension::<Handles>();
-        let listening = handles
+        let caught = handles
             .0
             .borrow()
             .iter()
             .any(|(number, _)| *number == signal);
-        if signal == 0 || (!listening && IGNORED.contains(&signal)) {
-            return None;
+        if let Ok(process) = self.process() {
+            // Signals that cannot be caught have no handles.
+            let _ = process.set_caught(signal, caught);
         }
-        if !listening {
-            return Some(End::Signal(signal));
-        }
-        let pending = self.extension::<Pending>();
-        if pending.0.get() >= MAX_PENDING {
-            return None;
-        }
-        pending.0.set(pending.0.get() + 1);
-        let message: Message = Box::new(move |scope, env| {
-            let pending = env.extension::<Pending>();
-            pending.0.set(pending.0.get().saturating_sub(1));
-            let handles: Vec<_> = {
-                let all = env.extension::<Handles>();
-                let all = all.0.borrow();
-                let started = all.iter().filter(|(number, _)| *number == signal);
-                started
-                    .map(|(_, handle)| v8::Local::new(scope, handle))
-                    .collect()
-            };
-            for handle in handles {
-                let number = v8::Integer::new(scope, signal).into();
-                let context = AsyncContext::default();
-                env.make_callback_named(scope, handle, "onsignal", &[number], context);
-            }
-        });
-        self.shared().inbox.send(message);
-        None
     }
 }

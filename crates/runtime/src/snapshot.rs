@@ -6,7 +6,6 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use crate::env::{Env, Shared};
 use crate::rehearsal::Building;
@@ -48,11 +47,10 @@ fn create(building: Building) -> Result<Vec<u8>, SnapshotError> {
     let references = Cow::Owned(bindings::external_references());
     let mut isolate = v8::Isolate::snapshot_creator(Some(references), None);
     isolate.set_microtasks_policy(v8::MicrotasksPolicy::Explicit);
-    let shared = Arc::new(Shared {
-        latch: crate::latch::Latch::default(),
-        isolate: isolate.thread_safe_handle(),
-        inbox: crate::event_loop::Inbox::default(),
-    });
+    let shared = Shared::new(
+        isolate.thread_safe_handle(),
+        crate::event_loop::Inbox::default(),
+    );
     let tasks = crate::engine::TaskOwner::new(&isolate, shared.inbox.clone());
     let env = Env::install(&mut isolate, shared);
     env.extension::<RefCell<Building>>().replace(building);

@@ -79,6 +79,7 @@ impl Vm {
             max_filesystem_bytes: limits.max_filesystem_bytes,
             max_inodes: limits.max_inodes,
             max_open_fds: limits.max_open_fds,
+            max_child_processes: limits.max_child_processes,
             ..Quotas::default()
         };
         let mode = match options.mitigation {

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use crate::env::Shared;
 use crate::fatal::{GuestThread, ThreadState};
 use crate::latch::End;
+use crate::tree::{Member, Tree};
 
 /// Time between two requests to a process that is being ended.
 const REPEAT: Duration = Duration::from_millis(5);
@@ -40,8 +41,8 @@ const MEMORY_PERIOD: Duration = Duration::from_secs(1);
 
 /// What to watch of a process.
 pub struct WatchSpec {
-    /// CPU time that it may use from now on.
-    pub cpu_limit: Option<Duration>,
+    /// The account that its CPU time goes to, with the limit.
+    pub tree: Arc<Tree>,
     /// Time that it may take from now on.
     pub wall_limit: Option<Duration>,
     /// Its latch, isolate and inbox.
@@ -52,7 +53,7 @@ struct Entry {
     id: u64,
     shared: Arc<Shared>,
     thread: Arc<ThreadState>,
-    cpu_limit: Option<Duration>,
+    member: Arc<Member>,
     cpu_base: Duration,
     charged: Arc<AtomicU64>,
     deadline: Option<Instant>,
@@ -96,17 +97,24 @@ pub struct Registration {
     cpu_base: Duration,
     start: Instant,
     charged: Arc<AtomicU64>,
+    member: Arc<Member>,
 }
 
 impl Registration {
-    /// CPU time that the process has used since it was registered, with what was charged to it.
+    /// CPU time that the process's tree has used since its first process was registered, with what was charged to it.
     pub fn cpu_time(&self) -> Duration {
+        self.publish();
+        self.member.tree().used()
+    }
+
+    fn publish(&self) {
         let own = self
             .thread
             .cpu_time()
             .unwrap_or_default()
             .saturating_sub(self.cpu_base);
-        own + Duration::from_nanos(self.charged.load(Ordering::Relaxed))
+        self.member
+            .publish(own + Duration::from_nanos(self.charged.load(Ordering::Relaxed)));
     }
 
     /// Time since the process was registered.
@@ -151,6 +159,7 @@ pub fn thread_cpu_time() -> Duration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
+        self.publish();
         CHARGED.set(None);
         let _section = crate::critical::section();
         let mut state = state();
@@ -169,6 +178,7 @@ pub fn register(spec: WatchSpec, guest: &GuestThread) -> Registration {
     let start = Instant::now();
     let charged = Arc::new(AtomicU64::new(0));
     CHARGED.set(Some(charged.clone()));
+    let member = Member::new(spec.tree);
     let mut state = state();
     state.last_id += 1;
     let id = state.last_id;
@@ -176,7 +186,7 @@ pub fn register(spec: WatchSpec, guest: &GuestThread) -> Registration {
         id,
         shared: spec.shared,
         thread: thread.clone(),
-        cpu_limit: spec.cpu_limit,
+        member: member.clone(),
         cpu_base,
         charged: charged.clone(),
         deadline: spec.wall_limit.and_then(|limit| start.checked_add(limit)),
@@ -192,6 +202,7 @@ pub fn register(spec: WatchSpec, guest: &GuestThread) -> Registration {
         cpu_base,
         start,
         charged,
+        member,
     }
 }
 
@@ -298,20 +309,28 @@ pub fn charge(shared: &Arc<Shared>, time: Duration) {
     }
 }
 
-/// CPU time that a process has used since it was registered; `None` when it is not watched.
+/// CPU time that a process's tree has used; `None` when the process is not watched.
 pub fn cpu_time(shared: &Arc<Shared>) -> Option<Duration> {
     let _section = crate::critical::section();
     state()
         .entries
         .iter()
         .find(|entry| Arc::ptr_eq(&entry.shared, shared))
-        .and_then(Entry::cpu_used)
+        .map(|entry| {
+            entry.publish();
+            entry.member.tree().used()
+        })
 }
 
 impl Entry {
-    fn cpu_used(&self) -> Option<Duration> {
-        let own = self.thread.cpu_time()?.saturating_sub(self.cpu_base);
-        Some(own + Duration::from_nanos(self.charged.load(Ordering::Relaxed)))
+    /// Publishes what the thread has used.
+    fn publish(&self) {
+        let Some(time) = self.thread.cpu_time() else {
+            return;
+        };
+        let own = time.saturating_sub(self.cpu_base);
+        self.member
+            .publish(own + Duration::from_nanos(self.charged.load(Ordering::Relaxed)));
     }
 
     /// Looks after the process; answers whether its thread is to be reported as gone.
@@ -320,11 +339,9 @@ impl Entry {
             return true;
         }
         if !self.shared.latch.is_set() {
-            if let Some(limit) = self.cpu_limit {
-                let used = self.cpu_used().unwrap_or_default();
-                if used >= limit {
-                    self.shared.latch.set(End::Cpu);
-                }
+            self.publish();
+            if self.member.tree().is_spent() {
+                self.shared.latch.set(End::Cpu);
             }
             if self.deadline.is_some_and(|deadline| now >= deadline) {
                 self.shared.latch.set(End::Wall);
@@ -361,13 +378,15 @@ impl Entry {
         if self.ending_since.is_some() {
             return Some(now + REPEAT);
         }
-        let cpu = self.cpu_limit.map(|limit| {
-            let used = self.cpu_used().unwrap_or_default();
-            // A thread cannot use more CPU time than time passes.
+        self.publish();
+        let tree = self.member.tree();
+        let cpu = tree.left().map(|left| {
+            // Its threads cannot use more CPU time than time passes for each of them.
+            let used = tree.used();
             let idle = used == self.last_cpu;
             self.last_cpu = used;
             let shortest = if idle { IDLE_SLEEP } else { SHORTEST_SLEEP };
-            now + limit.saturating_sub(used).max(shortest)
+            now + (left / tree.members()).max(shortest)
         });
         match (cpu, self.deadline) {
             (Some(cpu), Some(deadline)) => Some(cpu.min(deadline)),

@@ -69,15 +69,9 @@ pub trait Host: Send + Sync {
     fn charge_cpu(&self) -> bool;
 }
 
-/// Runs the machine's program `name` with the arguments of the context's process.
+/// Runs the machine's program `name` with these arguments, its own name first.
 #[must_use]
-pub fn run(name: &str, context: &Context) -> Finish {
-    let argv = context.process().argv().to_vec();
-    run_with(name, context, &argv)
-}
-
-/// As [`run`], with other arguments.
-pub(crate) fn run_with(name: &str, context: &Context, argv: &[String]) -> Finish {
+pub fn run(name: &str, context: &Context, argv: &[String]) -> Finish {
     if name == "sh" {
         return shell::main(context, argv);
     }

@@ -36,10 +36,13 @@ pub mod performance;
 pub mod permission;
 pub mod pipe_wrap;
 pub mod process_methods;
+pub mod process_wrap;
 pub mod report;
 pub mod request;
 pub mod serdes;
 pub mod signal_wrap;
+pub mod spawn_options;
+pub mod spawn_sync;
 pub mod stream_base;
 pub mod stream_wrap;
 pub mod string_decoder;
@@ -99,9 +102,11 @@ pub static BINDINGS: &[&Binding] = &[
     &permission::BINDING,
     &pipe_wrap::BINDING,
     &process_methods::BINDING,
+    &process_wrap::BINDING,
     &report::BINDING,
     &serdes::BINDING,
     &signal_wrap::BINDING,
+    &spawn_sync::BINDING,
     &stream_wrap::BINDING,
     &string_decoder::BINDING,
     &symbols::BINDING,

@@ -64,14 +64,16 @@ struct Info {
     aliases: Vec<(String, Vec<String>)>,
 }
 
+/// One option.
 #[derive(Deserialize)]
-struct OptionInfo {
+pub struct OptionInfo {
     #[serde(rename = "helpText")]
     help_text: Json,
     #[serde(rename = "envVarSettings")]
     env_var_settings: Json,
+    /// Its number among `options.types`.
     #[serde(rename = "type")]
-    kind: i32,
+    pub kind: i32,
     #[serde(rename = "defaultIsTrue")]
     default_is_true: Json,
 }
@@ -158,6 +160,37 @@ fn get_env_options_input_type<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args
             .ok_or(Throw::Pending)?;
     }
     Ok(types.into())
+}
+
+impl OptionInfo {
+    /// Whether `NODE_OPTIONS` may hold it.
+    pub fn is_allowed_in_environment(&self) -> bool {
+        self.env_var_settings.as_u64() == Some(ALLOWED_IN_ENVIRONMENT)
+    }
+}
+
+/// What is known of an option; `None` when Node has no such option.
+pub fn info(name: &str) -> Option<&'static OptionInfo> {
+    let mut options = INFO.options.iter();
+    // Names in brackets are Node's own notes.
+    let found = options.find(|(known, _)| known == name && known.starts_with('-'));
+    found.map(|(_, info)| info)
+}
+
+/// What an alias stands for.
+pub fn alias(name: &str) -> Option<&'static [String]> {
+    let mut aliases = INFO.aliases.iter();
+    let found = aliases.find(|(known, _)| known == name);
+    found.map(|(_, expansion)| expansion.as_slice())
+}
+
+/// The name of the option that a word of a command line gives a value.
+pub fn canonical(word: &str) -> String {
+    let name = word.split('=').next().unwrap_or(word).replace('_', "-");
+    match alias(&name) {
+        Some([name, ..]) => name.clone(),
+        _ => name,
+    }
 }
 
 /// The value of the boolean option `name` in this process.

@@ -432,35 +432,17 @@ fn resource_usage<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<
     fill(scope, args.get(0), &values)
 }
 
-/// Sends a signal to this process; others cannot be reached from here. Answers libuv's error number or 0.
+/// Sends a signal to a process or a group of this machine. Answers libuv's error number or 0.
 fn kill<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    /// The process group of the caller, and all processes that it may signal.
-    const OWN_GROUP: i32 = 0;
-    const EVERYONE: i32 = -1;
     let pid = args.get(0).int32_value(scope).ok_or(Throw::Pending)?;
     let signal = args.get(1).int32_value(scope).ok_or(Throw::Pending)?;
     let env = Env::of(scope);
-    let (own, parent) = (env.options().pid, env.options().ppid);
-    let is = |id: u32| u32::try_from(pid) == Ok(id);
-    let errno = if !(0..=crate::signals::MAX_SIGNAL).contains(&signal) {
-        Some(Errno::EINVAL)
-    } else if is(own)
-        || pid == OWN_GROUP
-        || pid == EVERYONE
-        || pid
-            .checked_neg()
-            .is_some_and(|group| u32::try_from(group) == Ok(own))
-    {
-        if let Some(end) = env.deliver_signal(signal) {
-            return Err(env.end(scope, end));
-        }
-        None
-    } else if is(parent) {
-        Some(Errno::EPERM)
-    } else {
-        Some(Errno::ESRCH)
-    };
-    Ok(v8::Integer::new(scope, errno.map_or(0, Errno::uv)).into())
+    let sent = env.kernel()?.kill(&*env.process()?, pid, signal);
+    if env.is_ending() {
+        // It was for this process, too.
+        return Err(env.end(scope, End::Signal(signal)));
+    }
+    Ok(v8::Integer::new(scope, sent.map_or_else(Errno::uv, |()| 0)).into())
 }
 
 fn abort<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
@@ -621,7 +603,8 @@ fn debug_process<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'
         ));
     }
     let pid = args.get(0).int32_value(scope).ok_or(Throw::Pending)?;
-    if u32::try_from(pid) == Ok(Env::of(scope).options().pid) {
+    let env = Env::of(scope);
+    if env.kernel()?.kill(&*env.process()?, pid, 0).is_ok() {
         return Err(Throw::unavailable("process._debugProcess"));
     }
     Err(errno_exception(

@@ -3,12 +3,12 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use secure_exec_kernel::Errno;
+use secure_exec_kernel::{Errno, can_catch};
 
 use crate::binding::{Args, Binding, Class, Ret, function};
 use crate::env::Env;
 use crate::event_loop::ActiveGuard;
-use crate::signals::{Handles, can_listen};
+use crate::signals::Handles;
 use crate::throw::Throw;
 
 /// See the module's text.
@@ -85,20 +85,21 @@ fn this(scope: &mut v8::PinScope<'_, '_>, args: &Args<'_>) -> Result<Rc<Signal>,
 fn forget(scope: &mut v8::PinScope<'_, '_>, args: &Args<'_>, signal: &Signal) {
     let env = Env::of(scope);
     let object = args.this();
-    signal.number.set(0);
+    let number = signal.number.replace(0);
     signal.update(&env);
     let handles = env.extension::<Handles>();
     handles
         .0
         .borrow_mut()
         .retain(|(_, handle)| v8::Local::new(scope, handle) != object);
+    env.update_caught(number);
 }
 
 /// `start(signal)`; answers libuv's error number or 0.
 fn start<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let signal = this(scope, args)?;
     let number = args.get(0).int32_value(scope).ok_or(Throw::Pending)?;
-    if signal.closed.get() || !can_listen(number) {
+    if signal.closed.get() || !can_catch(number) {
         return Ok(v8::Integer::new(scope, Errno::EINVAL.uv()).into());
     }
     forget(scope, args, &signal);
@@ -110,6 +111,7 @@ fn start<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
         .push((number, object));
     signal.number.set(number);
     signal.update(&env);
+    env.update_caught(number);
     Ok(v8::Integer::new(scope, 0).into())
 }
 

@@ -1,0 +1,319 @@
+//! Starts the processes that guests ask for.
+//!
+//! ```text
+//!   process_wrap, spawn_sync, the shell --Executable, Start--> Launcher
+//!        kernel process, under a Runner --+--> node: pool -> isolate (child.rs)
+//!                                         +--> other programs of the machine: a thread (secure_exec_userland)
+//! ```
+//! A process of a program may become another one (`exec`): the kernel's process stays, the Runner changes hands.
+
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+
+use secure_exec_kernel::{
+    ClockMode, Errno, Executable, ExitStatus, Process, ProcessOptions, SIGABRT, SIGKILL, SIGPIPE,
+    SignalSet, Supervisor,
+};
+use secure_exec_userland::{Body, Context, Finish, Host, Start, Waker};
+
+use crate::child::ChildJob;
+use crate::clock::Mitigation;
+use crate::env::Env;
+use crate::latch::End;
+use crate::node_command::{Entry, NodeCommand};
+use crate::process::{Control, Work};
+use crate::tree::{Current, Member, Tree};
+use crate::vm::Vm;
+
+/// Signals that Node ignores from its start: `PlatformInit` of `src/node.cc`.
+const NODE_IGNORES: [i32; 2] = [SIGPIPE, 25];
+
+/// See the module's text. One for each process that starts others.
+#[derive(Clone)]
+pub struct Launcher {
+    vm: Arc<Vm>,
+    tree: Arc<Tree>,
+    mitigation: Mitigation,
+}
+
+/// What runs a process now.
+enum Running {
+    Nothing,
+    Program(Waker),
+    Node(Arc<Control>),
+}
+
+struct RunnerState {
+    running: Running,
+    ending: Option<i32>,
+}
+
+/// Who runs a child; the kernel's signals come here.
+struct Runner {
+    process: OnceLock<Weak<Process>>,
+    state: Mutex<RunnerState>,
+}
+
+impl Runner {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            process: OnceLock::new(),
+            state: Mutex::new(RunnerState {
+                running: Running::Nothing,
+                ending: None,
+            }),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, RunnerState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Hands the process over. A signal that came before takes effect.
+    fn set(&self, running: Running) {
+        let mut state = self.lock();
+        state.running = running;
+        if let (Running::Node(control), Some(signal)) = (&state.running, state.ending) {
+            let control = control.clone();
+            drop(state);
+            control.kill(End::Signal(signal));
+        }
+    }
+
+    /// The signal that is to end the process.
+    fn ending(&self) -> Option<i32> {
+        self.lock().ending
+    }
+}
+
+impl Supervisor for Runner {
+    fn deliver(&self, signal: i32) {
+        let state = self.lock();
+        if let Running::Node(control) = &state.running {
+            let control = control.clone();
+            drop(state);
+            control.deliver(signal);
+        }
+    }
+
+    fn terminate(&self, signal: i32) {
+        let mut state = self.lock();
+        state.ending.get_or_insert(signal);
+        match &state.running {
+            Running::Nothing => {}
+            Running::Program(waker) => {
+                let waker = waker.clone();
+                drop(state);
+                if let Some(process) = self.process.get().and_then(Weak::upgrade) {
+                    process.interrupt();
+                }
+                waker.wake();
+            }
+            Running::Node(control) => {
+                let control = control.clone();
+                drop(state);
+                control.kill(End::Signal(signal));
+            }
+        }
+    }
+}
+
+impl Launcher {
+    /// For the process of this isolate.
+    pub fn of(env: &Env) -> Option<Self> {
+        Some(Self {
+            vm: env.vm()?,
+            tree: env.extension::<Current>().get(),
+            mitigation: env.clock().mitigation(),
+        })
+    }
+
+    /// The kernel's process, without anything that runs it yet.
+    fn process(
+        &self,
+        argv: Vec<String>,
+        start: Start,
+        is_node: bool,
+    ) -> Result<(Arc<Process>, Arc<Runner>), Errno> {
+        let clock = match (self.mitigation, self.vm.kernel().clock().mode()) {
+            (Mitigation::Freeze, ClockMode::Frozen) | (Mitigation::Off, ClockMode::Real) => {
+                self.vm.kernel().clock().fork()
+            }
+            (Mitigation::Freeze, _) => secure_exec_kernel::Clock::new(ClockMode::Frozen),
+            (Mitigation::Off, _) => secure_exec_kernel::Clock::new(ClockMode::Real),
+        };
+        let runner = Runner::new();
+        let ignored: &[i32] = if is_node { &NODE_IGNORES } else { &[] };
+        let process = self.vm.kernel().spawn(ProcessOptions {
+            argv,
+            env: start.env,
+            cwd: start.cwd,
+            uid: Some(start.parent.uid()),
+            gid: Some(start.parent.gid()),
+            umask: start.parent.umask(),
+            files: Some(start.files),
+            program: start.parent.program().cloned(),
+            ppid: start.parent.pid(),
+            new_group: start.new_group,
+            ignored_signals: SignalSet::of(ignored),
+            supervisor: Some(runner.clone()),
+            clock: Some(Arc::new(clock)),
+            ..ProcessOptions::default()
+        })?;
+        let _ = runner.process.set(Arc::downgrade(&process));
+        Ok((process, runner))
+    }
+
+    /// Runs a program in a process.
+    fn run(
+        &self,
+        process: &Arc<Process>,
+        runner: Arc<Runner>,
+        executable: &Executable,
+    ) -> Result<(), Errno> {
+        let argv = executable.argv().to_vec();
+        if executable.name() != "node" {
+            let name = executable.name().to_owned();
+            let body: Body =
+                Box::new(move |context| secure_exec_userland::run(&name, context, &argv));
+            return self.thread(process.clone(), runner, body);
+        }
+        let node_options = process.env("NODE_OPTIONS");
+        let command = NodeCommand::parse(&argv, node_options.as_deref());
+        if let Entry::Run(script) = &command.entry {
+            let (script, args) = (script.clone(), command.args.clone());
+            let body: Body =
+                Box::new(move |context| crate::child::run_script(context, &script, &args));
+            return self.thread(process.clone(), runner, body);
+        }
+        self.node(process.clone(), &runner, command)
+    }
+
+    fn node(
+        &self,
+        process: Arc<Process>,
+        runner: &Arc<Runner>,
+        command: NodeCommand,
+    ) -> Result<(), Errno> {
+        let refused = |_| Errno::EAGAIN;
+        crate::memory::admit(self.vm.options().limits.memory_bytes).map_err(refused)?;
+        // The outcome is the kernel's to tell, see `Control::set_process`.
+        let control = self.vm.track(Box::new(drop)).map_err(|_| Errno::EAGAIN)?;
+        control.set_process(self.vm.kernel(), &process);
+        runner.set(Running::Node(control.clone()));
+        let job = ChildJob {
+            vm: self.vm.clone(),
+            process,
+            command,
+            control: control.clone(),
+            tree: self.tree.clone(),
+            mitigation: self.mitigation,
+        };
+        crate::pool::run(Work::Child(job)).map_err(|_| {
+            control.abandon();
+            Errno::EAGAIN
+        })
+    }
+
+    /// Runs `body` on a thread of its own, as the process.
+    fn thread(&self, process: Arc<Process>, runner: Arc<Runner>, body: Body) -> Result<(), Errno> {
+        let launcher = self.clone();
+        let thread = std::thread::Builder::new()
+            .name("secure-exec program".to_owned())
+            .stack_size(secure_exec_userland::STACK_BYTES);
+        thread
+            .spawn(move || launcher.program(&process, &runner, body))
+            .map(drop)
+            .map_err(|_| Errno::EAGAIN)
+    }
+
+    /// The life of a program's thread.
+    fn program(&self, process: &Arc<Process>, runner: &Arc<Runner>, body: Body) {
+        let waker = Waker::default();
+        runner.set(Running::Program(waker.clone()));
+        if runner.ending().is_some() {
+            process.interrupt();
+        }
+        let host = Arc::new(ProgramHost {
+            launcher: self.clone(),
+            member: Member::new(self.tree.clone()),
+        });
+        let context = Context::new(
+            self.vm.kernel().clone(),
+            process.clone(),
+            host.clone(),
+            waker,
+        );
+        let run = std::panic::AssertUnwindSafe(|| body(&context));
+        let finish = std::panic::catch_unwind(run).unwrap_or_else(|_| {
+            tracing::error!("a program of the machine panicked; its process ends");
+            Finish::Exit(ExitStatus::signalled(SIGABRT))
+        });
+        host.member.publish(crate::watchdog::thread_cpu_time());
+        let status = match (runner.ending(), finish) {
+            (Some(signal), _) => ExitStatus::signalled(signal),
+            (None, _) if self.tree.is_spent() => ExitStatus::signalled(SIGKILL),
+            (None, Finish::Exit(status)) => status,
+            (None, Finish::Exec(executable)) => {
+                runner.set(Running::Nothing);
+                match self.run(process, runner.clone(), &executable) {
+                    Ok(()) => return,
+                    Err(_) => ExitStatus::exited(126),
+                }
+            }
+        };
+        self.vm.kernel().exit(process, status);
+    }
+}
+
+/// What a program's thread may ask for.
+struct ProgramHost {
+    launcher: Launcher,
+    member: Arc<Member>,
+}
+
+impl Host for ProgramHost {
+    fn start(&self, executable: Executable, start: Start) -> Result<Arc<Process>, Errno> {
+        self.launcher.start(executable, start)
+    }
+
+    fn fork(&self, argv: Vec<String>, start: Start, body: Body) -> Result<Arc<Process>, Errno> {
+        let (process, runner) = self.launcher.process(argv, start, false)?;
+        self.launcher.begun(&process, |launcher| {
+            launcher.thread(process.clone(), runner, body)
+        })
+    }
+
+    fn charge_cpu(&self) -> bool {
+        self.member.publish(crate::watchdog::thread_cpu_time());
+        !self.launcher.tree.is_spent()
+    }
+}
+
+impl Launcher {
+    /// Starts a program as a child.
+    ///
+    /// # Errors
+    /// `EAGAIN` when there are too many processes, or no room for one more isolate.
+    pub fn start(&self, executable: Executable, start: Start) -> Result<Arc<Process>, Errno> {
+        let is_node = executable.name() == "node";
+        let (process, runner) = self.process(executable.argv().to_vec(), start, is_node)?;
+        self.begun(&process, |launcher| {
+            launcher.run(&process, runner, &executable)
+        })
+    }
+
+    /// A process that could not be begun leaves the table at once.
+    fn begun(
+        &self,
+        process: &Arc<Process>,
+        begin: impl FnOnce(&Self) -> Result<(), Errno>,
+    ) -> Result<Arc<Process>, Errno> {
+        match begin(self) {
+            Ok(()) => Ok(process.clone()),
+            Err(error) => {
+                self.vm.kernel().discard(process);
+                Err(error)
+            }
+        }
+    }
+}

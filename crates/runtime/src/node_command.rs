@@ -1,0 +1,533 @@
+//! The command line of `node`: options of Node and V8, and what is to be run. Source: `src/node_options-inl.h`,
+//! `src/node_options.cc` and `StartExecution` of `src/node.cc`.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value as Json;
+
+use crate::bindings::options::{self, OptionInfo};
+
+/// What `node` does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// Writes a text to standard output and ends with 0.
+    Print(String),
+    /// Writes a text to standard error and ends with this code.
+    Refuse(String, i32),
+    /// Runs the program that `args` begins with.
+    File,
+    /// Runs one of Node's own main scripts.
+    Main(&'static str),
+    /// Runs a script of `package.json`.
+    Run(String),
+}
+
+/// A command line, taken apart.
+#[derive(Clone, Debug)]
+pub struct NodeCommand {
+    /// What to do.
+    pub entry: Entry,
+    /// Node's options as `options.getOptionValue` gives them.
+    pub options: Vec<(String, Json)>,
+    /// `process.execArgv`.
+    pub exec_argv: Vec<String>,
+    /// The program and its arguments.
+    pub args: Vec<String>,
+}
+
+/// Node's exit code for options that it does not know.
+const INVALID_COMMAND_LINE_ARGUMENT: i32 = 9;
+
+/// Flags of V8 that programs pass to `node`. They are accepted: isolates of one OS process share V8's flags, so that
+/// none of them changes anything here.
+const V8_FLAGS: &[&str] = &[
+    "--abort-on-uncaught-exception",
+    "--allow-natives-syntax",
+    "--always-sparkplug",
+    "--concurrent-recompilation",
+    "--enable-source-at-csa-bind",
+    "--expose-gc",
+    "--expose-externalize-string",
+    "--gc-global",
+    "--gc-interval",
+    "--harmony",
+    "--heap-snapshot-on-oom",
+    "--huge-max-old-generation-size",
+    "--initial-heap-size",
+    "--initial-old-space-size",
+    "--interpreted-frames-native-stack",
+    "--jitless",
+    "--lazy",
+    "--max-heap-size",
+    "--max-lazy",
+    "--max-old-space-size",
+    "--max-semi-space-size",
+    "--min-semi-space-size",
+    "--opt",
+    "--optimize-for-size",
+    "--predictable",
+    "--random-seed",
+    "--single-threaded",
+    "--sparkplug",
+    "--stack-size",
+    "--stack-trace-limit",
+    "--stress-compaction",
+    "--trace-deopt",
+    "--trace-gc",
+    "--trace-opt",
+    "--use-strict",
+    "--verify-heap",
+    "--wasm-max-mem-pages",
+];
+
+fn is_v8_flag(name: &str) -> bool {
+    name.starts_with("--harmony-")
+        || name.starts_with("--experimental-wasm-")
+        || V8_FLAGS.contains(&name)
+}
+
+/// Kinds of options, by their number in `options.types`.
+mod kind {
+    pub const NO_OP: i32 = 0;
+    pub const V8_OPTION: i32 = 1;
+    pub const BOOLEAN: i32 = 2;
+    pub const INTEGER: i32 = 3;
+    pub const UNSIGNED: i32 = 4;
+    pub const HOST_PORT: i32 = 6;
+    pub const STRING_LIST: i32 = 7;
+}
+
+/// Options that switch others on.
+const IMPLICATIONS: &[(&str, &str)] = &[
+    ("--eval", "[has_eval_string]"),
+    ("--env-file", "[has_env_file_string]"),
+    ("--env-file-if-exists", "[has_env_file_string]"),
+    (
+        "--experimental-transform-types",
+        "--experimental-strip-types",
+    ),
+    ("--experimental-transform-types", "--enable-source-maps"),
+    ("--report-signal", "--report-on-signal"),
+    ("--watch-path", "--watch"),
+    ("--trace-env-js-stack", "--trace-env"),
+    ("--trace-env-native-stack", "--trace-env"),
+];
+
+#[derive(Default)]
+struct Parser {
+    values: BTreeMap<String, Json>,
+    exec_argv: Vec<String>,
+}
+
+impl Parser {
+    /// Takes options off `words`; answers what is left, or why it is refused.
+    fn parse(
+        &mut self,
+        mut words: Vec<String>,
+        from_environment: bool,
+    ) -> Result<Vec<String>, String> {
+        words.reverse();
+        while words
+            .last()
+            .is_some_and(|word| word.len() > 1 && word.starts_with('-'))
+        {
+            let Some(word) = words.pop() else { break };
+            if !from_environment {
+                self.exec_argv.push(word.clone());
+            }
+            if word == "--" {
+                if from_environment {
+                    return Err("-- is not allowed in NODE_OPTIONS".to_owned());
+                }
+                // It is no option of the program's process.
+                self.exec_argv.pop();
+                break;
+            }
+            self.option(&word, &mut words, from_environment)?;
+        }
+        words.reverse();
+        if from_environment && let Some(word) = words.first() {
+            return Err(format!("{word} is not allowed in NODE_OPTIONS"));
+        }
+        Ok(words)
+    }
+
+    fn option(
+        &mut self,
+        word: &str,
+        words: &mut Vec<String>,
+        from_environment: bool,
+    ) -> Result<(), String> {
+        let (given, inline) = match word.split_once('=') {
+            Some((name, value)) if word.starts_with("--") => (name, Some(value.to_owned())),
+            _ => (word, None),
+        };
+        let mut name = if given.starts_with("--") {
+            given.replace('_', "-")
+        } else {
+            given.to_owned()
+        };
+        let mut negated = false;
+        if let Some(positive) = name.strip_prefix("--no-") {
+            name = format!("--{positive}");
+            negated = true;
+        }
+        // An alias may lead to another.
+        for _ in 0..4 {
+            let next_is_value = words.last().is_some_and(|next| !next.starts_with('-'));
+            let expansion = options::alias(&name)
+                .or_else(|| {
+                    inline
+                        .as_ref()
+                        .and_then(|_| options::alias(&format!("{name}=")))
+                })
+                .or_else(|| {
+                    if next_is_value {
+                        options::alias(&format!("{name} <arg>"))
+                    } else {
+                        None
+                    }
+                });
+            let Some([first, rest @ ..]) = expansion else {
+                break;
+            };
+            let done = *first == name;
+            name.clone_from(first);
+            words.extend(rest.iter().rev().cloned());
+            if done {
+                break;
+            }
+        }
+        let Some(info) = options::info(&name) else {
+            if is_v8_flag(&name) {
+                self.values.insert(name, Json::Bool(!negated));
+                return Ok(());
+            }
+            return Err(format!("bad option: {word}"));
+        };
+        if from_environment && !info.is_allowed_in_environment() {
+            return Err(format!("{word} is not allowed in NODE_OPTIONS"));
+        }
+        if negated && info.kind != kind::BOOLEAN && info.kind != kind::V8_OPTION {
+            return Err(format!(
+                "{word} is an invalid negation because it is not a boolean option"
+            ));
+        }
+        let value = self.value(word, info, inline, negated, words, from_environment)?;
+        if let Some(value) = value {
+            self.values.insert(name.clone(), value);
+        }
+        if !negated {
+            for (_, implied) in IMPLICATIONS.iter().filter(|(option, _)| *option == name) {
+                self.values.insert((*implied).to_owned(), Json::Bool(true));
+            }
+        }
+        Ok(())
+    }
+
+    /// The value of an option; `None` when it has none to keep.
+    fn value(
+        &mut self,
+        word: &str,
+        info: &OptionInfo,
+        inline: Option<String>,
+        negated: bool,
+        words: &mut Vec<String>,
+        from_environment: bool,
+    ) -> Result<Option<Json>, String> {
+        match info.kind {
+            kind::BOOLEAN | kind::V8_OPTION => return Ok(Some(Json::Bool(!negated))),
+            kind::NO_OP => return Ok(None),
+            _ => {}
+        }
+        let requires = || format!("{word} requires an argument");
+        let text = match inline {
+            Some(text) if text.is_empty() => {
+                return Err(format!(
+                    "{} requires an argument",
+                    word.trim_end_matches('=')
+                ));
+            }
+            Some(text) => text,
+            None => {
+                let text = words.pop().ok_or_else(requires)?;
+                if text.starts_with('-') {
+                    return Err(requires());
+                }
+                if !from_environment {
+                    self.exec_argv.push(text.clone());
+                }
+                match text.strip_prefix('\\') {
+                    Some(rest) if rest.starts_with('-') => rest.to_owned(),
+                    _ => text,
+                }
+            }
+        };
+        Ok(Some(match info.kind {
+            kind::INTEGER => Json::from(leading_integer(&text)),
+            kind::UNSIGNED => Json::from(leading_integer(&text).max(0)),
+            kind::STRING_LIST => {
+                let name = options::canonical(word);
+                let mut list = match self.values.get(&name) {
+                    Some(Json::Array(list)) => list.clone(),
+                    _ => Vec::new(),
+                };
+                list.push(Json::from(text));
+                Json::Array(list)
+            }
+            // There is no inspector that would listen there.
+            kind::HOST_PORT => return Ok(None),
+            _ => Json::from(text),
+        }))
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        self.values
+            .get(name)
+            .and_then(Json::as_bool)
+            .unwrap_or(false)
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.values
+            .get(name)
+            .and_then(Json::as_str)
+            .filter(|text| !text.is_empty())
+    }
+
+    /// What cannot go together.
+    fn conflict(&self) -> Option<&'static str> {
+        let has_eval = self.flag("[has_eval_string]");
+        let checks = self.flag("--check");
+        if checks && (has_eval || self.flag("--interactive")) {
+            return Some("either --check or --eval can be used, not both");
+        }
+        let input_type = self.text("--input-type");
+        if input_type.is_some_and(|kind| {
+            !matches!(
+                kind,
+                "commonjs" | "module" | "commonjs-typescript" | "module-typescript"
+            )
+        }) {
+            return Some(
+                "--input-type must be \"module\",\"commonjs\", \"module-typescript\" or \"commonjs-typescript\"",
+            );
+        }
+        if self.flag("--test") && has_eval {
+            return Some("either --test or --eval can be used, not both");
+        }
+        if self.flag("--watch") && (checks || has_eval) {
+            return Some(if checks {
+                "either --watch or --check can be used, not both"
+            } else {
+                "either --watch or --eval can be used, not both"
+            });
+        }
+        None
+    }
+
+    fn entry(&self, args: &[String]) -> Entry {
+        if self.flag("--version") {
+            return Entry::Print(format!("v{}\n", crate::realm::NODE_VERSION));
+        }
+        if let Some(script) = self.text("--run") {
+            return Entry::Run(script.to_owned());
+        }
+        if self.flag("--help") {
+            return Entry::Main("internal/main/print_help");
+        }
+        if self.flag("[has_eval_string]") && !self.flag("--interactive") {
+            return Entry::Main("internal/main/eval_string");
+        }
+        if self.flag("--check") {
+            return Entry::Main("internal/main/check_syntax");
+        }
+        if self.flag("--test") {
+            return Entry::Main("internal/main/test_runner");
+        }
+        if self.flag("--watch") {
+            return Entry::Main("internal/main/watch_mode");
+        }
+        match args.first() {
+            Some(file) if file != "-" => Entry::File,
+            _ if self.flag("--interactive") => Entry::Main("internal/main/repl"),
+            _ => Entry::Main("internal/main/eval_stdin"),
+        }
+    }
+}
+
+/// As `strtoll` reads a number: what is no number is 0.
+fn leading_integer(text: &str) -> i64 {
+    let digits = text.trim_start();
+    let end = digits
+        .char_indices()
+        .find(|(at, c)| !(c.is_ascii_digit() || (*at == 0 && matches!(c, '-' | '+'))))
+        .map_or(digits.len(), |(at, _)| at);
+    digits
+        .get(..end)
+        .and_then(|digits| digits.parse().ok())
+        .unwrap_or(0)
+}
+
+/// The words of `NODE_OPTIONS`: separated by spaces, with double quotes and backslashes in them.
+fn environment_words(text: &str) -> Result<Vec<String>, String> {
+    let mut words = Vec::new();
+    let (mut word, mut quoted) = (None::<String>, false);
+    let mut characters = text.chars();
+    while let Some(c) = characters.next() {
+        match c {
+            '\\' if quoted => match characters.next() {
+                Some(c) => word.get_or_insert_default().push(c),
+                None => return Err("invalid value for NODE_OPTIONS (invalid escape)".to_owned()),
+            },
+            ' ' if !quoted => words.extend(word.take()),
+            '"' => quoted = !quoted,
+            c => word.get_or_insert_default().push(c),
+        }
+    }
+    if quoted {
+        return Err("invalid value for NODE_OPTIONS (unterminated string)".to_owned());
+    }
+    words.extend(word);
+    Ok(words)
+}
+
+impl NodeCommand {
+    /// Reads a command line, `argv[0]` first, and `NODE_OPTIONS`.
+    pub fn parse(argv: &[String], node_options: Option<&str>) -> Self {
+        let program = argv.first().map_or("node", String::as_str);
+        let mut parser = Parser::default();
+        let parsed = environment_words(node_options.unwrap_or_default())
+            .and_then(|words| parser.parse(words, true))
+            .and_then(|_| parser.parse(argv.iter().skip(1).cloned().collect(), false));
+        let (entry, args) = match parsed {
+            Ok(args) => match parser.conflict() {
+                Some(text) => (
+                    Entry::Refuse(
+                        format!("{program}: {text}\n"),
+                        INVALID_COMMAND_LINE_ARGUMENT,
+                    ),
+                    args,
+                ),
+                None => (parser.entry(&args), args),
+            },
+            Err(text) => (
+                Entry::Refuse(
+                    format!("{program}: {text}\n"),
+                    INVALID_COMMAND_LINE_ARGUMENT,
+                ),
+                Vec::new(),
+            ),
+        };
+        Self {
+            entry,
+            options: parser.values.into_iter().collect(),
+            exec_argv: parser.exec_argv,
+            args,
+        }
+    }
+
+    /// Whether it is a program without options, which an isolate can run that was prepared before.
+    pub fn is_plain(&self) -> bool {
+        self.options.is_empty()
+            && matches!(
+                self.entry,
+                Entry::File | Entry::Print(_) | Entry::Refuse(..)
+            )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str]) -> NodeCommand {
+        let argv: Vec<String> = std::iter::once("node")
+            .chain(words.iter().copied())
+            .map(str::to_owned)
+            .collect();
+        NodeCommand::parse(&argv, None)
+    }
+
+    #[test]
+    fn programs_and_their_arguments() {
+        let command = parse(&["--no-warnings", "a.js", "--x", "y"]);
+        assert_eq!(command.entry, Entry::File);
+        assert_eq!(command.args, ["a.js", "--x", "y"]);
+        assert_eq!(command.exec_argv, ["--no-warnings"]);
+        assert_eq!(
+            command.options,
+            [("--warnings".to_owned(), Json::Bool(false))]
+        );
+        assert!(parse(&["a.js"]).is_plain() && !command.is_plain());
+        assert_eq!(parse(&[]).entry, Entry::Main("internal/main/eval_stdin"));
+    }
+
+    #[test]
+    fn evaluation() {
+        let command = parse(&["-e", "1 + 1", "x"]);
+        assert_eq!(command.entry, Entry::Main("internal/main/eval_string"));
+        assert_eq!(
+            (command.args, command.exec_argv),
+            (
+                vec!["x".to_owned()],
+                vec!["-e".to_owned(), "1 + 1".to_owned()]
+            )
+        );
+        let command = parse(&["-p", "42"]);
+        assert!(
+            command
+                .options
+                .contains(&("--eval".to_owned(), Json::from("42")))
+        );
+        assert!(
+            command
+                .options
+                .contains(&("--print".to_owned(), Json::Bool(true)))
+        );
+        let command = parse(&["-pe", "process.pid"]);
+        assert_eq!(command.entry, Entry::Main("internal/main/eval_string"));
+        let command = parse(&["-r", "./a", "--require=./b", "c.js"]);
+        assert_eq!(
+            command.options,
+            [("--require".to_owned(), serde_json::json!(["./a", "./b"]))]
+        );
+    }
+
+    #[test]
+    fn refusals() {
+        for (words, text) in [
+            (&["--what"][..], "node: bad option: --what\n"),
+            (&["-e"], "node: -e requires an argument\n"),
+            (&["--require="], "node: --require requires an argument\n"),
+            (
+                &["--no-require", "x"],
+                "node: --no-require is an invalid negation because it is not a boolean option\n",
+            ),
+            (
+                &["-c", "-e", "1"],
+                "node: either --check or --eval can be used, not both\n",
+            ),
+        ] {
+            assert_eq!(
+                parse(words).entry,
+                Entry::Refuse(text.to_owned(), 9),
+                "{words:?}"
+            );
+        }
+        let command = NodeCommand::parse(&["node".to_owned()], Some("--version"));
+        assert!(matches!(command.entry, Entry::Refuse(..)));
+    }
+
+    #[test]
+    fn node_options() {
+        let command = NodeCommand::parse(
+            &["node".to_owned(), "a.js".to_owned()],
+            Some("--no-warnings  --require \"a b\""),
+        );
+        assert_eq!(command.entry, Entry::File);
+        assert!(command.exec_argv.is_empty());
+        assert_eq!(command.options.len(), 2);
+        assert!(environment_words("\"a").is_err());
+    }
+}

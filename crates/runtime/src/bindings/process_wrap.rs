@@ -51,7 +51,14 @@ fn construct<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
         return Err(constructor_call("Process"));
     }
     let env = Env::of(scope);
-    Resource::wrap_handle(scope, &env, args.this(), PROVIDER, stop, Rc::new(Child::default()));
+    Resource::wrap_handle(
+        scope,
+        &env,
+        args.this(),
+        PROVIDER,
+        stop,
+        Rc::new(Child::default()),
+    );
     Ok(v8::undefined(scope).into())
 }
 
@@ -89,18 +96,22 @@ fn read_stdio<'s>(
         let item = list.get_index(scope, index).ok_or(Throw::Pending)?;
         let item = spawn_options::object(item)?;
         let kind = get(scope, item, "type")?.to_rust_string_lossy(scope);
-        let mut stream = |scope: &mut v8::PinScope<'s, '_>| {
+        let stream = |scope: &mut v8::PinScope<'s, '_>| {
             let handle = spawn_options::object(get(scope, item, "handle")?)?;
             KernelStream::of(scope, handle)
                 .map(|(_, stream)| stream)
-                .ok_or_else(|| Throw::type_error("ERR_INVALID_HANDLE_TYPE", "This handle type cannot be sent"))
+                .ok_or_else(|| {
+                    Throw::type_error("ERR_INVALID_HANDLE_TYPE", "This handle type cannot be sent")
+                })
         };
         entries.push(match kind.as_str() {
             "ignore" => Stdio::Ignore,
             "pipe" | "overlapped" => Stdio::Pipe(stream(scope)?),
             "wrap" => Stdio::Stream(stream(scope)?),
             _ => {
-                let fd = get(scope, item, "fd")?.int32_value(scope).ok_or(Throw::Pending)?;
+                let fd = get(scope, item, "fd")?
+                    .int32_value(scope)
+                    .ok_or(Throw::Pending)?;
                 Stdio::Fd(fd)
             }
         });
@@ -157,7 +168,10 @@ fn spawn<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     child.pid.set(pid);
     let number = v8::Integer::new_from_unsigned(scope, pid).into();
     set(scope, args.this(), "pid", number);
-    env.extension::<Children>().0.borrow_mut().insert(pid, resource.clone());
+    env.extension::<Children>()
+        .0
+        .borrow_mut()
+        .insert(pid, resource.clone());
     resource.activate(scope, &env, args.this());
     let inbox = env.shared().inbox.clone();
     let wake = Box::new(move || {
@@ -185,11 +199,19 @@ fn tell_end(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>, pid: u32) {
     }
     let object = resource.object(scope);
     resource.set_active(env, false);
-    let (Some(object), Some(signal)) = (object, v8::String::new(scope, &signal_text(status.signal))) else {
+    let (Some(object), Some(signal)) =
+        (object, v8::String::new(scope, &signal_text(status.signal)))
+    else {
         return;
     };
     let code = v8::Number::new(scope, status.code.into()).into();
-    env.make_callback_named(scope, object, "onexit", &[code, signal.into()], resource.context());
+    env.make_callback_named(
+        scope,
+        object,
+        "onexit",
+        &[code, signal.into()],
+        resource.context(),
+    );
 }
 
 /// `kill(signal)`; answers libuv's error number or 0.

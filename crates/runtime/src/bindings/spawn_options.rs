@@ -100,7 +100,9 @@ impl SpawnOptions {
         let args = get(scope, options, "args")?;
         let args = strings(scope, args)?;
         let cwd = v8::Local::<v8::String>::try_from(get(scope, options, "cwd")?).ok();
-        let cwd = cwd.map(|cwd| cwd.to_rust_string_lossy(scope)).filter(|cwd| !cwd.is_empty());
+        let cwd = cwd
+            .map(|cwd| cwd.to_rust_string_lossy(scope))
+            .filter(|cwd| !cwd.is_empty());
         let pairs = get(scope, options, "envPairs")?;
         let env = strings(scope, pairs)?.map(|pairs| {
             let split = |pair: String| {
@@ -108,13 +110,19 @@ impl SpawnOptions {
                 Some((name.to_owned(), until_nul(value.to_owned())))
             };
             let pairs = pairs.into_iter().filter_map(split);
-            pairs.filter(|(name, _)| !name.is_empty() && !name.contains('\0')).collect()
+            pairs
+                .filter(|(name, _)| !name.is_empty() && !name.contains('\0'))
+                .collect()
         });
         let uid = id(scope, options, "uid")?;
         let gid = id(scope, options, "gid")?;
         let detached = get(scope, options, "detached")?.boolean_value(scope);
         Ok(Self {
-            args: args.unwrap_or_else(|| vec![file.clone()]).into_iter().map(until_nul).collect(),
+            args: args
+                .unwrap_or_else(|| vec![file.clone()])
+                .into_iter()
+                .map(until_nul)
+                .collect(),
             file: until_nul(file),
             cwd,
             env,
@@ -125,7 +133,11 @@ impl SpawnOptions {
     }
 
     /// Finds the program and starts it with these descriptors.
-    pub fn start(self, env: &Env, files: Vec<Option<Arc<OpenFile>>>) -> Result<Arc<Process>, Errno> {
+    pub fn start(
+        self,
+        env: &Env,
+        files: Vec<Option<Arc<OpenFile>>>,
+    ) -> Result<Arc<Process>, Errno> {
         let (Ok(kernel), Ok(parent)) = (env.kernel(), env.process()) else {
             return Err(Errno::ESRCH);
         };
@@ -144,8 +156,12 @@ impl SpawnOptions {
             None => {}
         }
         let variables = self.env.unwrap_or_else(|| env.variables.all());
-        let search = variables.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.clone());
-        let executable = kernel.find_program(&parent, &self.file, self.args, search.as_deref(), &cwd)?;
+        let search = variables
+            .iter()
+            .find(|(name, _)| name == "PATH")
+            .map(|(_, value)| value.clone());
+        let executable =
+            kernel.find_program(&parent, &self.file, self.args, search.as_deref(), &cwd)?;
         let launcher = Launcher::of(env).ok_or(Errno::ESRCH)?;
         let start = Start {
             parent,

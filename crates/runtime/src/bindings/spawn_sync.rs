@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use secure_exec_kernel::{Errno, ExitStatus, OpenFile, PipeReader, PipeWriter, Process, SIGKILL, SIGTERM, Wake, pipe};
+use secure_exec_kernel::{
+    Errno, ExitStatus, OpenFile, PipeReader, PipeWriter, Process, SIGKILL, SIGTERM, Wake, pipe,
+};
 
 use crate::array_buffer::{self, Contents};
 use crate::binding::{Args, Binding, Ret, function};
@@ -32,7 +34,10 @@ const READ_BYTES: usize = 64 << 10;
 enum Stdio {
     Ignore,
     Fd(i32),
-    Pipe { input: Option<Vec<u8>>, writable: bool },
+    Pipe {
+        input: Option<Vec<u8>>,
+        writable: bool,
+    },
 }
 
 /// What the caller holds of one descriptor.
@@ -83,7 +88,9 @@ fn read_stdio<'s>(
                 }
             }
             _ => {
-                let fd = get(scope, item, "fd")?.int32_value(scope).ok_or(Throw::Pending)?;
+                let fd = get(scope, item, "fd")?
+                    .int32_value(scope)
+                    .ok_or(Throw::Pending)?;
                 Stdio::Fd(fd)
             }
         });
@@ -99,10 +106,16 @@ fn read_limits<'s>(
     let timeout = get(scope, options, "timeout")?;
     let timeout = timeout.number_value(scope).filter(|time| *time > 0.0);
     let max_buffer = get(scope, options, "maxBuffer")?;
-    let max_buffer = max_buffer.number_value(scope).filter(|max| *max >= 0.0 && *max < most as f64);
+    let max_buffer = max_buffer
+        .number_value(scope)
+        .filter(|max| *max >= 0.0 && *max < most as f64);
     let kill_signal = get(scope, options, "killSignal")?;
     let kill_signal = kill_signal.int32_value(scope).filter(|signal| *signal > 0);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be in range")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked to be in range"
+    )]
     Ok(Limits {
         timeout: timeout.and_then(|time| Duration::try_from_secs_f64(time / 1000.0).ok()),
         max_buffer: max_buffer.map_or(most, |max| max as usize),
@@ -111,7 +124,10 @@ fn read_limits<'s>(
 }
 
 /// The child's files and what the caller keeps.
-fn open(env: &Env, entries: Vec<Stdio>) -> Result<(Vec<Option<Arc<OpenFile>>>, Vec<Channel>), Errno> {
+fn open(
+    env: &Env,
+    entries: Vec<Stdio>,
+) -> Result<(Vec<Option<Arc<OpenFile>>>, Vec<Channel>), Errno> {
     let process = env.process().map_err(|_| Errno::ESRCH)?;
     let (mut files, mut channels) = (Vec::new(), Vec::new());
     for entry in entries {
@@ -120,7 +136,10 @@ fn open(env: &Env, entries: Vec<Stdio>) -> Result<(Vec<Option<Arc<OpenFile>>>, V
             Stdio::Ignore if files.len() > 2 => None,
             Stdio::Ignore => Some(OpenFile::null()),
             Stdio::Fd(fd) => Some(process.file(fd)?),
-            Stdio::Pipe { input, writable: true } => {
+            Stdio::Pipe {
+                input,
+                writable: true,
+            } => {
                 let (reader, writer) = pipe();
                 channel.output = Some(reader);
                 channel.read = Some(Vec::new());
@@ -128,7 +147,10 @@ fn open(env: &Env, entries: Vec<Stdio>) -> Result<(Vec<Option<Arc<OpenFile>>>, V
                 drop(input);
                 Some(OpenFile::of_writer(writer))
             }
-            Stdio::Pipe { input, writable: false } => {
+            Stdio::Pipe {
+                input,
+                writable: false,
+            } => {
                 let (reader, writer) = pipe();
                 channel.input = Some((writer, input.unwrap_or_default(), 0));
                 Some(OpenFile::of_reader(reader))
@@ -166,7 +188,9 @@ impl Channel {
     /// Moves what can be moved now, and asks to be woken for the rest.
     fn pump(&mut self, inbox: &Inbox, max_buffer: usize) -> Result<(), Errno> {
         loop {
-            let Some((writer, bytes, at)) = &mut self.input else { break };
+            let Some((writer, bytes, at)) = &mut self.input else {
+                break;
+            };
             match bytes.get(*at..).filter(|rest| !rest.is_empty()) {
                 None => self.input = None,
                 Some(rest) => match writer.write(rest) {
@@ -215,11 +239,18 @@ struct Ending {
 }
 
 /// Waits for the child and its pipes; `None` when this process itself is to end.
-fn wait(env: &Rc<Env>, child: &Process, channels: &mut [Channel], limits: &Limits) -> Option<Ending> {
+fn wait(
+    env: &Rc<Env>,
+    child: &Process,
+    channels: &mut [Channel],
+    limits: &Limits,
+) -> Option<Ending> {
     let (kernel, own) = (env.kernel().ok()?, env.process().ok()?);
     let inbox = env.shared().inbox.clone();
     let pid = i32::try_from(child.pid()).ok()?;
-    let deadline = limits.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let deadline = limits
+        .timeout
+        .and_then(|timeout| Instant::now().checked_add(timeout));
     let exit_inbox = inbox.clone();
     kernel.on_exit(child.pid(), Box::new(move || exit_inbox.wake()));
     let (mut status, mut error, mut killed) = (None, None, false);
@@ -230,10 +261,14 @@ fn wait(env: &Rc<Env>, child: &Process, channels: &mut [Channel], limits: &Limit
             return None;
         }
         if !killed {
-            let pumped = channels.iter_mut().try_for_each(|channel| channel.pump(&inbox, limits.max_buffer));
+            let pumped = channels
+                .iter_mut()
+                .try_for_each(|channel| channel.pump(&inbox, limits.max_buffer));
             let failure = match pumped {
                 Err(errno) => Some(errno),
-                Ok(()) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => Some(Errno::ETIMEDOUT),
+                Ok(()) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
+                    Some(Errno::ETIMEDOUT)
+                }
                 Ok(()) => None,
             };
             if let Some(errno) = failure {
@@ -266,7 +301,8 @@ fn spawn<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let program = SpawnOptions::read(scope, options)?;
     let limits = read_limits(scope, options, most)?;
     let entries = read_stdio(scope, options)?;
-    let started = open(&env, entries).and_then(|(files, channels)| Ok((program.start(&env, files)?, channels)));
+    let started = open(&env, entries)
+        .and_then(|(files, channels)| Ok((program.start(&env, files)?, channels)));
     let (child, mut channels) = match started {
         Ok(started) => started,
         Err(errno) => return result(scope, 0, None, Some(errno), &[]),
@@ -276,7 +312,13 @@ fn spawn<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     };
     // The clock stood still meanwhile.
     env.advance_clock();
-    result(scope, child.pid(), Some(ending.status), ending.error, &channels)
+    result(
+        scope,
+        child.pid(),
+        Some(ending.status),
+        ending.error,
+        &channels,
+    )
 }
 
 fn result<'s>(
@@ -300,7 +342,9 @@ fn result<'s>(
     };
     set(scope, object, "status", code);
     let signal = match status.and_then(|status| status.signal) {
-        Some(signal) => v8::String::new(scope, &signal_text(Some(signal))).ok_or(Throw::Pending)?.into(),
+        Some(signal) => v8::String::new(scope, &signal_text(Some(signal)))
+            .ok_or(Throw::Pending)?
+            .into(),
         None => null,
     };
     set(scope, object, "signal", signal);

@@ -56,7 +56,7 @@ impl Executable {
         &self.name
     }
 
-    /// Where that program's file is.
+    /// Where that program's file is, without links.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
@@ -102,15 +102,15 @@ fn parse_head(head: &[u8]) -> Head {
 }
 
 impl Kernel {
-    /// Finds the program that `argv` is for, as `execvp` does: `file` with a slash is a path, seen from `cwd`; else the
-    /// folders of `search` are looked through. `argv[0]` is what the caller says, which need not be `file`.
+    /// Finds the program that `argv` is for, as `execvp` does: `file` with a slash is a path, seen from `cwd` (`None`: from
+    /// where the process is); else the folders of `search` are looked through. `argv[0]` is what the caller says, which need not be `file`.
     pub fn find_program(
         &self,
         p: &Process,
         file: &str,
         argv: Vec<String>,
         search: Option<&str>,
-        cwd: &[u8],
+        cwd: Option<&[u8]>,
     ) -> Result<Executable> {
         if file.is_empty() {
             return Err(Errno::ENOENT);
@@ -122,7 +122,10 @@ impl Kernel {
             policy.check(&ProcessRequest {
                 command: file.to_owned(),
                 args: argv.iter().skip(1).cloned().collect(),
-                cwd: cwd.to_vec(),
+                cwd: match cwd {
+                    Some(cwd) => cwd.to_vec(),
+                    None => self.getcwd(p).unwrap_or_default(),
+                },
                 pid: p.pid(),
             })?;
         }
@@ -148,11 +151,15 @@ impl Kernel {
         p: &Process,
         mut path: String,
         mut argv: Vec<String>,
-        cwd: &[u8],
+        cwd: Option<&[u8]>,
     ) -> Result<Executable> {
         for _ in 0..MAX_INTERPRETERS {
             match parse_head(&self.executable_head(p, &path, cwd)?) {
-                Head::Machine(name) => return Ok(Executable { name, path, argv }),
+                Head::Machine(name) => {
+                    let path = self.realpath(p, &seen_from(cwd, &path))?;
+                    let path = String::from_utf8_lossy(&path).into_owned();
+                    return Ok(Executable { name, path, argv });
+                }
                 Head::Script {
                     interpreter,
                     argument,
@@ -179,16 +186,9 @@ impl Kernel {
     }
 
     /// The first bytes of a file that may be executed.
-    fn executable_head(&self, p: &Process, path: &str, cwd: &[u8]) -> Result<Vec<u8>> {
+    fn executable_head(&self, p: &Process, path: &str, cwd: Option<&[u8]>) -> Result<Vec<u8>> {
         const ANY_EXECUTE_BIT: u32 = 0o111;
-        let path = if path.starts_with('/') {
-            path.as_bytes().to_vec()
-        } else {
-            let mut absolute = cwd.to_vec();
-            absolute.push(b'/');
-            absolute.extend_from_slice(path.as_bytes());
-            absolute
-        };
+        let path = seen_from(cwd, path);
         let stat = self.stat(p, &path)?;
         if stat.file_type != FileType::Regular || stat.mode & ANY_EXECUTE_BIT == 0 {
             return Err(Errno::EACCES);
@@ -202,6 +202,14 @@ impl Kernel {
             return Err(Errno::ENOEXEC);
         }
         Ok(head)
+    }
+}
+
+/// The path of a file, when it is relative to `cwd`.
+fn seen_from(cwd: Option<&[u8]>, path: &str) -> Vec<u8> {
+    match cwd {
+        Some(cwd) if !path.starts_with('/') => [cwd, b"/", path.as_bytes()].concat(),
+        _ => path.as_bytes().to_vec(),
     }
 }
 

@@ -78,6 +78,8 @@ pub struct ProcessOptions {
     pub env: Vec<(String, String)>,
     /// Must be a directory.
     pub cwd: Vec<u8>,
+    /// The process whose working directory it shares instead, even one that has no path any more.
+    pub cwd_of: Option<Arc<Process>>,
     /// `None`: the VM's user.
     pub uid: Option<u32>,
     /// `None`: the VM's user's group.
@@ -121,6 +123,7 @@ impl Default for ProcessOptions {
             exec_path: EXEC_PATH.to_owned(),
             env: Vec::new(),
             cwd: DEFAULT_CWD.into(),
+            cwd_of: None,
             uid: None,
             gid: None,
             umask: 0o022,
@@ -591,6 +594,10 @@ impl Process {
 
     pub(crate) fn remove_fd(&self, fd: Fd) -> Result<Arc<OpenFile>> {
         self.inner.lock().fds.remove(fd)
+    }
+
+    pub(crate) fn shared_cwd(&self) -> Result<Cwd> {
+        self.inner.lock().cwd.clone().ok_or(Errno::ENOENT)
     }
 
     pub(crate) fn set_cwd(&self, cwd: Cwd) {

@@ -202,7 +202,7 @@ fn programs_are_found_as_execvp_finds_them() {
     let kernel = kernel();
     let (p, _) = spawn(&kernel, 1, false);
     let find = |file: &str, search: Option<&str>| {
-        let found = kernel.find_program(&p, file, argv(&[file, "x"]), search, b"/tmp");
+        let found = kernel.find_program(&p, file, argv(&[file, "x"]), search, Some(b"/tmp"));
         found.map(|found| (found.name().to_owned(), found.argv().to_vec()))
     };
     assert_eq!(
@@ -243,7 +243,9 @@ fn programs_are_found_as_execvp_finds_them() {
     assert_eq!(find("./native", None), Err(Errno::ENOEXEC));
     let long = "x".repeat(3 << 20);
     assert_eq!(
-        kernel.find_program(&p, "ls", vec![long], None, b"/").err(),
+        kernel
+            .find_program(&p, "ls", vec![long], None, Some(b"/"))
+            .err(),
         Some(Errno::E2BIG)
     );
 }
@@ -270,12 +272,12 @@ fn a_policy_is_asked_about_programs() {
     let (p, _) = spawn(&kernel, 1, false);
     assert!(
         kernel
-            .find_program(&p, "ls", argv(&["ls", "-l"]), None, b"/")
+            .find_program(&p, "ls", argv(&["ls", "-l"]), None, None)
             .is_ok()
     );
     assert_eq!(
         kernel
-            .find_program(&p, "cat", argv(&["cat"]), None, b"/")
+            .find_program(&p, "cat", argv(&["cat"]), None, None)
             .err(),
         Some(Errno::EACCES)
     );

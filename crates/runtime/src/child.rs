@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use secure_exec_kernel::{Errno, ExitStatus, Fd, Interest, Process};
+use secure_exec_kernel::{ExitStatus, Process};
 use secure_exec_userland::{Context, Finish};
 
 use crate::api::{Captured, Usage};
@@ -26,6 +26,10 @@ pub struct ChildJob {
     pub vm: Arc<Vm>,
     /// Its process.
     pub process: Arc<Process>,
+    /// `process.execPath`.
+    pub exec_path: String,
+    /// `process.argv0`.
+    pub argv0: String,
     /// What it runs.
     pub command: NodeCommand,
     /// How others end it; told when it has ended.
@@ -34,6 +38,17 @@ pub struct ChildJob {
     pub tree: Arc<Tree>,
     /// Its clocks are those of its parent.
     pub mitigation: Mitigation,
+}
+
+impl ChildJob {
+    /// Whether it may run in an isolate that was prepared for a program without options. `process.argv0` was set then;
+    /// a plain `node` sees its path there.
+    pub fn is_plain(&self) -> bool {
+        let usual = |name: &str| name == secure_exec_kernel::EXEC_PATH || name == "node";
+        self.command.is_plain()
+            && self.exec_path == secure_exec_kernel::EXEC_PATH
+            && usual(&self.argv0)
+    }
 }
 
 /// Runs a child on its isolate. `prepared` tells whether the library was prepared before; `None` when there is none.
@@ -104,7 +119,8 @@ fn set_up(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>, job: &ChildJob) {
     env.set_options(ProcessOptions {
         node_options: job.command.options.clone(),
         exec_argv: job.command.exec_argv.clone(),
-        argv: std::iter::once(secure_exec_kernel::EXEC_PATH.to_owned())
+        exec_path: job.exec_path.clone(),
+        argv: std::iter::once(job.argv0.clone())
             .chain(job.command.args.iter().cloned())
             .collect(),
         pid: process.pid(),
@@ -116,26 +132,15 @@ fn set_up(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>, job: &ChildJob) {
     crate::bindings::performance::start(scope, env);
 }
 
-/// Writes all of a text to a descriptor, as a process does that ends next.
-fn print(env: &Env, fd: Fd, text: &str) {
-    let mut rest = text.as_bytes();
-    while let Some(bytes) = Some(rest).filter(|bytes| !bytes.is_empty()) {
-        match env.write_blocking(fd, bytes) {
-            Ok(written) => rest = bytes.get(written..).unwrap_or_default(),
-            Err(_) => return,
-        }
-    }
-}
-
 fn start(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>, job: &ChildJob, prepared: bool) {
     let main = match &job.command.entry {
         Entry::Print(text) => {
-            print(env, 1, text);
+            env.print(1, text);
             env.shared().latch.set(End::Exit(0));
             return;
         }
         Entry::Refuse(text, code) => {
-            print(env, 2, text);
+            env.print(2, text);
             env.shared().latch.set(End::Exit(*code));
             return;
         }
@@ -179,32 +184,6 @@ fn absolute(job: &ChildJob, file: &str) -> String {
         .unwrap_or_else(|_| b"/".to_vec());
     let path = secure_exec_kernel::normalize(&cwd, file.as_bytes());
     String::from_utf8_lossy(&path).into_owned()
-}
-
-impl Env {
-    /// Waits on this thread until a descriptor is ready or the process is to end.
-    pub fn wait_ready(&self, fd: Fd, interest: Interest) -> Result<(), Errno> {
-        let kernel = self.kernel().map_err(|_| Errno::ESRCH)?;
-        let process = self.process().map_err(|_| Errno::ESRCH)?;
-        let inbox = self.shared().inbox.clone();
-        kernel.on_ready(&process, fd, interest, Box::new(move || inbox.wake()))?;
-        self.shared().inbox.wait_for_wake(None);
-        Ok(())
-    }
-
-    /// Writes to a descriptor, and waits while there is no room.
-    pub fn write_blocking(&self, fd: Fd, data: &[u8]) -> Result<usize, Errno> {
-        let kernel = self.kernel().map_err(|_| Errno::ESRCH)?;
-        let process = self.process().map_err(|_| Errno::ESRCH)?;
-        loop {
-            match kernel.write(&process, fd, data, None) {
-                Err(Errno::EAGAIN) if !self.is_ending() => {
-                    self.wait_ready(fd, Interest::Writable)?
-                }
-                answer => return answer,
-            }
-        }
-    }
 }
 
 /// `node --run script [-- argument...]`: the script of the nearest `package.json`, with `node_modules/.bin` in `PATH`.
@@ -284,7 +263,7 @@ fn find_script(context: &Context, script: &str, args: &[String]) -> Result<Finis
     let line = format!("{command}{}", quoted.collect::<String>());
     let argv = ["sh", "-c", &line].map(str::to_owned).to_vec();
     kernel
-        .find_program(process, "/bin/sh", argv, None, cwd.as_bytes())
+        .find_program(process, "/bin/sh", argv, None, None)
         .map(Finish::Exec)
         .map_err(|error| format!("{}\n", error.message()))
 }

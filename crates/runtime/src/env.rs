@@ -11,6 +11,8 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use secure_exec_kernel::{Errno, Interest};
+
 use crate::aliased_buffer::AliasedBuffer;
 use crate::event_loop::EventLoop;
 use crate::latch::{End, Latch};
@@ -100,6 +102,8 @@ pub struct ProcessOptions {
     pub node_options: Vec<(String, serde_json::Value)>,
     /// `process.execArgv`.
     pub exec_argv: Vec<String>,
+    /// `process.execPath`.
+    pub exec_path: String,
     /// `process.argv`, with the program first.
     pub argv: Vec<String>,
     /// `process.pid`.
@@ -422,11 +426,26 @@ const STDERR: i32 = 2;
 impl Env {
     /// Writes to the guest's standard error, past its own `process.stderr`.
     pub fn write_stderr(&self, text: &str) {
+        self.print(STDERR, text);
+    }
+
+    /// Writes a text to a descriptor and waits while there is no room. A closed descriptor loses the text, as in Node.
+    pub fn print(&self, fd: i32, text: &str) {
         let (Ok(kernel), Ok(process)) = (self.kernel(), self.process()) else {
             return;
         };
-        // A closed descriptor loses the text, as in Node.
-        let _ = kernel.write(&process, STDERR, text.as_bytes(), None);
+        let mut rest = text.as_bytes();
+        while !rest.is_empty() {
+            match kernel.write(&process, fd, rest, None) {
+                Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+                Err(Errno::EAGAIN) => {
+                    if crate::bindings::fs::io::block(self, fd, Interest::Writable).is_err() {
+                        return;
+                    }
+                }
+                Err(_) => return,
+            }
+        }
     }
 
     /// Emits `beforeExit` on `process`, with the exit code so far.

@@ -132,7 +132,7 @@ impl Launcher {
         &self,
         argv: Vec<String>,
         start: Start,
-        is_node: bool,
+        program: Option<&Executable>,
     ) -> Result<(Arc<Process>, Arc<Runner>), Errno> {
         let clock = match (self.mitigation, self.vm.kernel().clock().mode()) {
             (Mitigation::Freeze, ClockMode::Frozen) | (Mitigation::Off, ClockMode::Real) => {
@@ -142,11 +142,15 @@ impl Launcher {
             (Mitigation::Off, _) => secure_exec_kernel::Clock::new(ClockMode::Real),
         };
         let runner = Runner::new();
-        let ignored: &[i32] = if is_node { &NODE_IGNORES } else { &[] };
+        let ignored: &[i32] = match program {
+            Some(program) if program.name() == "node" => &NODE_IGNORES,
+            _ => &[],
+        };
         let process = self.vm.kernel().spawn(ProcessOptions {
             argv,
             env: start.env,
-            cwd: start.cwd,
+            cwd_of: start.cwd.is_none().then(|| start.parent.clone()),
+            cwd: start.cwd.unwrap_or_default(),
             uid: Some(start.parent.uid()),
             gid: Some(start.parent.gid()),
             umask: start.parent.umask(),
@@ -177,21 +181,21 @@ impl Launcher {
                 Box::new(move |context| secure_exec_userland::run(&name, context, &argv));
             return self.thread(process.clone(), runner, body);
         }
-        let node_options = process.env("NODE_OPTIONS");
-        let command = NodeCommand::parse(&argv, node_options.as_deref());
+        let command = NodeCommand::parse(&argv, |name| process.env(name));
         if let Entry::Run(script) = &command.entry {
             let (script, args) = (script.clone(), command.args.clone());
             let body: Body =
                 Box::new(move |context| crate::child::run_script(context, &script, &args));
             return self.thread(process.clone(), runner, body);
         }
-        self.node(process.clone(), &runner, command)
+        self.node(process.clone(), &runner, executable, command)
     }
 
     fn node(
         &self,
         process: Arc<Process>,
         runner: &Arc<Runner>,
+        executable: &Executable,
         command: NodeCommand,
     ) -> Result<(), Errno> {
         let refused = |_| Errno::EAGAIN;
@@ -203,6 +207,8 @@ impl Launcher {
         let job = ChildJob {
             vm: self.vm.clone(),
             process,
+            exec_path: executable.path().to_owned(),
+            argv0: executable.argv().first().cloned().unwrap_or_default(),
             command,
             control: control.clone(),
             tree: self.tree.clone(),
@@ -277,7 +283,7 @@ impl Host for ProgramHost {
     }
 
     fn fork(&self, argv: Vec<String>, start: Start, body: Body) -> Result<Arc<Process>, Errno> {
-        let (process, runner) = self.launcher.process(argv, start, false)?;
+        let (process, runner) = self.launcher.process(argv, start, None)?;
         self.launcher.begun(&process, |launcher| {
             launcher.thread(process.clone(), runner, body)
         })
@@ -295,8 +301,8 @@ impl Launcher {
     /// # Errors
     /// `EAGAIN` when there are too many processes, or no room for one more isolate.
     pub fn start(&self, executable: Executable, start: Start) -> Result<Arc<Process>, Errno> {
-        let is_node = executable.name() == "node";
-        let (process, runner) = self.process(executable.argv().to_vec(), start, is_node)?;
+        let (process, runner) =
+            self.process(executable.argv().to_vec(), start, Some(&executable))?;
         self.begun(&process, |launcher| {
             launcher.run(&process, runner, &executable)
         })

@@ -113,6 +113,13 @@ const IMPLICATIONS: &[(&str, &str)] = &[
     ("--trace-env-native-stack", "--trace-env"),
 ];
 
+/// Variables that switch an option on when they are 1.
+const VARIABLES: &[(&str, &str)] = &[
+    ("NODE_PENDING_DEPRECATION", "--pending-deprecation"),
+    ("NODE_PRESERVE_SYMLINKS", "--preserve-symlinks"),
+    ("NODE_PRESERVE_SYMLINKS_MAIN", "--preserve-symlinks-main"),
+];
+
 #[derive(Default)]
 struct Parser {
     values: BTreeMap<String, Json>,
@@ -121,31 +128,28 @@ struct Parser {
 
 impl Parser {
     /// Takes options off `words`; answers what is left, or why it is refused.
-    fn parse(
-        &mut self,
-        mut words: Vec<String>,
-        from_environment: bool,
-    ) -> Result<Vec<String>, String> {
-        words.reverse();
+    fn parse(&mut self, given: &[String], from_environment: bool) -> Result<Vec<String>, String> {
+        let mut words: Vec<String> = given.iter().rev().cloned().collect();
         while words
             .last()
             .is_some_and(|word| word.len() > 1 && word.starts_with('-'))
         {
             let Some(word) = words.pop() else { break };
-            if !from_environment {
-                self.exec_argv.push(word.clone());
-            }
             if word == "--" {
                 if from_environment {
                     return Err("-- is not allowed in NODE_OPTIONS".to_owned());
                 }
-                // It is no option of the program's process.
-                self.exec_argv.pop();
                 break;
             }
             self.option(&word, &mut words, from_environment)?;
         }
         words.reverse();
+        if !from_environment {
+            let taken = given.len().saturating_sub(words.len());
+            self.exec_argv = given.get(..taken).unwrap_or_default().to_vec();
+            // What ends the options is none.
+            self.exec_argv.pop_if(|word| word == "--");
+        }
         if from_environment && let Some(word) = words.first() {
             return Err(format!("{word} is not allowed in NODE_OPTIONS"));
         }
@@ -213,8 +217,7 @@ impl Parser {
                 "{word} is an invalid negation because it is not a boolean option"
             ));
         }
-        let value = self.value(word, info, inline, negated, words, from_environment)?;
-        if let Some(value) = value {
+        if let Some(value) = self.value(word, &name, info, inline, negated, words)? {
             self.values.insert(name.clone(), value);
         }
         if !negated {
@@ -229,11 +232,11 @@ impl Parser {
     fn value(
         &mut self,
         word: &str,
+        name: &str,
         info: &OptionInfo,
         inline: Option<String>,
         negated: bool,
         words: &mut Vec<String>,
-        from_environment: bool,
     ) -> Result<Option<Json>, String> {
         match info.kind {
             kind::BOOLEAN | kind::V8_OPTION => return Ok(Some(Json::Bool(!negated))),
@@ -243,19 +246,13 @@ impl Parser {
         let requires = || format!("{word} requires an argument");
         let text = match inline {
             Some(text) if text.is_empty() => {
-                return Err(format!(
-                    "{} requires an argument",
-                    word.trim_end_matches('=')
-                ));
+                return Err(requires());
             }
             Some(text) => text,
             None => {
                 let text = words.pop().ok_or_else(requires)?;
                 if text.starts_with('-') {
                     return Err(requires());
-                }
-                if !from_environment {
-                    self.exec_argv.push(text.clone());
                 }
                 match text.strip_prefix('\\') {
                     Some(rest) if rest.starts_with('-') => rest.to_owned(),
@@ -267,8 +264,7 @@ impl Parser {
             kind::INTEGER => Json::from(leading_integer(&text)),
             kind::UNSIGNED => Json::from(leading_integer(&text).max(0)),
             kind::STRING_LIST => {
-                let name = options::canonical(word);
-                let mut list = match self.values.get(&name) {
+                let mut list = match self.values.get(name) {
                     Some(Json::Array(list)) => list.clone(),
                     _ => Vec::new(),
                 };
@@ -393,13 +389,24 @@ fn environment_words(text: &str) -> Result<Vec<String>, String> {
 }
 
 impl NodeCommand {
-    /// Reads a command line, `argv[0]` first, and `NODE_OPTIONS`.
-    pub fn parse(argv: &[String], node_options: Option<&str>) -> Self {
+    /// Reads a command line, `argv[0]` first, and the variables that stand for options.
+    pub fn parse(argv: &[String], variable: impl Fn(&str) -> Option<String>) -> Self {
         let program = argv.first().map_or("node", String::as_str);
         let mut parser = Parser::default();
-        let parsed = environment_words(node_options.unwrap_or_default())
-            .and_then(|words| parser.parse(words, true))
-            .and_then(|_| parser.parse(argv.iter().skip(1).cloned().collect(), false));
+        for (name, option) in VARIABLES {
+            if variable(name).is_some_and(|value| value == "1") {
+                parser.values.insert((*option).to_owned(), Json::Bool(true));
+            }
+        }
+        if let Some(path) = variable("NODE_REDIRECT_WARNINGS").filter(|path| !path.is_empty()) {
+            parser
+                .values
+                .insert("--redirect-warnings".to_owned(), Json::from(path));
+        }
+        let node_options = variable("NODE_OPTIONS");
+        let parsed = environment_words(node_options.as_deref().unwrap_or_default())
+            .and_then(|words| parser.parse(&words, true))
+            .and_then(|_| parser.parse(argv.get(1..).unwrap_or_default(), false));
         let (entry, args) = match parsed {
             Ok(args) => match parser.conflict() {
                 Some(text) => (
@@ -446,7 +453,7 @@ mod tests {
             .chain(words.iter().copied())
             .map(str::to_owned)
             .collect();
-        NodeCommand::parse(&argv, None)
+        NodeCommand::parse(&argv, |_| None)
     }
 
     #[test]
@@ -499,7 +506,7 @@ mod tests {
         for (words, text) in [
             (&["--what"][..], "node: bad option: --what\n"),
             (&["-e"], "node: -e requires an argument\n"),
-            (&["--require="], "node: --require requires an argument\n"),
+            (&["--require="], "node: --require= requires an argument\n"),
             (
                 &["--no-require", "x"],
                 "node: --no-require is an invalid negation because it is not a boolean option\n",
@@ -515,16 +522,17 @@ mod tests {
                 "{words:?}"
             );
         }
-        let command = NodeCommand::parse(&["node".to_owned()], Some("--version"));
+        let command = NodeCommand::parse(&["node".to_owned()], |name| {
+            (name == "NODE_OPTIONS").then(|| "--version".to_owned())
+        });
         assert!(matches!(command.entry, Entry::Refuse(..)));
     }
 
     #[test]
     fn node_options() {
-        let command = NodeCommand::parse(
-            &["node".to_owned(), "a.js".to_owned()],
-            Some("--no-warnings  --require \"a b\""),
-        );
+        let command = NodeCommand::parse(&["node".to_owned(), "a.js".to_owned()], |name| {
+            (name == "NODE_OPTIONS").then(|| "--no-warnings  --require \"a b\"".to_owned())
+        });
         assert_eq!(command.entry, Entry::File);
         assert!(command.exec_argv.is_empty());
         assert_eq!(command.options.len(), 2);

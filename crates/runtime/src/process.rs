@@ -71,7 +71,7 @@ impl Work {
             Self::Program(job) => &job.options,
             Self::Context(job) => &job.options,
             Self::Child(job) => {
-                return job.command.is_plain()
+                return job.is_plain()
                     && !job.process.env_all().iter().any(reads_environment_early);
             }
         };
@@ -638,6 +638,7 @@ pub(crate) fn setup(
     env.set_options(ProcessOptions {
         node_options: options.node_options.clone(),
         exec_argv: options.exec_argv.clone(),
+        exec_path: secure_exec_kernel::EXEC_PATH.to_owned(),
         argv: vec![secure_exec_kernel::EXEC_PATH.to_owned()],
         pid: process.pid(),
         ppid: process.ppid(),

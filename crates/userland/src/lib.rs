@@ -51,8 +51,8 @@ pub struct Start {
     pub parent: Arc<Process>,
     /// Its environment; nothing is added.
     pub env: Vec<(String, String)>,
-    /// Where it starts.
-    pub cwd: Vec<u8>,
+    /// Where it starts; `None`: where its parent is.
+    pub cwd: Option<Vec<u8>>,
     /// Its descriptors, from 0 on.
     pub files: Vec<Option<Arc<OpenFile>>>,
     /// Whether it leads a group of its own.

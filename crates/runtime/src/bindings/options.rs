@@ -184,15 +184,6 @@ pub fn alias(name: &str) -> Option<&'static [String]> {
     found.map(|(_, expansion)| expansion.as_slice())
 }
 
-/// The name of the option that a word of a command line gives a value.
-pub fn canonical(word: &str) -> String {
-    let name = word.split('=').next().unwrap_or(word).replace('_', "-");
-    match alias(&name) {
-        Some([name, ..]) => name.clone(),
-        _ => name,
-    }
-}
-
 /// The value of the boolean option `name` in this process.
 pub fn flag(env: &Env, name: &str) -> bool {
     value(env, name, Json::as_bool).unwrap_or(false)

@@ -186,7 +186,7 @@ fn patch_process_object<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -
     define_read_only(scope, process, "pid", pid);
     let ppid = v8::Integer::new_from_unsigned(scope, options.ppid).into();
     set(scope, process, "ppid", ppid);
-    let exec_path = text(scope, EXEC_PATH)?;
+    let exec_path = text(scope, &options.exec_path)?;
     set(scope, process, "execPath", exec_path.into());
     let port = text(scope, "debugPort")?;
     process.set_accessor_with_setter(scope, port.into(), get_debug_port, set_debug_port);

@@ -146,22 +146,25 @@ impl SpawnOptions {
         if other(self.uid, parent.uid()) || other(self.gid, parent.gid()) {
             return Err(Errno::EPERM);
         }
-        let mut cwd = kernel.getcwd(&parent)?;
-        match self.cwd {
-            Some(path) if path.starts_with('/') => cwd = path.into_bytes(),
+        let cwd = match self.cwd {
+            Some(path) if path.starts_with('/') => Some(path.into_bytes()),
             Some(path) => {
-                cwd.push(b'/');
-                cwd.extend_from_slice(path.as_bytes());
+                Some([&kernel.getcwd(&parent)?, b"/".as_slice(), path.as_bytes()].concat())
             }
-            None => {}
-        }
+            None => None,
+        };
         let variables = self.env.unwrap_or_else(|| env.variables.all());
         let search = variables
             .iter()
             .find(|(name, _)| name == "PATH")
             .map(|(_, value)| value.clone());
-        let executable =
-            kernel.find_program(&parent, &self.file, self.args, search.as_deref(), &cwd)?;
+        let executable = kernel.find_program(
+            &parent,
+            &self.file,
+            self.args,
+            search.as_deref(),
+            cwd.as_deref(),
+        )?;
         let launcher = Launcher::of(env).ok_or(Errno::ESRCH)?;
         let start = Start {
             parent,

@@ -371,17 +371,16 @@ impl Walk<'_> {
         let Some(file) = words.first() else {
             return Ok(false);
         };
-        let cwd = context.cwd()?;
         let search = process.env("PATH");
         let found =
             context
                 .kernel()
-                .find_program(process, file, words.to_vec(), search.as_deref(), &cwd);
+                .find_program(process, file, words.to_vec(), search.as_deref(), None);
         let started = found.and_then(|executable| {
             let start = Start {
                 parent: process.clone(),
                 env: process.env_all(),
-                cwd,
+                cwd: None,
                 files: context.files(),
                 new_group: false,
             };

@@ -67,19 +67,18 @@ fn run_program(
         .iter()
         .find(|(key, _)| key == "PATH")
         .map(|(_, value)| value.clone());
-    let cwd = context.cwd()?;
     let found = context.kernel().find_program(
         context.process(),
         file,
         words.to_vec(),
         search.as_deref(),
-        &cwd,
+        None,
     );
     let started = found.and_then(|executable| {
         let start = Start {
             parent: context.process().clone(),
             env,
-            cwd,
+            cwd: None,
             files: context.files(),
             new_group: false,
         };
@@ -143,11 +142,10 @@ pub(crate) fn env(context: &Context, words: &[String]) -> Result<Finish, Errno> 
         .iter()
         .find(|(key, _)| key == "PATH")
         .map(|(_, value)| value.clone());
-    let cwd = context.cwd()?;
     let found =
         context
             .kernel()
-            .find_program(process, file, program.clone(), search.as_deref(), &cwd);
+            .find_program(process, file, program.clone(), search.as_deref(), None);
     match found.and_then(|executable| context.replace_env(variables).map(|()| executable)) {
         Ok(executable) => Ok(Finish::Exec(executable)),
         Err(error) => {

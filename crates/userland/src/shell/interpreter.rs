@@ -431,7 +431,7 @@ impl Shell {
         let start = Start {
             parent: context.process().clone(),
             env: context.process().env_all(),
-            cwd: context.cwd()?,
+            cwd: None,
             files,
             new_group: false,
         };
@@ -748,7 +748,10 @@ impl Shell {
             return Ok(());
         };
         let ran = self.program(context, &fields, values, last);
-        restore(context, saved)?;
+        // The program that takes the shell's place keeps its redirections.
+        if !matches!(ran, Err(Flow::Exec(_))) {
+            restore(context, saved)?;
+        }
         ran
     }
 
@@ -773,9 +776,9 @@ impl Shell {
             Err(flow) => Err(flow),
         };
         // `exec` without a program keeps its redirections.
-        if fields.len() == 1 && fields.first().is_some_and(|name| name == "exec") {
-            drop(saved);
-        } else {
+        let keeps = matches!(ran, Err(Flow::Exec(_)))
+            || (fields.len() == 1 && fields.first().is_some_and(|name| name == "exec"));
+        if !keeps {
             restore(context, saved)?;
         }
         self.status = match ran {
@@ -852,13 +855,12 @@ impl Shell {
     ) -> Result<Result<Executable, i32>, Flow> {
         let name = fields.first().cloned().unwrap_or_default();
         let search = self.variable("PATH");
-        let cwd = context.cwd()?;
         let found = context.kernel().find_program(
             context.process(),
             &name,
             fields.to_vec(),
             search.as_deref(),
-            &cwd,
+            None,
         );
         Ok(match found {
             Ok(executable) => Ok(executable),
@@ -902,7 +904,7 @@ impl Shell {
         let start = Start {
             parent: context.process().clone(),
             env,
-            cwd: context.cwd()?,
+            cwd: None,
             files: context.files(),
             new_group: false,
         };

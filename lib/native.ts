@@ -24,6 +24,7 @@ export interface NativeLimits {
   maxOutputBytes?: number;
   maxTimers?: number;
   maxHandles?: number;
+  maxChildProcesses?: number;
   maxOpenFds?: number;
   maxFilesystemBytes?: number;
   maxInodes?: number;

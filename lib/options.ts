@@ -44,6 +44,7 @@ const NATIVE_BUDGETS = [
   "maxOutputBytes",
   "maxTimers",
   "maxHandles",
+  "maxChildProcesses",
   "maxOpenFds",
   "maxFilesystemBytes",
   "maxInodes",

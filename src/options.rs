@@ -49,6 +49,8 @@ pub struct NativeLimits {
     pub max_timers: Option<u32>,
     /// Number of handles.
     pub max_handles: Option<u32>,
+    /// Number of processes that guests start.
+    pub max_child_processes: Option<u32>,
     /// Number of descriptors.
     pub max_open_fds: Option<u32>,
     /// Bytes.
@@ -173,6 +175,9 @@ impl From<NativeLimits> for Limits {
                 .map_or(default.max_output_bytes, count),
             max_timers: native.max_timers.unwrap_or(default.max_timers),
             max_handles: native.max_handles.unwrap_or(default.max_handles),
+            max_child_processes: native
+                .max_child_processes
+                .unwrap_or(default.max_child_processes),
             max_open_fds: native.max_open_fds.unwrap_or(default.max_open_fds),
             max_filesystem_bytes: native
                 .max_filesystem_bytes

@@ -96,7 +96,7 @@ pub struct Env {
 }
 
 /// What the embedder decides for one process.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ProcessOptions {
     /// Overrides of Node's command-line options (`--name` to JSON value). Never taken from the guest.
     pub node_options: Vec<(String, serde_json::Value)>,
@@ -110,6 +110,19 @@ pub struct ProcessOptions {
     pub pid: u32,
     /// `process.ppid`.
     pub ppid: u32,
+}
+
+impl Default for ProcessOptions {
+    fn default() -> Self {
+        Self {
+            node_options: Vec::new(),
+            exec_argv: Vec::new(),
+            exec_path: secure_exec_kernel::EXEC_PATH.to_owned(),
+            argv: Vec::new(),
+            pid: 0,
+            ppid: 0,
+        }
+    }
 }
 
 impl Env {

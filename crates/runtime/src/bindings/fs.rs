@@ -15,7 +15,7 @@ pub mod answer;
 pub mod argument;
 mod copy;
 pub mod file_handle;
-mod io;
+pub(crate) mod io;
 mod resolve;
 pub mod resource;
 mod stat_watcher;

@@ -128,7 +128,10 @@ fn set_up(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>, job: &ChildJob) {
     });
     env.clock().restart(job.mitigation);
     env.advance_clock();
-    apply_options(scope, env);
+    // Without a file, `--permission` grants none for it.
+    let main = job.command.args.first().map(|file| absolute(job, file));
+    let main = main.unwrap_or_default();
+    apply_options(scope, env, &job.vm, process, &main);
     crate::bindings::performance::start(scope, env);
 }
 

@@ -200,9 +200,10 @@ impl Launcher {
     ) -> Result<(), Errno> {
         let refused = |_| Errno::EAGAIN;
         crate::memory::admit(self.vm.options().limits.memory_bytes).map_err(refused)?;
-        // The outcome is the kernel's to tell, see `Control::set_process`.
+        // The outcome is the kernel's to tell, see `Control::end_with`.
         let control = self.vm.track(Box::new(drop)).map_err(|_| Errno::EAGAIN)?;
-        control.set_process(self.vm.kernel(), &process);
+        control.set_process(process.clone());
+        control.end_with(self.vm.kernel(), &process);
         runner.set(Running::Node(control.clone()));
         let job = ChildJob {
             vm: self.vm.clone(),

@@ -14,6 +14,7 @@ use crate::bindings::fs::resource::{Provider, Resource};
 use crate::bindings::spawn_options::{self, MAX_STDIO, SpawnOptions, get, signal_text};
 use crate::bindings::stream_wrap::KernelStream;
 use crate::env::Env;
+use crate::permission_model::Scope;
 use crate::realm::set;
 use crate::throw::Throw;
 
@@ -152,6 +153,7 @@ fn open(env: &Env, entries: &[Stdio]) -> Result<Vec<Option<Arc<OpenFile>>>, Errn
 /// `spawn(options)`; answers libuv's error number or 0, and sets `pid`.
 fn spawn<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let (resource, child) = Resource::this::<Child>(scope, args)?;
+    Env::of(scope).require_permission(Scope::ChildProcess, b"")?;
     let options = spawn_options::object(args.get(0))?;
     let program = SpawnOptions::read(scope, options)?;
     let entries = read_stdio(scope, options)?;

@@ -17,6 +17,7 @@ use crate::binding::{Args, Binding, Ret, function};
 use crate::bindings::spawn_options::{self, MAX_STDIO, SpawnOptions, get, signal_text};
 use crate::env::Env;
 use crate::event_loop::Inbox;
+use crate::permission_model::Scope;
 use crate::realm::set;
 use crate::throw::Throw;
 
@@ -295,8 +296,9 @@ fn wait(
 
 /// `spawn(options)`: `{ pid, status, signal, output, error }`.
 fn spawn<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let options = spawn_options::object(args.get(0))?;
     let env = Env::of(scope);
+    env.require_permission(Scope::ChildProcess, b"")?;
+    let options = spawn_options::object(args.get(0))?;
     let most = env.vm().map_or(0, |vm| vm.options().limits.memory_bytes);
     let program = SpawnOptions::read(scope, options)?;
     let limits = read_limits(scope, options, most)?;

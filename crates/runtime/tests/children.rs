@@ -80,10 +80,10 @@ fn a_child_has_its_own_arguments_streams_and_exit() {
            process.stdin.on('data', (d) => process.stdout.write('<' + d + '>')).on('end', () => process.exit(3));
            console.error(process.argv.slice(2).join(), process.env.A, process.cwd(), process.ppid)`);
          const c = cp.spawn(process.execPath, ['/tmp/c.js', 'x', 'y'], { env: { A: '1' }, cwd: '/tmp' });
-         c.stdout.on('data', (d) => console.log(String(d)));
+         c.stdout.on('data', (d) => { console.log(String(d)); if (String(d) === '<one>') c.stdin.end('two'); });
          c.stderr.on('data', (d) => console.log(String(d).trim() === `x,y 1 /tmp ${process.pid}`));
          c.on('close', (code, signal) => console.log(code, signal));
-         c.stdin.write('one'); setTimeout(() => c.stdin.end('two'), 50)",
+         c.stdin.write('one')",
     );
     assert!(text.contains("true\n") && text.contains("<one>"), "{text}");
     assert!(text.ends_with("<two>\n3 null\n"), "{text}");

@@ -124,11 +124,11 @@ fn read_limits<'s>(
     })
 }
 
+/// Files of a child, by descriptor.
+type Files = Vec<Option<Arc<OpenFile>>>;
+
 /// The child's files and what the caller keeps.
-fn open(
-    env: &Env,
-    entries: Vec<Stdio>,
-) -> Result<(Vec<Option<Arc<OpenFile>>>, Vec<Channel>), Errno> {
+fn open(env: &Env, entries: Vec<Stdio>) -> Result<(Files, Vec<Channel>), Errno> {
     let process = env.process().map_err(|_| Errno::ESRCH)?;
     let (mut files, mut channels) = (Vec::new(), Vec::new());
     for entry in entries {
@@ -188,10 +188,7 @@ impl Channel {
 
     /// Moves what can be moved now, and asks to be woken for the rest.
     fn pump(&mut self, inbox: &Inbox, max_buffer: usize) -> Result<(), Errno> {
-        loop {
-            let Some((writer, bytes, at)) = &mut self.input else {
-                break;
-            };
+        while let Some((writer, bytes, at)) = &mut self.input {
             match bytes.get(*at..).filter(|rest| !rest.is_empty()) {
                 None => self.input = None,
                 Some(rest) => match writer.write(rest) {

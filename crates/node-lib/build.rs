@@ -36,6 +36,7 @@ fn main() {
     dump_sources(&manifest_dir, &lib_dir);
     let sources = read_sources(&lib_dir, &lib_dir);
     check_hashes(&sources, &list_path);
+    patch_undici(&lib_dir);
     generate(
         &sources,
         &manifest_dir,
@@ -122,6 +123,29 @@ fn check_hashes(sources: &BTreeMap<String, String>, list_path: &Path) {
              first differences: {changed:?}"
         );
     }
+}
+
+/// Gives undici our HTTP parser in place of the WebAssembly module that it would compile in each process.
+fn patch_undici(lib_dir: &Path) {
+    const THEIRS: &str = r#"      const llhttpWasmData = process.env.JEST_WORKER_ID ? require_llhttp_wasm() : void 0;
+      let mod;
+      try {
+        mod = await WebAssembly.compile(require_llhttp_simd_wasm());
+      } catch (e) {
+        mod = await WebAssembly.compile(llhttpWasmData || require_llhttp_wasm());
+      }
+      return await WebAssembly.instantiate(mod, {
+"#;
+    const OURS: &str = r#"      return internalBinding("undici_parser").instantiate({
+"#;
+    let path = lib_dir.join("internal/deps/undici/undici.js");
+    let source = std::fs::read_to_string(&path).expect("read undici");
+    assert_eq!(
+        source.matches(THEIRS).count(),
+        1,
+        "undici makes its parser another way than before"
+    );
+    std::fs::write(&path, source.replace(THEIRS, OURS)).expect("write undici");
 }
 
 /// Writes `SOURCES`: ASCII sources become static external strings, the few others UTF-8 text.

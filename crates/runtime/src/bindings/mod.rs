@@ -56,6 +56,7 @@ pub mod tty_wrap;
 pub mod types;
 pub mod typescript;
 pub mod udp_wrap;
+pub mod undici_parser;
 pub mod url;
 pub mod util;
 pub mod uv;
@@ -118,6 +119,7 @@ pub static BINDINGS: &[&Binding] = &[
     &types::BINDING,
     &typescript::BINDING,
     &udp_wrap::BINDING,
+    &undici_parser::BINDING,
     &url::BINDING,
     &util::BINDING,
     &uv::BINDING,

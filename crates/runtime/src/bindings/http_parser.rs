@@ -261,7 +261,7 @@ fn initialize<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> 
     let Some((resource, parser)) = this(scope, args)? else {
         return Ok(undefined);
     };
-    resource.begin(scope, &env, provider, object);
+    resource.begin(scope, &env, provider, args.this(), object);
     let lenient = Lenient(u16::try_from(lenient & LENIENT_ALL).unwrap_or_default());
     parser.machine.replace(Parser::new(kind, lenient));
     parser.generation.set(parser.generation.get() + 1);

@@ -81,14 +81,22 @@ impl Resource {
         env.objects.wrap(scope, object, resource);
     }
 
-    /// Gives it new ids, as a resource of another kind; `init` hooks see `resource` in its place.
+    /// Gives it new ids, as a resource of another kind; `init` hooks and `executionAsyncResource()` see `resource` in
+    /// the place of its own `object`.
     pub fn begin<'s>(
         &self,
         scope: &mut v8::PinScope<'s, '_>,
         env: &Env,
         provider: Provider,
+        object: v8::Local<'s, v8::Object>,
         resource: v8::Local<'s, v8::Object>,
     ) {
+        if resource != object {
+            let symbol = crate::bindings::symbols::symbol(scope, env, "resource_symbol");
+            if let Ok(symbol) = v8::Local::<v8::Name>::try_from(symbol) {
+                object.create_data_property(scope, symbol, resource.into());
+            }
+        }
         if self.context.get().async_id != NO_ID {
             self.destroy(scope, env);
         }
@@ -286,11 +294,12 @@ pub fn get_async_id<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Re
     Ok(v8::Number::new(scope, id).into())
 }
 
-/// `AsyncWrap.prototype.asyncReset()`: new ids for an object that is used again.
+/// `AsyncWrap.prototype.asyncReset([resource])`: new ids for an object that is used again.
 pub fn async_reset<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     if let Some(resource) = Resource::of(scope, args.this()) {
         let env = Env::of(scope);
-        resource.begin(scope, &env, resource.provider.get(), args.this());
+        let shown = v8::Local::<v8::Object>::try_from(args.get(0)).unwrap_or(args.this());
+        resource.begin(scope, &env, resource.provider.get(), args.this(), shown);
     }
     Ok(v8::undefined(scope).into())
 }

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use crate::device::Device;
 use crate::errno::{Errno, Result};
 use crate::flags::{OpenFlags, oflag};
+use crate::flock::LockHold;
 use crate::inode::{Ino, Name};
 use crate::kernel::Shared;
 use crate::memfs::MemFs;
@@ -94,6 +95,8 @@ pub struct OpenFile {
     /// Taken before the kernel's lock.
     pub(crate) position: Mutex<u64>,
     pub(crate) listing: Mutex<Listing>,
+    /// Its advisory lock. Taken before the kernel's lock.
+    pub(crate) lock: Mutex<Option<LockHold>>,
 }
 
 /// How far a directory has been listed.
@@ -112,6 +115,7 @@ impl OpenFile {
             flags,
             position: Mutex::new(0),
             listing: Mutex::default(),
+            lock: Mutex::default(),
         })
     }
 

@@ -22,6 +22,7 @@ use crate::errno::{Errno, Result};
 use crate::exec::ProcessPolicy;
 use crate::file::InodeHold;
 use crate::flags::Follow;
+use crate::flock::Locks;
 use crate::image::Image;
 use crate::inode::{Ino, Kind, ROOT};
 use crate::machine::{Machine, OsConfig, UserConfig};
@@ -86,6 +87,7 @@ pub struct Kernel {
     machine: Arc<Machine>,
     clock: Arc<Clock>,
     quotas: Quotas,
+    pub(crate) locks: Arc<Locks>,
     next_pid: AtomicU32,
     host: Process,
     pub(crate) table: ProcessTable,
@@ -216,6 +218,7 @@ impl Kernel {
             machine,
             clock,
             quotas: options.quotas,
+            locks: Arc::default(),
             next_pid: AtomicU32::new(HOST_PID + 1),
             host,
             table: ProcessTable::default(),

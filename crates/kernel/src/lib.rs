@@ -34,6 +34,7 @@ mod exec;
 mod fd;
 mod file;
 mod flags;
+mod flock;
 mod image;
 mod inode;
 mod kernel;
@@ -70,6 +71,7 @@ pub use file::OpenFile;
 pub use flags::{
     COPYFILE_EXCL, COPYFILE_FICLONE, COPYFILE_FICLONE_FORCE, F_OK, Follow, R_OK, W_OK, X_OK, oflag,
 };
+pub use flock::FileLock;
 pub use image::{Image, ImageBuilder};
 pub use kernel::{Kernel, KernelOptions, NetOptions};
 pub use machine::{Machine, OsConfig, UserConfig};

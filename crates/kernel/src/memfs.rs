@@ -285,6 +285,16 @@ impl MemFs {
         }
     }
 
+    /// The latest mount that covers the directory of a normalized path.
+    pub fn mount_at(&self, path: &[u8]) -> Option<MountId> {
+        let is_here = |id: &MountId| {
+            self.covered_by(*id)
+                .and_then(|covered| self.path_of_node(&covered))
+                .is_ok_and(|at| at == path)
+        };
+        self.mounts.iter().map(|(id, _)| id).filter(is_here).last()
+    }
+
     /// Whether the innermost mount around a normalized path is one that the embedder gave.
     pub fn leads_to_foreign(&self, path: &[u8]) -> bool {
         let mut best: Option<(usize, bool)> = None;
@@ -579,6 +589,30 @@ impl MemFs {
         }
     }
 
+    /// In a directory with the sticky bit only the owner of an entry, or of the directory, may take it away.
+    fn may_take(&self, dir: Ino, entry_owner: u32, cx: &Cx<'_>) -> Result<()> {
+        const STICKY: u32 = 0o1000;
+        let inode = self.get(dir)?;
+        let free = inode.mode & STICKY == 0
+            || cx.uid == 0
+            || self.bits == PermissionBits::DataOnly
+            || entry_owner == cx.uid
+            || self.owner_of(inode).0 == cx.uid;
+        if free { Ok(()) } else { Err(Errno::EPERM) }
+    }
+
+    /// The owner of what stands at a path's last name.
+    fn owner_at(&self, node: &Node, cx: &Cx<'_>) -> Result<u32> {
+        match node {
+            Node::Mem(ino) => Ok(self.owner_of(self.get(*ino)?).0),
+            Node::Foreign(place) => {
+                let stat = place.stat.ok_or(Errno::ENOENT)?;
+                Ok(place.mount.shown(cx, stat).uid)
+            }
+            _ => Err(Errno::EPERM),
+        }
+    }
+
     // ---- making and removing entries -------------------------------------------------------------------------------
 
     /// Adds a new inode at a path whose last name is free.
@@ -720,6 +754,7 @@ impl MemFs {
         }
         if let Node::Foreign(place) = &target {
             let dir = self.writable_parent(at, cx)?;
+            self.may_take(dir, self.owner_at(&target, cx)?, cx)?;
             if place.file_type() == FileType::Directory {
                 return Err(Errno::EISDIR);
             }
@@ -742,6 +777,7 @@ impl MemFs {
             return Err(Errno::EISDIR);
         }
         let dir = self.writable_parent(at, cx)?;
+        self.may_take(dir, self.owner_at(&target, cx)?, cx)?;
         if is_dir {
             return Err(Errno::EISDIR);
         }
@@ -769,6 +805,7 @@ impl MemFs {
             return Err(target.refuse_change());
         };
         let dir = self.writable_parent(at, cx)?;
+        self.may_take(dir, self.owner_at(&target, cx)?, cx)?;
         match &self.get(ino)?.kind {
             Kind::Dir(victim) if victim.is_empty() => {}
             Kind::Dir(_) => return Err(Errno::ENOTEMPTY),
@@ -861,6 +898,10 @@ impl MemFs {
         }
         let old_dir = self.writable_parent(from, cx)?;
         let new_dir = self.creatable_parent(to, cx)?;
+        self.may_take(old_dir, self.owner_at(&source, cx)?, cx)?;
+        if let Some(target) = &new.target {
+            self.may_take(new_dir, self.owner_at(target, cx)?, cx)?;
+        }
         if let Some(victim) = victim {
             match (&self.get(victim)?.kind, is_dir) {
                 (Kind::ProcRoot, _) => return Err(Errno::EBUSY),

@@ -842,3 +842,31 @@ fn ids() {
     assert_eq!(root.set_uid(5), Ok(()));
     assert_eq!(root.set_uid(0), Err(Errno::EPERM));
 }
+
+#[test]
+fn sticky_directories() {
+    let (k, p) = machine();
+    let other = k
+        .spawn(ProcessOptions {
+            uid: Some(2000),
+            gid: Some(2000),
+            ..ProcessOptions::default()
+        })
+        .unwrap();
+    let h = k.host();
+    k.mkdir(h, b"/drop", 0o777).unwrap();
+    k.chmod(h, b"/drop", 0o1777).unwrap();
+    put(&k, &p, "/drop/mine", "");
+    k.mkdir(&p, b"/drop/dir", 0o777).unwrap();
+    put(&k, &other, "/drop/theirs", "");
+    let eperm = Err(Errno::EPERM);
+    assert_eq!(k.unlink(&other, b"/drop/mine"), eperm);
+    assert_eq!(k.rmdir(&other, b"/drop/dir"), eperm);
+    assert_eq!(k.rename(&other, b"/drop/mine", b"/drop/x"), eperm);
+    assert_eq!(k.rename(&other, b"/drop/theirs", b"/drop/mine"), eperm);
+    k.rename(&other, b"/drop/theirs", b"/drop/x").unwrap();
+    k.unlink(&p, b"/drop/mine").unwrap();
+    k.unlink(h, b"/drop/x").unwrap();
+    k.chmod(h, b"/drop", 0o777).unwrap();
+    k.rmdir(&other, b"/drop/dir").unwrap();
+}

@@ -838,3 +838,36 @@ fn copy_on_write_asks_permission_before_it_copies() {
     assert_eq!(k.usage(), base);
     assert_eq!(text(&k, &p, "/mnt/dir/a").unwrap(), "given a");
 }
+
+#[test]
+fn advisory_locks() {
+    for (source, k, p) in writable() {
+        let open = || k.open(&p, b"/mnt/dir/a", oflag::O_RDWR, 0).unwrap();
+        let (a, b) = (open(), open());
+        let same = k.dup(&p, a).unwrap();
+        let busy = Err(Errno::EAGAIN);
+        assert_eq!(k.flock(&p, a, FileLock::Shared), Ok(()), "{source}");
+        assert_eq!(k.flock(&p, b, FileLock::Shared), Ok(()));
+        assert_eq!(k.flock(&p, a, FileLock::Exclusive), busy);
+        assert_eq!(k.flock(&p, b, FileLock::Unlocked), Ok(()));
+        assert_eq!(k.flock(&p, same, FileLock::Exclusive), Ok(()));
+        assert_eq!(k.flock(&p, a, FileLock::Exclusive), Ok(()));
+        assert_eq!(k.flock(&p, b, FileLock::Shared), busy);
+        k.close(&p, a).unwrap();
+        assert_eq!(
+            k.flock(&p, b, FileLock::Shared),
+            busy,
+            "a duplicate keeps it"
+        );
+        k.close(&p, same).unwrap();
+        assert_eq!(k.flock(&p, b, FileLock::Exclusive), Ok(()));
+        assert_eq!(k.flock(&p, b, FileLock::Shared), Ok(()));
+        let c = open();
+        assert_eq!(k.flock(&p, c, FileLock::Shared), Ok(()));
+        assert_eq!(k.flock(&p, c, FileLock::Exclusive), busy);
+        k.close(&p, b).unwrap();
+        assert_eq!(k.flock(&p, c, FileLock::Exclusive), Ok(()));
+        assert_eq!(k.flock(&p, 0, FileLock::Shared), Err(Errno::EINVAL));
+        assert_eq!(k.flock(&p, 99, FileLock::Shared), Err(Errno::EBADF));
+    }
+}

@@ -5,6 +5,7 @@
 use crate::errno::{Errno, Result};
 use crate::fd::Fd;
 use crate::file::{Object, OpenFile, Opened};
+use crate::flock::{FileLock, LockKey};
 use crate::kernel::Kernel;
 use crate::mounted_fs::Caller;
 use crate::net::Domain;
@@ -327,6 +328,17 @@ impl Kernel {
             } => Err(Errno::EINVAL),
             _ => Ok(()),
         }
+    }
+
+    /// `flock` that does not wait: `EAGAIN` while another description's lock is in the way.
+    pub fn flock(&self, p: &Process, fd: Fd, lock: FileLock) -> Result<()> {
+        let file = p.file(fd)?;
+        let key = match (file.inode(), file.place()) {
+            (Some((ino, _)), _) => LockKey::Inode(ino),
+            (None, Some(place)) => LockKey::Place(place.mount.id, place.path.clone()),
+            (None, None) => return Err(Errno::EINVAL),
+        };
+        self.locks.take(key, &mut file.lock.lock(), lock)
     }
 
     /// Calls back once when a descriptor is ready; at once if it is now. Files are always ready.

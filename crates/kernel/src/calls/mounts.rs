@@ -134,12 +134,20 @@ impl Kernel {
     /// mounted, `EBUSY` while something else is mounted inside.
     pub fn unmount(&self, path: &[u8]) -> Result<()> {
         let cx = self.host().cx();
-        let (mut fs, at) = self.check(&cx, Ask::new(FsOp::Stat, path, Follow::Final))?;
-        let root = at.location().existing()?;
-        if !root.is_mount_root() {
-            return Err(Errno::EINVAL);
-        }
-        let id = root.tree();
+        let text = crate::path::normalize(b"/", path);
+        // By the table first: a file system above that fails must not keep it.
+        let listed = self.shared.lock().mount_at(&text);
+        let (mut fs, id) = match listed {
+            Some(id) => (self.shared.lock(), id),
+            None => {
+                let (fs, at) = self.check(&cx, Ask::new(FsOp::Stat, path, Follow::Final))?;
+                let root = at.location().existing()?;
+                if !root.is_mount_root() {
+                    return Err(Errno::EINVAL);
+                }
+                (fs, root.tree())
+            }
+        };
         let inside = |point: &Point| match point {
             Point::Inode(ino) => tree_of(*ino) == id,
             Point::Place(place) => place.mount.id == id,

@@ -87,35 +87,35 @@ fn serve() {
 
 /// Charges a process for what is done on its behalf.
 pub struct Meter {
-    shared: Option<Arc<Shared>>,
-    charged: Duration,
+    shared: Arc<Shared>,
+    /// CPU time of this thread that was charged; `None` on the isolate's own thread, which is measured anyway.
+    charged: Option<Duration>,
 }
 
 impl Meter {
-    /// For work on the isolate's own thread, which is measured there.
-    pub fn on_own_thread() -> Self {
+    /// For work on the isolate's own thread.
+    pub fn on_own_thread(env: &Env) -> Self {
         Self {
-            shared: None,
-            charged: Duration::ZERO,
+            shared: env.shared().clone(),
+            charged: None,
         }
     }
 
     fn new(shared: Arc<Shared>) -> Self {
         Self {
-            shared: Some(shared),
-            charged: thread_cpu_time(),
+            shared,
+            charged: Some(thread_cpu_time()),
         }
     }
 
     /// Charges the time since the last call; answers whether to go on.
     pub fn checkpoint(&mut self) -> bool {
-        let Some(shared) = &self.shared else {
-            return true;
-        };
-        let now = thread_cpu_time();
-        crate::watchdog::charge(shared, now.saturating_sub(self.charged));
-        self.charged = now;
-        !shared.latch.is_set()
+        if let Some(charged) = &mut self.charged {
+            let now = thread_cpu_time();
+            crate::watchdog::charge(&self.shared, now.saturating_sub(*charged));
+            *charged = now;
+        }
+        !self.shared.latch.is_set()
     }
 }
 

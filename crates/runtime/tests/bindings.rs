@@ -62,6 +62,7 @@ guests! {
     net,
     net_hostile,
     zlib,
+    crypto,
 }
 
 /// What another thread does for a process counts as its own CPU time, and ends with it.

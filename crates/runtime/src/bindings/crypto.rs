@@ -1,9 +1,34 @@
-//! `internalBinding('crypto')`: for now what loading `node:crypto` needs; its functions throw until they are written.
-//! Source: `src/crypto/crypto_keys.cc`.
+//! `internalBinding('crypto')`: random bytes, hashes, MACs, derived keys and secret keys. What stands in the recorded
+//! surface and not here throws that it is unavailable. Sources: `src/crypto/*.cc`.
+//!
+//! Algorithms come from RustCrypto's crates; random bytes from the kernel, which has them from the operating system.
 
-use crate::binding::{Args, Binding, Class, Ret, function};
+mod algorithm;
+mod argument;
+mod hash;
+mod job;
+mod kdf;
+mod keys;
+mod random;
+
+use crate::binding::{Args, Binding, Class, Function, Ret, function};
 use crate::env::Env;
 use crate::throw::Throw;
+
+const RUN: &[Function] = &[("run", function!(job::run))];
+
+/// A class of jobs.
+macro_rules! job {
+    ($name:literal, $constructor:path) => {
+        Class {
+            name: $name,
+            parent: Some("fs.AsyncWrap"),
+            constructor: Some(function!($constructor)),
+            methods: RUN,
+            ..Class::DEFAULT
+        }
+    };
+}
 
 /// See the module's text.
 pub static BINDING: Binding = Binding {
@@ -13,17 +38,66 @@ pub static BINDING: Binding = Binding {
             "createNativeKeyObjectClass",
             function!(create_native_key_object_class),
         ),
-        ("getFipsCrypto", function!(get_fips_crypto)),
         ("getCachedAliases", function!(empty_object)),
+        ("getCiphers", function!(no_names)),
+        ("getCurves", function!(no_names)),
+        ("getFipsCrypto", function!(zero)),
+        ("getHashes", function!(hash::get_hashes)),
+        ("getOpenSSLSecLevelCrypto", function!(security_level)),
+        ("getSSLCiphers", function!(no_names)),
+        ("oneShotDigest", function!(hash::one_shot)),
+        ("secureBuffer", function!(random::secure_buffer)),
         ("secureHeapUsed", function!(nothing)),
         ("startLoadingCertificatesOffThread", function!(nothing)),
+        ("testFipsCrypto", function!(no)),
+        ("timingSafeEqual", function!(hash::timing_safe_equal)),
     ],
-    classes: &[Class {
-        name: "NativeKeyObject",
-        constructor: Some(function!(new_native_key_object)),
-        hidden: true,
-        ..Class::DEFAULT
-    }],
+    classes: &[
+        Class {
+            name: "NativeKeyObject",
+            constructor: Some(function!(new_native_key_object)),
+            hidden: true,
+            ..Class::DEFAULT
+        },
+        Class {
+            name: "Hash",
+            constructor: Some(function!(hash::new_hash)),
+            methods: &[
+                ("update", function!(hash::update_hash)),
+                ("digest", function!(hash::digest_hash)),
+            ],
+            ..Class::DEFAULT
+        },
+        Class {
+            name: "Hmac",
+            constructor: Some(function!(hash::new_hmac)),
+            methods: &[
+                ("init", function!(hash::init_hmac)),
+                ("update", function!(hash::update_hmac)),
+                ("digest", function!(hash::digest_hmac)),
+            ],
+            ..Class::DEFAULT
+        },
+        Class {
+            name: "KeyObjectHandle",
+            constructor: Some(function!(keys::new_handle)),
+            methods: &[
+                ("init", function!(keys::init)),
+                ("getSymmetricKeySize", function!(keys::symmetric_size)),
+                ("export", function!(keys::export)),
+                ("exportJwk", function!(keys::export_jwk)),
+                ("equals", function!(keys::equals)),
+            ],
+            ..Class::DEFAULT
+        },
+        job!("HashJob", hash::new_hash_job),
+        job!("HmacJob", hash::new_hmac_job),
+        job!("HKDFJob", kdf::new_hkdf_job),
+        job!("PBKDF2Job", kdf::new_pbkdf2_job),
+        job!("RandomBytesJob", random::new_random_bytes_job),
+        job!("ScryptJob", kdf::new_scrypt_job),
+        job!("SecretKeyGenJob", keys::new_secret_key_job),
+    ],
     ..Binding::DEFAULT
 };
 
@@ -51,8 +125,33 @@ fn create_native_key_object_class<'s>(
         .ok_or(Throw::Pending)
 }
 
-fn get_fips_crypto<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
+/// An array of names.
+fn names<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    names: impl Iterator<Item = &'static str>,
+) -> Ret<'s> {
+    let names: Vec<v8::Local<v8::Value>> = names
+        .filter_map(|name| v8::String::new(scope, name))
+        .map(Into::into)
+        .collect();
+    Ok(v8::Array::new_with_elements(scope, &names).into())
+}
+
+fn no_names<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
+    Ok(v8::Array::new(scope, 0).into())
+}
+
+fn zero<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
     Ok(v8::Integer::new(scope, 0).into())
+}
+
+fn no<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
+    Ok(v8::Boolean::new(scope, false).into())
+}
+
+/// OpenSSL's default.
+fn security_level<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
+    Ok(v8::Integer::new(scope, 1).into())
 }
 
 /// Aliases of hash algorithms whose numbers the library may cache: none.

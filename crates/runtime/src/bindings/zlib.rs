@@ -497,7 +497,7 @@ fn write_sync<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> 
         &call.input,
         call.room,
         call.flush,
-        &mut Meter::on_own_thread(),
+        &mut Meter::on_own_thread(&Env::of(scope)),
     );
     stream.codec.replace(Some(codec));
     store_output(scope, call.output, call.offset, &written.output);

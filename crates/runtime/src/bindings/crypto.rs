@@ -1,20 +1,22 @@
-//! `internalBinding('crypto')`: random bytes, hashes, MACs, derived keys and secret keys. What stands in the recorded
+//! `internalBinding('crypto')`: random bytes, hashes, MACs, derived keys, secret keys and AES. What stands in the recorded
 //! surface and not here throws that it is unavailable. Sources: `src/crypto/*.cc`.
 //!
 //! Algorithms come from RustCrypto's crates; random bytes from the kernel, which has them from the operating system.
 
 mod algorithm;
 mod argument;
+mod cipher;
 mod hash;
 mod job;
 mod kdf;
 mod keys;
 mod random;
 
-use crate::binding::{Args, Binding, Class, Function, Ret, function};
+use crate::binding::{Args, Binding, Callback, Class, Function, Ret, function};
 use crate::env::Env;
 use crate::throw::Throw;
 
+const ASYMMETRIC: Callback = function!(keys::asymmetric);
 const RUN: &[Function] = &[("run", function!(job::run))];
 
 /// A class of jobs.
@@ -39,7 +41,8 @@ pub static BINDING: Binding = Binding {
             function!(create_native_key_object_class),
         ),
         ("getCachedAliases", function!(empty_object)),
-        ("getCiphers", function!(no_names)),
+        ("getCipherInfo", function!(cipher::get_cipher_info)),
+        ("getCiphers", function!(cipher::get_ciphers)),
         ("getCurves", function!(no_names)),
         ("getFipsCrypto", function!(zero)),
         ("getHashes", function!(hash::get_hashes)),
@@ -55,8 +58,22 @@ pub static BINDING: Binding = Binding {
     classes: &[
         Class {
             name: "NativeKeyObject",
-            constructor: Some(function!(new_native_key_object)),
+            constructor: Some(function!(keys::new_native)),
             hidden: true,
+            ..Class::DEFAULT
+        },
+        Class {
+            name: "CipherBase",
+            constructor: Some(function!(cipher::construct)),
+            methods: &[
+                ("initiv", function!(cipher::init_iv)),
+                ("update", function!(cipher::update)),
+                ("final", function!(cipher::finish)),
+                ("setAutoPadding", function!(cipher::set_auto_padding)),
+                ("getAuthTag", function!(cipher::get_auth_tag)),
+                ("setAuthTag", function!(cipher::set_auth_tag)),
+                ("setAAD", function!(cipher::set_aad)),
+            ],
             ..Class::DEFAULT
         },
         Class {
@@ -87,6 +104,12 @@ pub static BINDING: Binding = Binding {
                 ("export", function!(keys::export)),
                 ("exportJwk", function!(keys::export_jwk)),
                 ("equals", function!(keys::equals)),
+                ("keyDetail", function!(keys::key_detail)),
+                ("getAsymmetricKeyType", ASYMMETRIC),
+                ("checkEcKeyData", ASYMMETRIC),
+                ("initECRaw", ASYMMETRIC),
+                ("initEDRaw", ASYMMETRIC),
+                ("initJwk", ASYMMETRIC),
             ],
             ..Class::DEFAULT
         },
@@ -100,10 +123,6 @@ pub static BINDING: Binding = Binding {
     ],
     ..Binding::DEFAULT
 };
-
-fn new_native_key_object<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
-    Ok(v8::undefined(scope).into())
-}
 
 /// Hands the native base class to the library, which answers its `KeyObject`.
 fn create_native_key_object_class<'s>(

@@ -99,12 +99,24 @@ pub fn new_handle<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<
     Ok(v8::undefined(scope).into())
 }
 
+/// `new NativeKeyObject(handle)`, the base of the library's `KeyObject`: it has the same key.
+pub fn new_native<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    if !args.is_construct_call() {
+        return Err(constructor_call("NativeKeyObject"));
+    }
+    let key = KeyData::of(scope, args.get(0)).ok_or_else(|| invalid("handle"))?;
+    let handle = Handle(RefCell::new(Some(key)));
+    let env = Env::of(scope);
+    env.objects.wrap(scope, args.this(), Rc::new(handle));
+    Ok(v8::undefined(scope).into())
+}
+
 /// `init(type, data, format, encoding, passphrase)`
 pub fn init<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let handle = this(scope, args)?;
     let kind = args.get(0).int32_value(scope).ok_or(Throw::Pending)?;
     if kind != SECRET {
-        return Err(Throw::unavailable("asymmetric keys"));
+        return Err(no_asymmetric_keys());
     }
     let data = bytes(scope, args.get(1), "key")?;
     handle.0.replace(Some(KeyData::Secret(data.into())));
@@ -133,6 +145,25 @@ pub fn export_jwk<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<
     let value = text::decode(scope, &key, Encoding::Base64Url)?;
     set(scope, target, "k", value);
     Ok(target.into())
+}
+
+/// `keyDetail(target)`: the length in bits.
+pub fn key_detail<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let target = v8::Local::<v8::Object>::try_from(args.get(0)).map_err(|_| invalid("target"))?;
+    let KeyData::Secret(key) = key(scope, args)?;
+    let bits = u32::try_from(key.len().saturating_mul(8)).unwrap_or(u32::MAX);
+    let bits = v8::Integer::new_from_unsigned(scope, bits).into();
+    set(scope, target, "length", bits);
+    Ok(target.into())
+}
+
+/// A method of asymmetric keys, which we do not have.
+pub fn asymmetric<'s>(_scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
+    Err(no_asymmetric_keys())
+}
+
+fn no_asymmetric_keys() -> Throw {
+    Throw::unavailable("asymmetric keys")
 }
 
 /// `equals(other)`

@@ -168,7 +168,7 @@ impl Kernel {
                 name,
                 without_contents,
             } => {
-                known.forget_lookups();
+                known.copies_up()?;
                 let stat = mount.shown(cx, mount.fs()?.lstat(&caller, &path)?);
                 let kind = match stat.file_type {
                     FileType::Directory => {
@@ -213,6 +213,7 @@ impl Kernel {
         loop {
             cx.process.go_on()?;
             let n = file.read_at(&caller, &mut step, bytes.len() as u64)?;
+            let n = n.min(step.len());
             if n == 0 {
                 return Ok(bytes);
             }

@@ -16,7 +16,7 @@ use crate::inode::{Ino, Kind, Name, ROOT, beside, local, tree_of};
 use crate::memfs::{MAY_EXEC, MemFs};
 use crate::mount::{Anchor, Foreign, Place, join};
 use crate::mounted_fs::{Caller, Found, MountedFs};
-use crate::path::{GuestPath, LINK_DEPTH_MAX, NAME_MAX, is_ancestor, normalize};
+use crate::path::{GuestPath, LINK_DEPTH_MAX, NAME_MAX, PATH_MAX, is_ancestor, normalize};
 use crate::process::Cx;
 use crate::procfs::{self, ProcNode};
 use crate::stat::FileType;
@@ -226,6 +226,8 @@ enum Answer {
 #[derive(Default)]
 pub(crate) struct Known {
     answers: Vec<(Query, Answer)>,
+    /// How often something was brought into memory.
+    copied_up: usize,
     /// Directories of copy-on-write mounts of which it was found out whether anything shows through.
     settled: Vec<Ino>,
 }
@@ -248,9 +250,14 @@ impl Known {
         Ok(())
     }
 
-    /// Places are others once something was brought into memory.
-    pub fn forget_lookups(&mut self) {
+    /// Something is brought into memory, and places are others then. `EBUSY` when there is no end to it.
+    pub fn copies_up(&mut self) -> Result<()> {
         self.answers.clear();
+        self.copied_up += 1;
+        if self.copied_up > PATH_MAX {
+            return Err(Errno::EBUSY);
+        }
+        Ok(())
     }
 
     pub fn settle(&mut self, dir: Ino) {
@@ -819,6 +826,10 @@ impl Walker<'_> {
                 let fd = *fd;
                 let file = self.cx.process.file(fd).map_err(|_| Errno::ENOENT)?;
                 if let Some(place) = file.place() {
+                    if place.anchor.is_some() {
+                        // It may be in memory by now.
+                        return Ok(Jump::Text(self.fs.path_of_place(place)?));
+                    }
                     return Ok(Jump::To(Location {
                         parent: place.parent(),
                         name: place.name(),

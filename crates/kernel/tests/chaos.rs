@@ -212,9 +212,9 @@ fn call(k: &Kernel, p: &Process, which: u32, a: &[u8], b: &[u8], n: u64) {
         O_RDWR | O_APPEND,
         O_DIRECTORY,
     ];
-    let flags = flags[(n % 5) as usize] | if n % 7 == 0 { O_EXCL } else { 0 };
+    let flags = flags[(n % 5) as usize] | if n.is_multiple_of(7) { O_EXCL } else { 0 };
     let fd = (n % 9) as i32;
-    let at = (n % 3 == 0).then_some(n % 1000);
+    let at = n.is_multiple_of(3).then_some(n % 1000);
     let mut buf = [0; 64];
     let data = [1; 64];
     match which {

@@ -871,3 +871,16 @@ fn advisory_locks() {
         assert_eq!(k.flock(&p, 99, FileLock::Shared), Err(Errno::EBADF));
     }
 }
+
+#[test]
+fn a_descriptor_of_a_base_leads_to_what_is_in_memory_now() {
+    let (k, p) = machine();
+    let source = MountSource::CopyOnWrite(given());
+    k.mount(b"/mnt", source, MountOptions::default()).unwrap();
+    let fd = k.open(&p, b"/mnt/dir/a", oflag::O_RDONLY, 0).unwrap();
+    let link = format!("/proc/self/fd/{fd}");
+    k.truncate(&p, link.as_bytes(), 5).unwrap();
+    k.truncate(&p, link.as_bytes(), 3).unwrap();
+    assert_eq!(text(&k, &p, &link).unwrap(), "giv");
+    assert_eq!(text(&k, &p, "/mnt/dir/a").unwrap(), "giv");
+}

@@ -125,7 +125,7 @@ impl Kernel {
                 let cx = p.cx();
                 let caller = Caller::new(&cx);
                 match position {
-                    Some(offset) => foreign.read_at(&caller, buf, offset),
+                    Some(offset) => Ok(foreign.read_at(&caller, buf, offset)?.min(buf.len())),
                     None => {
                         let mut position = file.position.lock();
                         let n = foreign.read_at(&caller, buf, *position)?.min(buf.len());

@@ -15,7 +15,8 @@ use crate::latch::End;
 use crate::node_command::{Entry, NodeCommand};
 use crate::output::Output;
 use crate::process::{
-    Control, CurrentControl, apply_options, call_start, install_budgets, outcome_of,
+    Control, CurrentControl, INVALID_ARGUMENT, apply_options, call_start, install_budgets,
+    outcome_of, variables_of_files,
 };
 use crate::tree::{Current, Tree};
 use crate::vm::Vm;
@@ -116,6 +117,21 @@ fn set_up(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>, job: &ChildJob) {
     env.set_vm(&job.vm);
     env.extension::<Current>().set(job.tree.clone());
     env.variables.replace(process.env_all());
+    match variables_of_files(job.vm.kernel(), process, &job.command.options) {
+        Ok(variables) => {
+            for (name, value) in variables {
+                // A variable that is there already stays, and so does one that does not fit.
+                if !process.has_env(&name) {
+                    let _ = env.variables.set(name, value);
+                }
+            }
+        }
+        Err(text) => {
+            env.print(2, &format!("{text}\n"));
+            env.shared().latch.set(End::Exit(INVALID_ARGUMENT));
+            return;
+        }
+    }
     env.set_options(ProcessOptions {
         node_options: job.command.options.clone(),
         exec_argv: job.command.exec_argv.clone(),

@@ -6,6 +6,7 @@
 //! ```
 //! The outcome is reported exactly once: by this thread, or by the watchdog or a fatal error when the thread is parked.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -423,6 +424,8 @@ pub(crate) enum StartFailure {
     Syntax(SyntaxFailure, String),
     /// The kernel refused; text for the host.
     Kernel(String),
+    /// An option asks for what is not there.
+    Option(String),
     /// An exception of the library; its end is set.
     Thrown,
 }
@@ -453,6 +456,11 @@ impl StartFailure {
                         code: None,
                     },
                 )
+            }
+            Self::Option(message) => {
+                let _ = output.write(OutputChannel::Stderr, format!("{message}\n").as_bytes());
+                env.shared().latch.set(End::Exit(INVALID_ARGUMENT));
+                return;
             }
             Self::Kernel(message) => (
                 format!("{message}\n"),
@@ -555,6 +563,41 @@ pub(crate) fn run_job(
     Ok(main)
 }
 
+/// Node's exit code for a command line that is wrong.
+pub(crate) const INVALID_ARGUMENT: i32 = 9;
+
+/// The variables of `--env-file` and `--env-file-if-exists`, where a later file's count; or what is wrong with them.
+pub(crate) fn variables_of_files(
+    kernel: &secure_exec_kernel::Kernel,
+    process: &secure_exec_kernel::Process,
+    node_options: &[(String, serde_json::Value)],
+) -> Result<BTreeMap<String, String>, String> {
+    /// Bytes of a file that is read at most.
+    const MAX_BYTES: u64 = 4 << 20;
+    let mut variables = BTreeMap::new();
+    for (option, value) in node_options {
+        let must_exist = match option.as_str() {
+            "--env-file" => true,
+            "--env-file-if-exists" => false,
+            _ => continue,
+        };
+        let Some(path) = value.as_str().filter(|path| !path.is_empty()) else {
+            continue;
+        };
+        match kernel.read_file(process, path.as_bytes(), MAX_BYTES) {
+            Ok(bytes) => {
+                let text = String::from_utf8_lossy(&bytes).into_owned();
+                variables.extend(crate::dotenv::parse(&text));
+            }
+            Err(_) if must_exist => {
+                return Err(format!("node: {path}: not found"));
+            }
+            Err(_) => {}
+        }
+    }
+    Ok(variables)
+}
+
 /// Gives the isolate its counts.
 pub(crate) fn install_budgets(env: &Env, limits: &crate::api::Limits) {
     env.extension::<Installed>().install(Budgets::new(
@@ -632,6 +675,12 @@ pub(crate) fn setup(
         .kernel()
         .spawn(kernel_options)
         .map_err(|errno| refused(errno, &format!("chdir '{cwd}'")))?;
+    let of_files = variables_of_files(vm.kernel(), &process, &options.node_options);
+    for (name, value) in of_files.map_err(StartFailure::Option)? {
+        if variables.iter().all(|(known, _)| *known != name) {
+            variables.push((name, value));
+        }
+    }
     env.set_machine(vm.kernel().clone(), process.clone());
     env.set_vm(vm);
     env.variables.replace(variables);

@@ -47,6 +47,20 @@ fn holds(code: &str, options: &[(&str, serde_json::Value)]) {
 }
 
 #[test]
+fn reads_files_of_variables() {
+    holds(
+        "assert.strictEqual(process.env.PRETTY_NAME, 'secure-exec');",
+        &[
+            ("--env-file", "/etc/os-release".into()),
+            ("--env-file-if-exists", "/none".into()),
+        ],
+    );
+    let outcome = run("", &[("--env-file", "/none".into())]);
+    assert_eq!((outcome.reason, outcome.code), (Reason::Exit, 9));
+    assert_eq!(outcome.stderr.bytes, b"node: /none: not found\n");
+}
+
+#[test]
 fn collects_garbage_on_request() {
     const COLLECTS: &str = "
         const ref = new WeakRef({ big: new Array(1000) });

@@ -71,7 +71,13 @@ impl Kernel {
                     None => return Err(Errno::ENOENT),
                 },
                 Err(error @ (Errno::EEXIST | Errno::EISDIR)) => {
-                    match self.stat(p, prefix) {
+                    // A slash at the end asks for a directory.
+                    let found = if prefix.len() == full.len() {
+                        self.stat(p, path)
+                    } else {
+                        self.stat(p, prefix)
+                    };
+                    match found {
                         Ok(stat) if stat.is_dir() => {}
                         Ok(_) | Err(Errno::ENOTDIR) if prefix.len() < full.len() => {
                             return Err(Errno::ENOTDIR);

@@ -1,5 +1,4 @@
-use secure_exec_runtime::{engine, env, event_loop, latch, realm, snapshot};
-use std::sync::Arc;
+use secure_exec_runtime::{engine, env, event_loop, realm, snapshot};
 use std::time::Instant;
 fn main() {
     let (tx, rx) = std::sync::mpsc::channel();

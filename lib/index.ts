@@ -4,6 +4,8 @@ export { SecureExecError } from "./errors.js";
 export type { LimitDetails } from "./errors.js";
 export { Context } from "./context.js";
 export { NodeRuntime } from "./runtime.js";
+export type { GuestProcess } from "./guest-process.js";
+export type { GuestResponse } from "./guest-response.js";
 export type {
   Budgets,
   CallOptions,
@@ -14,13 +16,22 @@ export type {
   ExecOptions,
   ExecResult,
   ExecUsage,
+  ExposeOptions,
+  Exposed,
+  GuestBody,
   GuestErrorInfo,
+  GuestRequest,
+  Listener,
+  ListenerQuery,
   NodeRuntimeCreateOptions,
+  OutputHook,
   PayloadLimits,
   RunOptions,
   RunResult,
   RuntimeStats,
+  SpawnOptions,
   StdioEvent,
   StdioHook,
   TimingMitigation,
+  WaitOptions,
 } from "./types.js";

@@ -80,12 +80,51 @@ export interface NativeOutcome {
 }
 
 /** What an event carries; the numbers are those of `src/events.rs`. */
-export const EventKind = { stdout: 0, stderr: 1, outcome: 2 } as const;
+export const EventKind = { stdout: 0, stderr: 1, outcome: 2, started: 3, stdin: 4 } as const;
 
-export type NativeListener = (kind: number, payload: Buffer | NativeOutcome, pid: number) => void;
+export type NativeListener = (kind: number, payload: Buffer | NativeOutcome | null | undefined, pid: number) => void;
+
+/** What reads and writes answer instead of waiting; that of `src/network.rs`. */
+export const WAIT = -1;
 
 export interface NativeProcess {
   abort(): void;
+  kill(signal: number): void;
+  holdOutput(held: boolean): void;
+  writeStdin(buffer: Buffer, offset: number): number;
+  endStdin(): void;
+}
+
+export interface NativeListenerInfo {
+  pid: number;
+  port: number;
+  host?: string | null;
+  path?: string | null;
+}
+
+export interface NativeListenerQuery {
+  port?: number;
+  host?: string;
+  path?: string;
+}
+
+/** What an event of the network carries; the numbers are those of `src/network.rs`. */
+export const NetworkEventKind = { readable: 0, writable: 1, listener: 2, room: 3 } as const;
+
+export type NativeNetworkListener = (id: number, kind: number, listener: NativeListenerInfo | null | undefined) => void;
+
+export interface NativeConnection {
+  read(buffer: Buffer, offset: number): number;
+  write(buffer: Buffer, offset: number): number;
+  shutdown(): void;
+  close(): void;
+}
+
+export interface NativeNetwork {
+  connect(id: number, port: number): NativeConnection | null;
+  findListener(query: NativeListenerQuery): NativeListenerInfo | null;
+  waitForListener(id: number, query: NativeListenerQuery): void;
+  stopWaiting(id: number): void;
 }
 
 export interface NativeContext {
@@ -106,6 +145,8 @@ export interface NativeStats {
 
 export interface NativeVm {
   exec(options: NativeExecOptions, listener: NativeListener): NativeProcess;
+  spawn(options: NativeExecOptions, listener: NativeListener): NativeProcess;
+  network(listener: NativeNetworkListener): NativeNetwork;
   createContext(options: NativeExecOptions): NativeContext;
   writeFile(path: string, data: Buffer): void;
   terminate(): void;

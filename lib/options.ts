@@ -2,12 +2,32 @@
 
 import { rangeError, typeError, unavailable, valueError } from "./errors.js";
 import type { NativeExecOptions, NativeFile, NativeLimits, NativePair, NativeVmOptions } from "./native.js";
-import type { CallOptions, Capture, ContextOptions, ExecOptions, NodeRuntimeCreateOptions, StdioHook } from "./types.js";
+import type {
+  CallOptions,
+  Capture,
+  ContextOptions,
+  ExecOptions,
+  ExposeOptions,
+  GuestBody,
+  GuestRequest,
+  ListenerQuery,
+  NodeRuntimeCreateOptions,
+  OutputHook,
+  SpawnOptions,
+  StdioHook,
+  WaitOptions,
+} from "./types.js";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
 /** What results keep of each stream by default. */
 const DEFAULT_CAPTURE_BYTES = MIB;
+/** Bytes of a response's body that `fetch` keeps by default. */
+const DEFAULT_HTTP_BODY_BYTES = 64 * MIB;
+/** How long `fetch` waits for an answer by default. */
+const DEFAULT_FETCH_MS = 30_000;
+/** How long `waitForListener` waits by default. */
+const DEFAULT_WAIT_MS = 10_000;
 /** The longest time that a limit can say; what a timer of Node's can count. */
 const MAX_MS = 2 ** 31 - 1;
 
@@ -116,6 +136,23 @@ const CALL_KEYS = [
   "capture",
   "signal",
 ] as const satisfies (keyof CallOptions)[];
+const SPAWN_KEYS = [
+  ...EXEC_KEYS.filter((key) => key !== "context"),
+  "onStdout",
+  "onStderr",
+] as const satisfies (keyof SpawnOptions)[];
+const QUERY_KEYS = ["port", "host", "path"] as const satisfies (keyof ListenerQuery)[];
+const WAIT_KEYS = ["timeoutMs", "signal"] as const satisfies (keyof WaitOptions)[];
+const EXPOSE_KEYS = ["host", "port"] as const satisfies (keyof ExposeOptions)[];
+const REQUEST_KEYS = [
+  "method",
+  "path",
+  "headers",
+  "body",
+  "stream",
+  "timeoutMs",
+  "signal",
+] as const satisfies (keyof GuestRequest)[];
 const PAYLOAD_KEYS = ["jsonPayloadBytes", "base64TransferBytes"] as const;
 
 /** Own enumerable properties of an options object, read once each. */
@@ -222,6 +259,7 @@ export interface RuntimeSettings {
   vm: NativeVmOptions;
   onStdio: StdioHook | undefined;
   captureBytes: number;
+  maxHttpBodyBytes: number;
   signal: AbortSignal | undefined;
 }
 
@@ -260,6 +298,7 @@ export function readCreateOptions(options: unknown): RuntimeSettings {
     vm,
     onStdio: "onStdio" in given ? hook(given["onStdio"], "onStdio") : undefined,
     captureBytes: "capture" in given ? captureBytes(given["capture"], "capture") : DEFAULT_CAPTURE_BYTES,
+    maxHttpBodyBytes: (budgets["maxHttpBodyBytes"] as number | undefined) ?? DEFAULT_HTTP_BODY_BYTES,
     signal: "signal" in given ? abortSignal(given["signal"], "signal") : undefined,
   };
 }
@@ -341,4 +380,154 @@ function programSettings(given: Bag, defaults: Defaults): Omit<ExecSettings, "co
   if ("stdin" in given) native.stdin = bytes(given["stdin"], "stdin");
   if ("timingMitigation" in given) native.freeze = freezes(given["timingMitigation"], "timingMitigation");
   return { native, onStdio, signal: "signal" in given ? abortSignal(given["signal"], "signal") : undefined };
+}
+
+/** What one program is spawned with. */
+export interface SpawnSettings {
+  native: NativeExecOptions;
+  onStdio: StdioHook | undefined;
+  onStdout: OutputHook | undefined;
+  onStderr: OutputHook | undefined;
+  signal: AbortSignal | undefined;
+}
+
+/** Reads a program to spawn and its options. */
+export function readSpawnOptions(code: unknown, options: unknown, defaults: Defaults): SpawnSettings {
+  if (typeof code !== "string") throw typeError("code", "a string", code);
+  const given = bag(options, "options", SPAWN_KEYS);
+  const settings = programSettings(given, defaults);
+  settings.native.code = code;
+  settings.native.streamOutput = true;
+  // A server may live as long as its runtime: only an option of its own limits its time.
+  settings.native.wallTimeLimitMs ??= Number.POSITIVE_INFINITY;
+  const hooks = (["onStdout", "onStderr"] as const).map((key) =>
+    key in given ? (hook(given[key], key) as unknown as OutputHook) : undefined,
+  );
+  return { ...settings, onStdout: hooks[0], onStderr: hooks[1] };
+}
+
+/** Reads a port that a guest can have. */
+export function readPort(value: unknown, option = "port", least = 1): number {
+  const port = { min: least, max: 65_535, integer: true, unit: "" };
+  try {
+    return number(value, option, port);
+  } catch (error) {
+    throw error instanceof RangeError ? Object.assign(error, { code: "ERR_SOCKET_BAD_PORT" }) : error;
+  }
+}
+
+/** Reads which listener is meant. */
+export function readListenerQuery(value: unknown): ListenerQuery {
+  const given = bag(value, "query", QUERY_KEYS);
+  const query: ListenerQuery = {};
+  if ("port" in given) query.port = readPort(given["port"], "query.port");
+  if ("host" in given) query.host = text(given["host"], "query.host");
+  if ("path" in given) query.path = text(given["path"], "query.path");
+  if (Object.keys(query).length === 0) throw valueError("query", "must have a port, a host or a path", value);
+  return query;
+}
+
+/** What to wait for, and how long. */
+export interface ListenerSettings {
+  query: ListenerQuery;
+  timeoutMs: number;
+  signal: AbortSignal | undefined;
+}
+
+/** Reads the arguments of `waitForListener`. */
+export function readWaitOptions(query: unknown, options: unknown): ListenerSettings {
+  const given = bag(options, "options", WAIT_KEYS);
+  return {
+    query: readListenerQuery(query),
+    timeoutMs: "timeoutMs" in given ? number(given["timeoutMs"], "timeoutMs", TIME_MS) : DEFAULT_WAIT_MS,
+    signal: "signal" in given ? abortSignal(given["signal"], "signal") : undefined,
+  };
+}
+
+/** Where on the host a guest's port is to be found. */
+export type ExposeSettings = Required<ExposeOptions>;
+
+/** Reads the options of `expose`. */
+export function readExposeOptions(options: unknown): ExposeSettings {
+  const given = bag(options, "options", EXPOSE_KEYS);
+  return {
+    host: "host" in given ? text(given["host"], "host") : "127.0.0.1",
+    port: "port" in given ? readPort(given["port"], "port", 0) : 0,
+  };
+}
+
+/** One request to a guest's server. Node's own client checks its method, path and headers. */
+export interface RequestSettings {
+  method: string;
+  path: string;
+  headers: Record<string, string | string[]>;
+  body: string | Uint8Array | AsyncIterable<string | Uint8Array> | undefined;
+  stream: boolean;
+  timeoutMs: number;
+  signal: AbortSignal | undefined;
+}
+
+/** Reads a request. */
+export function readRequest(value: unknown): RequestSettings {
+  if (value instanceof Request) {
+    const { pathname, search } = new URL(value.url);
+    return {
+      method: value.method,
+      path: pathname + search,
+      ...content(requestHeaders([...value.headers]), value.body ?? undefined),
+      stream: false,
+      timeoutMs: DEFAULT_FETCH_MS,
+      signal: value.signal,
+    };
+  }
+  const given = bag(value, "request", REQUEST_KEYS);
+  const method = "method" in given ? text(given["method"], "method").toUpperCase() : "GET";
+  if (method === "CONNECT") throw valueError("method", "must not be CONNECT: use connect()", method);
+  const path = "path" in given ? text(given["path"], "path") : "/";
+  if (!path.startsWith("/") && path !== "*") throw valueError("path", "must begin with /", path);
+  if ("stream" in given && typeof given["stream"] !== "boolean") throw typeError("stream", "a boolean", given["stream"]);
+  return {
+    method,
+    path,
+    ...content("headers" in given ? requestHeaders(given["headers"]) : {}, given["body"]),
+    stream: given["stream"] === true,
+    timeoutMs: "timeoutMs" in given ? number(given["timeoutMs"], "timeoutMs", TIME_MS) : DEFAULT_FETCH_MS,
+    signal: "signal" in given ? abortSignal(given["signal"], "signal") : undefined,
+  };
+}
+
+/** Headers by lower-case name; several of one name stay several. */
+function requestHeaders(value: unknown): Record<string, string | string[]> {
+  if (typeof value !== "object" || value === null) throw typeError("headers", "an object, pairs or Headers", value);
+  const pairs: unknown[] =
+    Symbol.iterator in value ? Array.from(value as Iterable<unknown>) : Object.entries(value);
+  const headers: Record<string, string | string[]> = Object.create(null);
+  for (const pair of pairs) {
+    if (!Array.isArray(pair) || pair.length !== 2) throw typeError("headers", "an object, pairs or Headers", pair);
+    const [name, given] = pair as [unknown, unknown];
+    if (typeof name !== "string") throw typeError("headers name", "a string", name);
+    if (given === undefined) continue;
+    for (const item of Array.isArray(given) ? (given as unknown[]) : [given]) {
+      if (typeof item !== "string" && typeof item !== "number") throw typeError(`headers.${name}`, "a string", item);
+      const key = name.toLowerCase();
+      const known = headers[key];
+      headers[key] = known === undefined ? String(item) : [known, String(item)].flat();
+    }
+  }
+  return headers;
+}
+
+function content(
+  headers: Record<string, string | string[]>,
+  body: unknown,
+): Pick<RequestSettings, "headers" | "body"> {
+  if (body === undefined || body === null) return { headers, body: undefined };
+  if (typeof body === "string" || body instanceof Uint8Array) return { headers, body };
+  if (body instanceof ArrayBuffer) return { headers, body: new Uint8Array(body) };
+  if (typeof body === "object" && Symbol.asyncIterator in body) {
+    // Node frames bodies of some methods only when it knows their length.
+    if (headers["content-length"] === undefined) headers["transfer-encoding"] = "chunked";
+    return { headers, body: body as Exclude<GuestBody, ArrayBuffer> & AsyncIterable<string | Uint8Array> };
+  }
+  throw typeError("body", "a string, bytes, a ReadableStream or an async iterable", body);
 }

@@ -26,6 +26,17 @@ export function abortedOutcome(): NativeOutcome {
   };
 }
 
+/** How a program ended, in a few words. */
+export function describeEnd({ reason, code, errorMessage }: NativeOutcome): string {
+  return errorMessage ?? `${reason}, code ${code}`;
+}
+
+/** A guest's error as an error of the host's. */
+export function guestError({ name, message, stack, code }: NonNullable<NativeOutcome["error"]>): Error {
+  const error = Object.assign(new Error(message), { name, stack });
+  return code === undefined ? error : Object.assign(error, { code });
+}
+
 /** The public result of an outcome. */
 export function execResult(outcome: NativeOutcome, captures: boolean): ExecResult {
   const { code, reason, cpuMs, wallMs, peakHeapBytes } = outcome;

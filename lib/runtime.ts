@@ -2,20 +2,45 @@
 
 import { disposedError, fromNative, unavailable } from "./errors.js";
 import { Context } from "./context.js";
+import { expose } from "./expose.js";
+import { GuestHttp } from "./guest-http.js";
+import { GuestNetwork } from "./guest-network.js";
+import { GuestProcess } from "./guest-process.js";
+import type { GuestResponse } from "./guest-response.js";
 import { launch } from "./launch.js";
 import { native } from "./native.js";
 import type { NativeOutcome, NativeVm } from "./native.js";
-import { readContextOptions, readCreateOptions, readExecOptions } from "./options.js";
+import {
+  readContextOptions,
+  readCreateOptions,
+  readExecOptions,
+  readExposeOptions,
+  readListenerQuery,
+  readPort,
+  readRequest,
+  readSpawnOptions,
+  readWaitOptions,
+} from "./options.js";
 import type { ExecSettings, RuntimeSettings } from "./options.js";
 import { execResult, runResult } from "./outcome.js";
+import { Programs } from "./programs.js";
+import type { Kind } from "./programs.js";
+import type { Duplex } from "node:stream";
 import type {
   ContextOptions,
   ExecOptions,
   ExecResult,
+  ExposeOptions,
+  Exposed,
+  GuestRequest,
+  Listener,
+  ListenerQuery,
   NodeRuntimeCreateOptions,
   RunOptions,
   RunResult,
   RuntimeStats,
+  SpawnOptions,
+  WaitOptions,
 } from "./types.js";
 
 /** Shows the constructor that `create` calls it. */
@@ -35,6 +60,10 @@ export class NodeRuntime {
   readonly #pending = new Set<Promise<NativeOutcome>>();
   readonly #totals = { completed: 0, cpuMs: 0, wallMs: 0, peakHeapBytes: 0, droppedOutputBytes: 0 };
   readonly #contexts = new Set<Context>();
+  readonly #programs = new Programs();
+  readonly #exposed = new Set<Exposed>();
+  #networkInUse: GuestNetwork | undefined;
+  #httpInUse: GuestHttp | undefined;
   #defaultContext: Context | undefined;
   #disposed = false;
   readonly #onSignal = (): void => {
@@ -89,6 +118,58 @@ export class NodeRuntime {
     return this.#newContext(options);
   }
 
+  /** Starts a program that is used while it runs, such as a server. Resolves once it has started. */
+  async spawn(code: string, options?: SpawnOptions): Promise<GuestProcess> {
+    const settings = readSpawnOptions(code, options, this.#settings);
+    if (this.#disposed) throw disposedError("the runtime");
+    settings.signal?.throwIfAborted();
+    const begin = this.#vm.spawn.bind(this.#vm);
+    const { process, started, outcome } = GuestProcess.start(settings, begin);
+    void this.#track(outcome, "server");
+    await started;
+    return process;
+  }
+
+  /**
+   * Sends an HTTP request to a server of a guest. It takes the VM's own socket table: no port of the host's and no
+   * permission is involved.
+   */
+  async fetch(port: number, request?: GuestRequest | Request): Promise<GuestResponse> {
+    const number = readPort(port);
+    const settings = readRequest(request);
+    this.#httpInUse ??= new GuestHttp(this.#network(), this.#settings.maxHttpBodyBytes);
+    return this.#httpInUse.fetch(number, settings);
+  }
+
+  /** A stream to a port of a guest, for whatever is spoken there: WebSocket, a database's protocol. */
+  async connect(port: number): Promise<Duplex> {
+    return this.#network().connect(readPort(port));
+  }
+
+  /** A listener that the query means, if there is one now. */
+  async findListener(query: ListenerQuery): Promise<Listener | null> {
+    return this.#network().find(readListenerQuery(query));
+  }
+
+  /**
+   * The same, as soon as there is one. Rejects with `ERR_LISTENER_TIMEOUT`, and with `ERR_LISTENER_EXITED` and the
+   * guest's error as its cause when no program is left that could listen.
+   */
+  async waitForListener(query: ListenerQuery, options?: WaitOptions): Promise<Listener> {
+    return this.#network().wait(readWaitOptions(query, options));
+  }
+
+  /** Opens a port of the host's that leads to a port of a guest, until it is closed or the runtime is disposed of. */
+  async expose(port: number, options?: ExposeOptions): Promise<Exposed> {
+    const exposed = await expose(this.#network(), readPort(port), readExposeOptions(options));
+    if (this.#disposed) {
+      await exposed.close();
+      throw disposedError("the runtime");
+    }
+    this.#exposed.add(exposed);
+    return exposed;
+  }
+
   /** Counters. They can be read after `dispose` too. */
   async stats(): Promise<RuntimeStats> {
     const { processes, filesystemBytes, inodes } = this.#vm.stats();
@@ -107,12 +188,19 @@ export class NodeRuntime {
     this.#settings.signal?.removeEventListener("abort", this.#onSignal);
     this.#vm.dispose();
     for (const context of this.#contexts) void context.dispose();
-    await Promise.allSettled(this.#pending);
+    this.#networkInUse?.close();
+    this.#httpInUse?.close();
+    await Promise.allSettled([...this.#pending, ...[...this.#exposed].map((exposed) => exposed.close())]);
   }
 
   /** The same as {@link NodeRuntime.dispose}. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.dispose();
+  }
+
+  #network(): GuestNetwork {
+    if (this.#disposed) throw disposedError("the runtime");
+    return (this.#networkInUse ??= new GuestNetwork(this.#vm, this.#programs));
   }
 
   #newContext(options?: ContextOptions): Context {
@@ -137,16 +225,19 @@ export class NodeRuntime {
   }
 
   /** Counts a program and lets `terminate` and `dispose` wait for it. */
-  #track(outcome: Promise<NativeOutcome>): Promise<NativeOutcome> {
+  #track(outcome: Promise<NativeOutcome>, kind: Kind = "task"): Promise<NativeOutcome> {
     this.#pending.add(outcome);
+    this.#programs.begin();
     return outcome.then(
       (ended) => {
         this.#pending.delete(outcome);
+        this.#programs.end(kind, ended);
         this.#count(ended);
         return ended;
       },
       (error: unknown) => {
         this.#pending.delete(outcome);
+        this.#programs.end(kind);
         throw error;
       },
     );

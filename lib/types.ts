@@ -49,8 +49,11 @@ export interface Budgets {
   maxFilesystemBytes: number;
   /** Files and directories of the VM; 131,072 by default. */
   maxInodes: number;
+  /** Open sockets of the VM; 4,096 by default. */
   maxSockets: number;
+  /** Connections of the VM; 4,096 by default. */
   maxConnections: number;
+  /** Bytes of a response that `fetch` keeps; 64 MiB by default. Streamed bodies have no limit. */
   maxHttpBodyBytes: number;
 }
 
@@ -184,4 +187,78 @@ export interface RuntimeStats {
   files: { bytes: number; inodes: number };
   /** Bytes of output that results did not keep. */
   droppedOutputBytes: number;
+}
+
+export type OutputHook = (data: Uint8Array) => void;
+
+/** How a program is spawned. There is no wall limit unless `wallTimeLimitMs` says so. */
+export interface SpawnOptions extends Omit<ExecOptions, "context"> {
+  /** Hear of output as it is written. An exception in them is ignored. */
+  onStdout?: OutputHook;
+  onStderr?: OutputHook;
+}
+
+/** Which listener is meant; what is absent does not matter. */
+export interface ListenerQuery {
+  port?: number;
+  /** An address that reaches it. */
+  host?: string;
+  /** The path of a local socket. */
+  path?: string;
+}
+
+/** How a listener is waited for. */
+export interface WaitOptions {
+  /** 10,000 by default. */
+  timeoutMs?: number;
+  signal?: AbortSignal;
+}
+
+/** A socket of a guest that takes connections. */
+export interface Listener {
+  /** Its process. */
+  pid: number;
+  /** The same. */
+  processId: number;
+  /** Its port; 0 for a local socket. */
+  port: number;
+  /** The address that it is bound to. */
+  host?: string;
+  /** The path of a local socket. */
+  path?: string;
+}
+
+/** The body of a request. A stream is read as fast as the guest takes it. */
+export type GuestBody = string | Uint8Array | ArrayBuffer | ReadableStream<Uint8Array> | AsyncIterable<string | Uint8Array>;
+
+/** A request to a guest's server. */
+export interface GuestRequest {
+  /** `GET` by default. */
+  method?: string;
+  /** With its query; `/` by default. */
+  path?: string;
+  headers?: Record<string, string | number | readonly string[] | undefined> | Iterable<readonly [string, string]>;
+  body?: GuestBody;
+  /** Resolve with the head of the response; its body is read with `stream()`. Always so for `text/event-stream`. */
+  stream?: boolean;
+  /** Time for the response, or for its head when the body is streamed; 30,000 by default. */
+  timeoutMs?: number;
+  signal?: AbortSignal;
+}
+
+/** Where on the host a guest's port is to be found. */
+export interface ExposeOptions {
+  /** `127.0.0.1` by default. */
+  host?: string;
+  /** 0, the default: any that is free. */
+  port?: number;
+}
+
+/** A port of the host's that leads to a guest. */
+export interface Exposed {
+  url: string;
+  host: string;
+  port: number;
+  /** Closes the port and its connections. */
+  close(): Promise<void>;
 }

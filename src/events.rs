@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use napi::bindgen_prelude::{Buffer, Either, FnArgs, Function, Result, Unknown};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
-use secure_exec_runtime::api::{OnOutput, Outcome};
+use secure_exec_runtime::api::{OnOutput, OnStart, Outcome};
 use secure_exec_runtime::kernel::OutputChannel;
 use secure_exec_runtime::process::Control;
 use secure_exec_runtime::vm::OnDone;
@@ -28,10 +28,12 @@ mod kind {
     pub const STDOUT: u32 = 0;
     pub const STDERR: u32 = 1;
     pub const OUTCOME: u32 = 2;
+    pub const STARTED: u32 = 3;
+    pub const STDIN: u32 = 4;
 }
 
 /// Arguments of the JavaScript callback: a number of [`kind`], what goes with it, and the guest's process id.
-pub type EventArgs = FnArgs<(u32, Either<Buffer, NativeOutcome>, u32)>;
+pub type EventArgs = FnArgs<(u32, Option<Either<Buffer, NativeOutcome>>, u32)>;
 
 /// Something for the host.
 pub enum Event {
@@ -39,6 +41,10 @@ pub enum Event {
     Output(u32, Vec<u8>, u32),
     /// The end.
     Outcome(Box<Outcome>),
+    /// It has its process id.
+    Started(u32),
+    /// Its standard input has room again.
+    Stdin,
 }
 
 type Channel = ThreadsafeFunction<Event, Unknown<'static>, EventArgs, napi::Status, false>;
@@ -47,6 +53,8 @@ type Channel = ThreadsafeFunction<Event, Unknown<'static>, EventArgs, napi::Stat
 struct Waiting {
     bytes: usize,
     writes: usize,
+    /// The host wants no more for now.
+    held: bool,
     closed: bool,
 }
 
@@ -100,7 +108,7 @@ impl Gate {
             // One write always fits an empty queue, however long it is.
             let fits = waiting.bytes.saturating_add(bytes) <= MAX_WAITING_BYTES
                 && waiting.writes < MAX_WAITING_WRITES;
-            if fits || waiting.writes == 0 {
+            if !waiting.held && (fits || waiting.writes == 0) {
                 waiting.bytes = waiting.bytes.saturating_add(bytes);
                 waiting.writes += 1;
                 return true;
@@ -114,6 +122,15 @@ impl Gate {
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
+    }
+
+    /// Lets nothing more in, or lets in again.
+    pub fn hold(&self, held: bool) {
+        self.waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .held = held;
+        self.changed.notify_all();
     }
 
     fn leave(&self, bytes: usize) {
@@ -140,6 +157,10 @@ pub struct Ways {
     pub on_output: OnOutput,
     /// For its outcome.
     pub on_done: OnDone,
+    /// For its start.
+    pub on_start: OnStart,
+    /// For the moment when its standard input has room again.
+    pub on_stdin: Arc<dyn Fn() + Send + Sync>,
     /// Bounds the output; wants to know the process.
     pub gate: Arc<Gate>,
 }
@@ -155,9 +176,13 @@ pub fn connect(callback: &Function<'_, EventArgs, Unknown<'static>>) -> Result<W
             Ok(match context.value {
                 Event::Output(kind, bytes, pid) => {
                     drained.leave(bytes.len());
-                    (kind, Either::A(bytes.into()), pid).into()
+                    (kind, Some(Either::A(bytes.into())), pid).into()
                 }
-                Event::Outcome(outcome) => (kind::OUTCOME, Either::B((*outcome).into()), 0).into(),
+                Event::Outcome(outcome) => {
+                    (kind::OUTCOME, Some(Either::B((*outcome).into())), 0).into()
+                }
+                Event::Started(pid) => (kind::STARTED, None, pid).into(),
+                Event::Stdin => (kind::STDIN, None, 0).into(),
             })
         })?;
     let channel = Arc::new(channel);
@@ -177,6 +202,16 @@ pub fn connect(callback: &Function<'_, EventArgs, Unknown<'static>>) -> Result<W
             output_gate.close();
         }
     });
+    let start_channel = channel.clone();
+    let on_start: OnStart = Arc::new(move |pid| {
+        start_channel.call(Event::Started(pid), ThreadsafeFunctionCallMode::NonBlocking);
+    });
+    let stdin_channel = Arc::downgrade(&channel);
+    let on_stdin = Arc::new(move || {
+        if let Some(channel) = stdin_channel.upgrade() {
+            channel.call(Event::Stdin, ThreadsafeFunctionCallMode::NonBlocking);
+        }
+    });
     let on_done: OnDone = Box::new(move |outcome| {
         channel.call(
             Event::Outcome(Box::new(outcome)),
@@ -186,6 +221,8 @@ pub fn connect(callback: &Function<'_, EventArgs, Unknown<'static>>) -> Result<W
     Ok(Ways {
         on_output,
         on_done,
+        on_start,
+        on_stdin,
         gate,
     })
 }

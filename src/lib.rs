@@ -3,9 +3,11 @@
 //! ```text
 //!   lib/ (TypeScript) --> vm.rs: NativeVm, NativeProcess --> secure_exec_runtime::vm::Vm
 //!                     <-- events.rs: output and outcomes, one thread-safe function a process
+//!                     <-> network.rs: connections to guests' servers, one thread-safe function a VM
 //! ```
 
 mod events;
+mod network;
 mod options;
 mod outcome;
 mod vm;

@@ -231,6 +231,8 @@ impl NativeExecOptions {
             cwd: self.cwd,
             argv: self.argv,
             stdin: self.stdin.map(|bytes| bytes.to_vec()).unwrap_or_default(),
+            stdin_pipe: None,
+            on_start: None,
             cpu,
             wall: wall.or(cpu.map(|cpu| cpu.saturating_mul(WALL_FACTOR))),
             mitigation: self.freeze.map(mitigation),

@@ -1,24 +1,25 @@
 //! The classes that `lib/` builds on.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use napi::bindgen_prelude::{Buffer, Function, Result, Unknown};
+use napi::bindgen_prelude::{Buffer, BufferSlice, Function, Result, Unknown};
 use napi_derive::napi;
 use secure_exec_runtime::api::ExecOptions;
 use secure_exec_runtime::context::{Call, Context};
-use secure_exec_runtime::kernel::Image;
+use secure_exec_runtime::kernel::{Errno, Image, PipeWriter, pipe};
 use secure_exec_runtime::latch::End;
 use secure_exec_runtime::process::Control;
 use secure_exec_runtime::vm::{OnDone, Vm, VmError};
 
-use crate::events::{EventArgs, connect};
+use crate::events::{EventArgs, Gate, connect};
+use crate::network::{NativeNetwork, NetworkEventArgs, WAIT, call_error, counted};
 use crate::options::{NativeExecOptions, NativeFile, NativeVmOptions};
 use crate::outcome::number;
 
 /// Separates code and message in an error's text; `lib/errors.ts` splits it there.
-const CODE_END: char = '\u{0}';
+pub const CODE_END: char = '\u{0}';
 
-fn failure(error: &VmError) -> napi::Error {
+pub fn failure(error: &VmError) -> napi::Error {
     napi::Error::from_reason(format!("{}{CODE_END}{error}", error.code()))
 }
 
@@ -58,14 +59,62 @@ pub struct NativeStats {
 
 /// One process.
 #[napi]
-pub struct NativeProcess(Arc<Control>);
+pub struct NativeProcess {
+    control: Arc<Control>,
+    gate: Arc<Gate>,
+    stdin: Mutex<Option<PipeWriter>>,
+    on_stdin: Arc<dyn Fn() + Send + Sync>,
+}
 
 #[napi]
 impl NativeProcess {
     /// Ends it with reason `aborted`.
     #[napi]
     pub fn abort(&self) {
-        self.0.kill(End::Aborted);
+        self.control.kill(End::Aborted);
+    }
+
+    /// Ends it by a signal.
+    #[napi]
+    pub fn kill(&self, signal: i32) {
+        self.control.kill(End::Signal(signal));
+    }
+
+    /// Lets no more output come, or lets it come again; a guest that writes waits.
+    #[napi]
+    pub fn hold_output(&self, held: bool) {
+        self.gate.hold(held);
+    }
+
+    /// Writes to its standard input from `buffer`, from `offset` on. Answers how much, or -1 while there is no room;
+    /// then the callback gets `(4)` once.
+    #[napi]
+    pub fn write_stdin(&self, buffer: BufferSlice<'_>, offset: u32) -> Result<i32> {
+        let stdin = self.stdin.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(writer) = &*stdin else {
+            return Err(call_error(Errno::EPIPE, "write"));
+        };
+        match writer.write(buffer.get(offset as usize..).unwrap_or_default()) {
+            Ok(bytes) => Ok(counted(bytes)),
+            Err(Errno::EAGAIN) => {
+                let on_stdin = self.on_stdin.clone();
+                writer.on_writable(Box::new(move || on_stdin()));
+                Ok(WAIT)
+            }
+            Err(errno) => Err(call_error(errno, "write")),
+        }
+    }
+
+    /// Ends its standard input. Idempotent.
+    #[napi]
+    pub fn end_stdin(&self) {
+        let writer = self
+            .stdin
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        // A guest that waits is woken now; not under the lock.
+        drop(writer);
     }
 }
 
@@ -82,7 +131,7 @@ impl NativeContext {
         options: NativeExecOptions,
         callback: Function<'_, EventArgs, Unknown<'static>>,
     ) -> Result<NativeProcess> {
-        start(options, &callback, |exec, done| {
+        start(options, &callback, Purpose::Result, |exec, done| {
             let ExecOptions {
                 code,
                 want,
@@ -119,10 +168,20 @@ impl NativeContext {
     }
 }
 
+/// What the host wants of a program.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// Its outcome.
+    Result,
+    /// To use it while it runs.
+    Interaction,
+}
+
 /// Starts something with its ways up connected to `callback`.
 fn start(
     options: NativeExecOptions,
     callback: &Function<'_, EventArgs, Unknown<'static>>,
+    purpose: Purpose,
     run: impl FnOnce(ExecOptions, OnDone) -> std::result::Result<Arc<Control>, VmError>,
 ) -> Result<NativeProcess> {
     let stream_output = options.stream_output;
@@ -131,9 +190,23 @@ fn start(
     if stream_output {
         exec.on_output = Some(ways.on_output);
     }
+    let mut stdin = None;
+    if purpose == Purpose::Interaction {
+        exec.on_start = Some(ways.on_start);
+        if exec.stdin.is_empty() {
+            let (reader, writer) = pipe();
+            exec.stdin_pipe = Some(reader);
+            stdin = Some(writer);
+        }
+    }
     let control = run(exec, ways.on_done).map_err(|error| failure(&error))?;
     ways.gate.bind(&control);
-    Ok(NativeProcess(control))
+    Ok(NativeProcess {
+        control,
+        gate: ways.gate,
+        stdin: Mutex::new(stdin),
+        on_stdin: ways.on_stdin,
+    })
 }
 
 /// One VM.
@@ -157,7 +230,31 @@ impl NativeVm {
         options: NativeExecOptions,
         callback: Function<'_, EventArgs, Unknown<'static>>,
     ) -> Result<NativeProcess> {
-        start(options, &callback, |exec, done| self.0.exec(exec, done))
+        start(options, &callback, Purpose::Result, |exec, done| {
+            self.0.exec(exec, done)
+        })
+    }
+
+    /// Starts a program that is used while it runs: `callback` gets `(3, null, pid)`, output, and at last `(2, outcome)`.
+    /// Unless `options` say what its standard input holds, that is a pipe.
+    #[napi]
+    pub fn spawn(
+        &self,
+        options: NativeExecOptions,
+        callback: Function<'_, EventArgs, Unknown<'static>>,
+    ) -> Result<NativeProcess> {
+        start(options, &callback, Purpose::Interaction, |exec, done| {
+            self.0.exec(exec, done)
+        })
+    }
+
+    /// The way to guests' servers; `callback` gets `(id, kind, listener)`.
+    #[napi]
+    pub fn network(
+        &self,
+        callback: Function<'_, NetworkEventArgs, Unknown<'static>>,
+    ) -> Result<NativeNetwork> {
+        NativeNetwork::new(self.0.clone(), &callback)
     }
 
     /// A context; `options` give its environment, directory and arguments.

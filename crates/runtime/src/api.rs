@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secure_exec_kernel::{
-    Egress, ExitStatus, Image, NetPolicy, OsConfig, OutputChannel, SIGABRT, SIGKILL, UserConfig,
+    Egress, ExitStatus, Image, NetPolicy, OsConfig, OutputChannel, PipeReader, SIGABRT, SIGKILL,
+    UserConfig,
 };
 
 use crate::clock::Mitigation;
@@ -112,6 +113,9 @@ pub enum Want {
 /// Chunks of output go here as they are written, on the process's thread.
 pub type OnOutput = Arc<dyn Fn(OutputChannel, &[u8]) + Send + Sync>;
 
+/// Called with the process's id before its program runs, on the process's thread.
+pub type OnStart = Arc<dyn Fn(u32) + Send + Sync>;
+
 /// One program to run.
 #[derive(Clone, Default)]
 pub struct ExecOptions {
@@ -131,6 +135,10 @@ pub struct ExecOptions {
     pub argv: Option<Vec<String>>,
     /// What its standard input holds.
     pub stdin: Vec<u8>,
+    /// Its standard input is a pipe that somebody feeds, instead.
+    pub stdin_pipe: Option<PipeReader>,
+    /// Told when it starts.
+    pub on_start: Option<OnStart>,
     /// CPU limit instead of the VM's.
     pub cpu: Option<Duration>,
     /// Wall limit instead of the VM's.

@@ -559,6 +559,9 @@ pub(crate) fn run_job(
         .argv
         .clone()
         .unwrap_or_else(|| job.vm.options().argv.clone());
+    if let Some(on_start) = &job.options.on_start {
+        on_start(process.pid());
+    }
     call_start(scope, env, "start", &main, &argv, &process)?;
     Ok(main)
 }
@@ -658,10 +661,10 @@ pub(crate) fn setup(
         env: variables.clone(),
         cwd: cwd.clone().into_bytes(),
         stdio: Stdio {
-            stdin: if options.stdin.is_empty() {
-                Stdin::Null
-            } else {
-                Stdin::Bytes(options.stdin.clone().into())
+            stdin: match &options.stdin_pipe {
+                Some(pipe) => Stdin::Pipe(pipe.clone()),
+                None if options.stdin.is_empty() => Stdin::Null,
+                None => Stdin::Bytes(options.stdin.clone().into()),
             },
             output,
             ..Stdio::default()

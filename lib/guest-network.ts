@@ -1,0 +1,191 @@
+/** One VM's network from the host's side: connections to guests' servers, and waiting for those servers. */
+
+import { isIP } from "node:net";
+import type { DuplexOptions } from "node:stream";
+import { SecureExecError, disposedError, fromNative } from "./errors.js";
+import { GuestConnection } from "./guest-connection.js";
+import { NetworkEventKind } from "./native.js";
+import type { NativeListenerInfo, NativeListenerQuery, NativeNetwork, NativeVm } from "./native.js";
+import type { ListenerSettings } from "./options.js";
+import { describeEnd, guestError } from "./outcome.js";
+import type { Programs } from "./programs.js";
+import type { Listener, ListenerQuery } from "./types.js";
+
+type Sink = (kind: number, listener: NativeListenerInfo | null | undefined) => void;
+
+/** See the module's text. */
+export class GuestNetwork {
+  readonly #native: NativeNetwork;
+  readonly #programs: Programs;
+  /** Who hears of events, by number. */
+  readonly #sinks: Map<number, Sink>;
+  readonly #connections = new Set<GuestConnection>();
+  /** Ends those who wait for something when the runtime is disposed of. */
+  readonly #endings = new Set<(error: Error) => void>();
+  #lastId = 0;
+  #closed = false;
+
+  constructor(vm: NativeVm, programs: Programs) {
+    const sinks = (this.#sinks = new Map<number, Sink>());
+    // The addon keeps the callback: it must not keep this object.
+    this.#native = vm.network((id, kind, listener) => sinks.get(id)?.(kind, listener));
+    this.#programs = programs;
+  }
+
+  /** Whether the runtime was disposed of. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** A connection, or `undefined` while the listener's backlog is full. Throws when there is no listener. */
+  tryConnect(port: number, options?: DuplexOptions): GuestConnection | undefined {
+    return this.#attempt(this.#newId(), port, options);
+  }
+
+  /** A connection, as soon as the listener's backlog has room. Rejects when there is no listener. */
+  async connect(port: number, options?: DuplexOptions): Promise<GuestConnection> {
+    for (;;) {
+      const id = this.#newId();
+      let hasRoom: (() => void) | undefined;
+      const room = new Promise<void>((resolve) => (hasRoom = resolve));
+      this.#sinks.set(id, () => hasRoom?.());
+      try {
+        const connection = this.#attempt(id, port, options);
+        if (connection !== undefined) return connection;
+        await this.#untilClosed(room);
+      } catch (error) {
+        this.#sinks.delete(id);
+        throw error;
+      }
+      this.#sinks.delete(id);
+    }
+  }
+
+  /** A listener that the query means. */
+  find(query: ListenerQuery): Listener | null {
+    if (this.#closed) throw disposedError("the runtime");
+    try {
+      const found = this.#native.findListener(nativeQuery(query));
+      return found == null ? null : publicListener(found);
+    } catch (error) {
+      throw fromNative(error);
+    }
+  }
+
+  /** The same, as soon as there is one. */
+  wait({ query, timeoutMs, signal }: ListenerSettings): Promise<Listener> {
+    if (this.#closed) return Promise.reject(disposedError("the runtime"));
+    if (signal?.aborted === true) return Promise.reject(signal.reason as Error);
+    const id = this.#newId();
+    const meant = describeQuery(query);
+    return new Promise((resolve, reject) => {
+      const settle = (end: () => void): void => {
+        clearTimeout(timer);
+        signal?.removeEventListener("abort", abort);
+        this.#sinks.delete(id);
+        this.#endings.delete(fail);
+        stopWatching();
+        this.#native.stopWaiting(id);
+        end();
+      };
+      const fail = (error: Error): void => settle(() => reject(error));
+      const abort = (): void => fail(signal?.reason as Error);
+      const timer = setTimeout(() => {
+        const last = this.#programs.lastEnd;
+        const hint = last === undefined ? "" : `; the last process that ended: ${describeEnd(last)}`;
+        const details = last?.error === undefined ? {} : { cause: guestError(last.error) };
+        fail(new SecureExecError("ERR_LISTENER_TIMEOUT", `no listener on ${meant} within ${timeoutMs} ms${hint}`, details));
+      }, timeoutMs);
+      this.#sinks.set(id, (_kind, listener) => {
+        if (listener != null) settle(() => resolve(publicListener(listener)));
+      });
+      this.#endings.add(fail);
+      signal?.addEventListener("abort", abort, { once: true });
+      let stopWatching = (): void => {};
+      try {
+        this.#native.waitForListener(id, nativeQuery(query));
+      } catch (error) {
+        fail(fromNative(error));
+        return;
+      }
+      stopWatching = this.#programs.onNobodyLeft((ended) => {
+        // What it opened before it ended is closed: a listener that is there now belongs to the VM all the same.
+        const { cause, text } = { cause: ended.error && guestError(ended.error), text: describeEnd(ended) };
+        const details = cause === undefined ? {} : { cause };
+        fail(new SecureExecError("ERR_LISTENER_EXITED", `the process ended before it listened on ${meant}: ${text}`, details));
+      });
+    });
+  }
+
+  /** Closes every connection and ends every wait. Idempotent. */
+  close(): void {
+    this.#closed = true;
+    for (const connection of this.#connections) connection.destroy();
+    for (const end of [...this.#endings]) end(disposedError("the runtime"));
+    this.#sinks.clear();
+  }
+
+  #newId(): number {
+    this.#lastId = (this.#lastId + 1) % 2 ** 32;
+    return this.#lastId;
+  }
+
+  #attempt(id: number, port: number, options?: DuplexOptions): GuestConnection | undefined {
+    if (this.#closed) throw disposedError("the runtime");
+    let native;
+    try {
+      native = this.#native.connect(id, port);
+    } catch (error) {
+      throw connectError(fromNative(error), port);
+    }
+    if (native == null) return undefined;
+    const forget = (): void => {
+      this.#connections.delete(connection);
+      this.#sinks.delete(id);
+    };
+    const connection = new GuestConnection(native, port, forget, options);
+    this.#connections.add(connection);
+    this.#sinks.set(id, (kind) => {
+      if (kind === NetworkEventKind.readable) connection.becameReadable();
+      else connection.becameWritable();
+    });
+    return connection;
+  }
+
+  #untilClosed<T>(wanted: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      this.#endings.add(reject);
+      void wanted.then((value) => {
+        this.#endings.delete(reject);
+        resolve(value);
+      });
+    });
+  }
+}
+
+function connectError(error: Error & { code?: string }, port: number): Error {
+  if (error.code !== "ECONNREFUSED") return error;
+  return new SecureExecError("ECONNREFUSED", `nothing in the guest listens on port ${port}`, { cause: error });
+}
+
+/** Names of the loopback interface are not addresses: a listener there is found by either of its addresses. */
+function nativeQuery({ port, host, path }: ListenerQuery): NativeListenerQuery {
+  const query: NativeListenerQuery = {};
+  if (port !== undefined) query.port = port;
+  if (host !== undefined && isIP(host) !== 0) query.host = host;
+  if (path !== undefined) query.path = path;
+  return query;
+}
+
+function publicListener({ pid, port, host, path }: NativeListenerInfo): Listener {
+  const listener: Listener = { pid, processId: pid, port };
+  if (host != null) listener.host = host;
+  if (path != null) listener.path = path;
+  return listener;
+}
+
+function describeQuery({ port, host, path }: ListenerQuery): string {
+  if (path !== undefined) return path;
+  if (port === undefined) return host ?? "any port";
+  return host === undefined ? `port ${port}` : `${host} port ${port}`;
+}

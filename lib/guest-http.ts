@@ -54,10 +54,10 @@ export class GuestHttp {
     if (this.#network.closed) throw disposedError("the runtime");
     settings.signal?.throwIfAborted();
     try {
-      return await this.#exchange(port, settings);
+      return await this.#exchange(port, settings, true);
     } catch (error) {
       if (!(error instanceof Stale)) throw error;
-      return this.#exchange(port, settings);
+      return this.#exchange(port, settings, false);
     }
   }
 
@@ -66,7 +66,7 @@ export class GuestHttp {
     this.#agent.destroy();
   }
 
-  #exchange(port: number, settings: RequestSettings): Promise<GuestResponse> {
+  #exchange(port: number, settings: RequestSettings, mayRepeat: boolean): Promise<GuestResponse> {
     const { method, path, headers, signal, timeoutMs, body } = settings;
     return new Promise((resolve, reject) => {
       const request = httpRequest({
@@ -100,13 +100,15 @@ export class GuestHttp {
       signal?.addEventListener("abort", abort, { once: true });
       request.on("error", (error: NodeJS.ErrnoException) => {
         const stale = error.code === "ECONNRESET" && request.reusedSocket && given === undefined;
-        const again = stale && !isStream(body) && REPEATABLE.has(method);
+        const again = mayRepeat && stale && !isStream(body) && REPEATABLE.has(method);
         if (!again) return fail(error);
         release();
         reject(new Stale());
       });
-      request.on("upgrade", () => {
-        giveUp(new SecureExecError("ERR_HTTP_UPGRADED", "the guest's server switched protocols; use connect() for that"));
+      request.on("upgrade", (_response, socket) => {
+        // The socket is no longer the request's: nobody would hear of an error.
+        socket.destroy();
+        fail(new SecureExecError("ERR_HTTP_UPGRADED", "the guest's server switched protocols; use connect() for that"));
       });
       request.on("response", (response) => {
         const streams = settings.stream || EVENT_STREAM.test(response.headers["content-type"] ?? "");
@@ -121,7 +123,13 @@ export class GuestHttp {
           resolve(GuestResponse.buffered(response, bytes));
         }, fail);
       });
-      send(request, body, () => timer.refresh());
+      send(request, body, {
+        progressed: () => timer.refresh(),
+        failed: (error) => {
+          giveUp(error);
+          fail(error);
+        },
+      });
     });
   }
 }
@@ -133,20 +141,32 @@ function isStream(body: RequestSettings["body"]): body is AsyncIterable<string |
   return typeof body === "object" && Symbol.asyncIterator in body;
 }
 
-/** Sends the body; `progressed` hears of each part of a stream. */
-function send(request: ClientRequest, body: RequestSettings["body"], progressed: () => void): void {
+/** Who hears of a streamed body. */
+interface Upload {
+  /** A part was read. */
+  progressed: () => void;
+  /** It cannot be read further. */
+  failed: (error: Error) => void;
+}
+
+function send(request: ClientRequest, body: RequestSettings["body"], upload: Upload): void {
   const begin = (): void => {
     if (!isStream(body)) {
       request.end(body);
       return;
     }
     const reported = async function* (): AsyncGenerator<string | Uint8Array> {
-      for await (const chunk of body) {
-        progressed();
-        yield chunk;
+      try {
+        for await (const chunk of body) {
+          upload.progressed();
+          yield chunk;
+        }
+      } catch (error) {
+        upload.failed(error as Error);
+        throw error;
       }
     };
-    // An error of the source destroys the request, whose listener tells.
+    // What goes wrong with the request is told by its own events.
     pipeline(reported, request, () => {});
   };
   if (String(request.getHeader("expect") ?? "").toLowerCase() !== "100-continue") {

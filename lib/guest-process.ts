@@ -162,7 +162,8 @@ export class GuestProcess {
   kill(signal: NodeJS.Signals | number = "SIGTERM"): boolean {
     const number = signalNumber(signal);
     if (this.#exitCode !== null) return false;
-    this.#native.kill(number);
+    // Signal 0 only asks.
+    if (number > 0) this.#native.kill(number);
     return true;
   }
 

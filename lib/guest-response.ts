@@ -3,6 +3,8 @@
 import type { IncomingMessage } from "node:http";
 import { SecureExecError } from "./errors.js";
 
+const UTF8 = new TextDecoder();
+
 type Explain = (error: Error) => Error;
 
 /** What a guest's server answered. */
@@ -49,7 +51,7 @@ export class GuestResponse {
 
   /** The body as text, with invalid UTF-8 replaced. */
   get body(): string {
-    return (this.#text ??= new TextDecoder().decode(this.bytes()));
+    return (this.#text ??= UTF8.decode(this.bytes()));
   }
 
   /** The body. */

@@ -212,7 +212,7 @@ async function collect(
 function responseError(error: Error & { code?: string }, port: number): Error {
   const { code } = error;
   // Ours, or Node's about the caller's own arguments.
-  if (error instanceof SecureExecError || error instanceof TypeError || code === undefined) return error;
+  if (error instanceof TypeError || code === undefined) return error;
   if (code === "ECONNRESET" || code === "EPIPE" || code === "ERR_STREAM_PREMATURE_CLOSE") {
     const message = `the guest's server on port ${port} closed the connection before its response was complete`;
     return new SecureExecError("ECONNRESET", message, { cause: error });

@@ -162,8 +162,11 @@ export class GuestProcess {
   kill(signal: NodeJS.Signals | number = "SIGTERM"): boolean {
     const number = signalNumber(signal);
     if (this.#exitCode !== null) return false;
-    // Signal 0 only asks.
-    if (number > 0) this.#native.kill(number);
+    try {
+      this.#native.kill(number);
+    } catch (error) {
+      throw fromNative(error);
+    }
     return true;
   }
 

@@ -1,12 +1,12 @@
 //! The classes that `lib/` builds on.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use napi::bindgen_prelude::{Buffer, BufferSlice, Function, Result, Unknown};
 use napi_derive::napi;
 use secure_exec_runtime::api::ExecOptions;
 use secure_exec_runtime::context::{Call, Context};
-use secure_exec_runtime::kernel::{Errno, Image, PipeWriter, pipe};
+use secure_exec_runtime::kernel::{Errno, Image, PipeWriter, ends_by_default, pipe};
 use secure_exec_runtime::latch::End;
 use secure_exec_runtime::process::Control;
 use secure_exec_runtime::vm::{OnDone, Vm, VmError};
@@ -60,6 +60,7 @@ pub struct NativeStats {
 /// One process.
 #[napi]
 pub struct NativeProcess {
+    vm: Weak<Vm>,
     control: Arc<Control>,
     gate: Arc<Gate>,
     stdin: Mutex<Option<PipeWriter>>,
@@ -74,10 +75,23 @@ impl NativeProcess {
         self.control.kill(End::Aborted);
     }
 
-    /// Ends it by a signal.
+    /// Sends it a signal; see `kill(2)`.
     #[napi]
-    pub fn kill(&self, signal: i32) {
-        self.control.kill(End::Signal(signal));
+    pub fn kill(&self, signal: i32) -> Result<()> {
+        let Some(vm) = self.vm.upgrade() else {
+            return Ok(());
+        };
+        let kernel = vm.kernel();
+        match i32::try_from(self.control.pid()) {
+            // It has no process yet that could catch it.
+            Ok(0) | Err(_) if ends_by_default(signal) => self.control.kill(End::Signal(signal)),
+            Ok(0) | Err(_) => {}
+            Ok(pid) => match kernel.kill(kernel.host(), pid, signal) {
+                Ok(()) | Err(Errno::ESRCH) => {}
+                Err(errno) => return Err(call_error(errno, "kill")),
+            },
+        }
+        Ok(())
     }
 
     /// Lets no more output come, or lets it come again; a guest that writes waits.
@@ -131,28 +145,34 @@ impl NativeContext {
         options: NativeExecOptions,
         callback: Function<'_, EventArgs, Unknown<'static>>,
     ) -> Result<NativeProcess> {
-        start(options, &callback, Purpose::Result, |exec, done| {
-            let ExecOptions {
-                code,
-                want,
-                cpu,
-                wall,
-                capture_bytes,
-                on_output,
-                ..
-            } = exec;
-            self.0.call(
-                Call {
+        start(
+            options,
+            &callback,
+            Purpose::Result,
+            Weak::new(),
+            |exec, done| {
+                let ExecOptions {
                     code,
                     want,
                     cpu,
                     wall,
                     capture_bytes,
                     on_output,
-                },
-                done,
-            )
-        })
+                    ..
+                } = exec;
+                self.0.call(
+                    Call {
+                        code,
+                        want,
+                        cpu,
+                        wall,
+                        capture_bytes,
+                        on_output,
+                    },
+                    done,
+                )
+            },
+        )
     }
 
     /// Whether its isolate has ended.
@@ -182,6 +202,7 @@ fn start(
     options: NativeExecOptions,
     callback: &Function<'_, EventArgs, Unknown<'static>>,
     purpose: Purpose,
+    vm: Weak<Vm>,
     run: impl FnOnce(ExecOptions, OnDone) -> std::result::Result<Arc<Control>, VmError>,
 ) -> Result<NativeProcess> {
     let stream_output = options.stream_output;
@@ -202,6 +223,7 @@ fn start(
     let control = run(exec, ways.on_done).map_err(|error| failure(&error))?;
     ways.gate.bind(&control);
     Ok(NativeProcess {
+        vm,
         control,
         gate: ways.gate,
         stdin: Mutex::new(stdin),
@@ -230,9 +252,13 @@ impl NativeVm {
         options: NativeExecOptions,
         callback: Function<'_, EventArgs, Unknown<'static>>,
     ) -> Result<NativeProcess> {
-        start(options, &callback, Purpose::Result, |exec, done| {
-            self.0.exec(exec, done)
-        })
+        start(
+            options,
+            &callback,
+            Purpose::Result,
+            Arc::downgrade(&self.0),
+            |exec, done| self.0.exec(exec, done),
+        )
     }
 
     /// Starts a program that is used while it runs: `callback` gets `(3, null, pid)`, output, and at last `(2, outcome)`.
@@ -243,9 +269,13 @@ impl NativeVm {
         options: NativeExecOptions,
         callback: Function<'_, EventArgs, Unknown<'static>>,
     ) -> Result<NativeProcess> {
-        start(options, &callback, Purpose::Interaction, |exec, done| {
-            self.0.exec(exec, done)
-        })
+        start(
+            options,
+            &callback,
+            Purpose::Interaction,
+            Arc::downgrade(&self.0),
+            |exec, done| self.0.exec(exec, done),
+        )
     }
 
     /// The way to guests' servers; `callback` gets `(id, kind, listener)`.

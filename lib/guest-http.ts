@@ -183,7 +183,7 @@ function send(request: ClientRequest, body: RequestSettings["body"], upload: Upl
 }
 
 /** The whole body, unless it is too long. */
-async function collect(
+function collect(
   response: IncomingMessage,
   method: string,
   maxBytes: number,
@@ -200,12 +200,17 @@ async function collect(
   let bytes = 0;
   const announced = Number(response.headers["content-length"] ?? 0);
   if (method !== "HEAD" && announced > maxBytes) giveUp(tooLarge(announced));
-  for await (const chunk of response as AsyncIterable<Buffer>) {
+  response.on("data", (chunk: Buffer) => {
     bytes += chunk.length;
     if (bytes > maxBytes) giveUp(tooLarge(bytes));
-    chunks.push(chunk);
-  }
-  return chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, bytes);
+    else chunks.push(chunk);
+  });
+  return new Promise((resolve, reject) => {
+    finished(response, (error) => {
+      if (error != null) reject(error);
+      else resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, bytes));
+    });
+  });
 }
 
 /** What went wrong between the host and a guest's server, in words about the guest. */

@@ -36,8 +36,9 @@ export class GuestResponse {
   private constructor(message: IncomingMessage, bytes: Buffer | undefined, explain?: Explain) {
     this.status = message.statusCode ?? 0;
     this.statusText = message.statusMessage ?? "";
-    const joined = Object.entries(message.headersDistinct).map(([name, values = []]) => [name, values.join(", ")]);
-    this.headers = Object.fromEntries(joined) as Record<string, string>;
+    const headers = message.headers as Record<string, string>;
+    const cookies = message.headers["set-cookie"];
+    this.headers = cookies === undefined ? headers : { ...headers, "set-cookie": cookies.join(", ") };
     this.rawHeaders = message.rawHeaders;
     this.#message = message;
     this.#bytes = bytes;

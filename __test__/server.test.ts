@@ -254,6 +254,18 @@ describe("errors", () => {
     expect((await rejection(runtime.connect(3000))).code).toBe("ECONNREFUSED");
   });
 
+  test("connections have a budget", async () => {
+    const runtime = await make({ resourceBudgets: { maxConnections: 2 } });
+    await serve(`response.end()`, runtime);
+    const streams = [await runtime.connect(3000), await runtime.connect(3000)];
+    const error = await rejection(runtime.connect(3000));
+    expect(error.code).toBe("ERR_RESOURCE_BUDGET_EXCEEDED");
+    expect(error.message).toContain("resourceBudgets.maxConnections");
+    const closed = streams.map((stream) => once(stream.destroy(), "close"));
+    await Promise.all(closed);
+    await expect.poll(async () => (await runtime.fetch(3000)).status).toBe(200);
+  });
+
   test("a guest that never answers, that dies, that speaks nonsense", async () => {
     const runtime = await make();
     await runtime.spawn(`

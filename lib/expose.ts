@@ -7,8 +7,16 @@ import type { GuestNetwork } from "./guest-network.js";
 import type { ExposeSettings } from "./options.js";
 import type { Exposed } from "./types.js";
 
-/** Opens the port. Each connection to it gets one to the guest; a guest that does not listen refuses by closing. */
-export async function expose(network: GuestNetwork, guestPort: number, { host, port }: ExposeSettings): Promise<Exposed> {
+/**
+ * Opens the port. Each connection to it gets one to the guest; a guest that does not listen refuses by closing.
+ * `forget` hears when it is closed.
+ */
+export async function expose(
+  network: GuestNetwork,
+  guestPort: number,
+  { host, port }: ExposeSettings,
+  forget: (exposed: Exposed) => void,
+): Promise<Exposed> {
   const sockets = new Set<Socket>();
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
     sockets.add(socket);
@@ -35,14 +43,16 @@ export async function expose(network: GuestNetwork, guestPort: number, { host, p
   const address = server.address() as AddressInfo;
   const name = address.family === "IPv6" ? `[${address.address}]` : address.address;
   let closed: Promise<void> | undefined;
-  return {
+  const exposed: Exposed = {
     url: `http://${name}:${address.port}`,
     host: address.address,
     port: address.port,
     close: () =>
       (closed ??= new Promise((resolve) => {
+        forget(exposed);
         server.close(() => resolve());
         for (const socket of sockets) socket.destroy();
       })),
   };
+  return exposed;
 }

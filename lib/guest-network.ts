@@ -73,9 +73,10 @@ export class GuestNetwork {
   }
 
   /** The same, as soon as there is one. */
-  wait({ query, timeoutMs, signal }: ListenerSettings): Promise<Listener> {
-    if (this.#closed) return Promise.reject(disposedError("the runtime"));
-    if (signal?.aborted === true) return Promise.reject(signal.reason as Error);
+  async wait({ query, timeoutMs, signal }: ListenerSettings): Promise<Listener> {
+    signal?.throwIfAborted();
+    const known = this.find(query);
+    if (known !== null) return known;
     const id = this.#newId();
     const meant = describeQuery(query);
     return new Promise((resolve, reject) => {
@@ -109,10 +110,9 @@ export class GuestNetwork {
         return;
       }
       stopWatching = this.#programs.onNobodyLeft((ended) => {
-        // What it opened before it ended is closed: a listener that is there now belongs to the VM all the same.
-        const { cause, text } = { cause: ended.error && guestError(ended.error), text: describeEnd(ended) };
-        const details = cause === undefined ? {} : { cause };
-        fail(new SecureExecError("ERR_LISTENER_EXITED", `the process ended before it listened on ${meant}: ${text}`, details));
+        const message = `the process ended before it listened on ${meant}: ${describeEnd(ended)}`;
+        const details = ended.error === undefined ? {} : { cause: guestError(ended.error) };
+        fail(new SecureExecError("ERR_LISTENER_EXITED", message, details));
       });
     });
   }

@@ -161,7 +161,8 @@ export class NodeRuntime {
 
   /** Opens a port of the host's that leads to a port of a guest, until it is closed or the runtime is disposed of. */
   async expose(port: number, options?: ExposeOptions): Promise<Exposed> {
-    const exposed = await expose(this.#network(), readPort(port), readExposeOptions(options));
+    const forget = (closed: Exposed): void => void this.#exposed.delete(closed);
+    const exposed = await expose(this.#network(), readPort(port), readExposeOptions(options), forget);
     if (this.#disposed) {
       await exposed.close();
       throw disposedError("the runtime");

@@ -41,7 +41,10 @@ export function fromNative(error: unknown): Error {
   if (!(error instanceof Error)) return new SecureExecError("ERR_WORKER_CRASHED", String(error));
   const end = error.message.indexOf(CODE_END);
   if (end < 0) return error;
-  return new SecureExecError(error.message.slice(0, end), error.message.slice(end + CODE_END.length));
+  const code = error.message.slice(0, end);
+  const message = error.message.slice(end + CODE_END.length);
+  if (code === "ERR_INVALID_ARG_VALUE") return Object.assign(new TypeError(message), { code });
+  return new SecureExecError(code, message);
 }
 
 /** The error of a use after the end. */

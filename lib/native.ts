@@ -30,6 +30,7 @@ export interface NativeLimits {
   maxInodes?: number;
   maxSockets?: number;
   maxConnections?: number;
+  maxBridgeCalls?: number;
 }
 
 export interface NativeVmOptions {
@@ -40,7 +41,62 @@ export interface NativeVmOptions {
   env: NativePair[];
   cwd?: string;
   argv: string[];
+  permissions: NativeScope[];
+  permissionTimeoutMs?: number;
+  hostFunctions: string[];
+  warns: boolean;
+  os: NativeOs;
+  user: NativeUser;
 }
+
+export interface NativeRule {
+  allow: boolean;
+  operations?: string[];
+  patterns?: string[];
+  hosts?: string[];
+  ports?: number[];
+  methods?: string[];
+  urlPattern?: string;
+}
+
+export interface NativeScope {
+  scope: string;
+  policy: "allow" | "deny" | "rules" | "ask";
+  defaultAllow?: boolean;
+  hidesDenied?: boolean;
+  rules?: NativeRule[];
+}
+
+export interface NativeOs {
+  kind?: string;
+  release?: string;
+  version?: string;
+  machine?: string;
+  hostname?: string;
+  cpuModel?: string;
+  cpuCount?: number;
+  totalMemory?: number;
+  freeMemory?: number;
+}
+
+export interface NativeUser {
+  name?: string;
+  uid?: number;
+  gid?: number;
+  home?: string;
+  shell?: string;
+}
+
+export interface NativeHostError {
+  name: string;
+  message: string;
+  code?: string;
+}
+
+/** Who is asked; the numbers are those of `src/host_calls.rs`. */
+export const HostCallKind = { permission: 0, fileSystem: 1, function: 2, warning: 3 } as const;
+
+export type NativeHost = (id: number, kind: number, target: string, payload: Buffer) => void;
 
 export interface NativeExecOptions {
   code: string;
@@ -148,6 +204,9 @@ export interface NativeVm {
   spawn(options: NativeExecOptions, listener: NativeListener): NativeProcess;
   network(listener: NativeNetworkListener): NativeNetwork;
   createContext(options: NativeExecOptions): NativeContext;
+  answer(id: number, value: Buffer | undefined, error: NativeHostError | undefined): void;
+  addHostFunctions(names: string[]): void;
+  fileSystem(request: Buffer): Promise<Buffer>;
   writeFile(path: string, data: Buffer): void;
   terminate(): void;
   dispose(): void;
@@ -155,7 +214,7 @@ export interface NativeVm {
 }
 
 export interface Native {
-  NativeVm: new (options: NativeVmOptions, image?: NativeImage) => NativeVm;
+  NativeVm: new (options: NativeVmOptions, image?: NativeImage, host?: NativeHost) => NativeVm;
   NativeImage: new (files: NativeFile[]) => NativeImage;
 }
 

@@ -1,7 +1,12 @@
 /** Reads the caller's options: once, up front, and strictly. */
 
 import { rangeError, typeError, unavailable, valueError } from "./errors.js";
-import type { NativeExecOptions, NativeFile, NativeLimits, NativePair, NativeVmOptions } from "./native.js";
+import type { HostParts } from "./host.js";
+import { HostFunctionTable } from "./host-functions.js";
+import type { NativeExecOptions, NativeFile, NativeLimits, NativeOs, NativePair, NativeUser, NativeVmOptions } from "./native.js";
+import { readMounts } from "./mounts.js";
+import type { MountSettings } from "./mounts.js";
+import { readPermissions } from "./permissions.js";
 import type {
   CallOptions,
   Capture,
@@ -10,13 +15,17 @@ import type {
   ExposeOptions,
   GuestBody,
   GuestRequest,
+  LimitWarning,
   ListenerQuery,
   NodeRuntimeCreateOptions,
+  OsConfig,
   OutputHook,
   SpawnOptions,
   StdioHook,
+  UserConfig,
   WaitOptions,
 } from "./types.js";
+import { readVirtualFileSystem } from "./virtual-file-system.js";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -28,6 +37,9 @@ const DEFAULT_HTTP_BODY_BYTES = 64 * MIB;
 const DEFAULT_FETCH_MS = 30_000;
 /** How long `waitForListener` waits by default. */
 const DEFAULT_WAIT_MS = 10_000;
+/** What may cross at once by default, as text and as bytes. */
+const DEFAULT_JSON_BYTES = 4 * MIB;
+const DEFAULT_BINARY_BYTES = 16 * MIB;
 /** The longest time that a limit can say; what a timer of Node's can count. */
 const MAX_MS = 2 ** 31 - 1;
 
@@ -62,6 +74,7 @@ const BUDGETS: Readonly<Record<string, Range>> = {
 /** Budgets that are in force. Guests of this version cannot have what the others bound, so those hold by themselves. */
 const NATIVE_BUDGETS = [
   "maxOutputBytes",
+  "maxBridgeCalls",
   "maxTimers",
   "maxHandles",
   "maxChildProcesses",
@@ -89,19 +102,20 @@ const CREATE_KEYS = [
   "name",
   "isolation",
   "moduleAccess",
-] as const satisfies (keyof NodeRuntimeCreateOptions)[];
-/** Options of the whole API that this version does not have. */
-const LATER_CREATE_KEYS = [
-  "permissions",
   "filesystem",
   "mounts",
-  "snapshot",
-  "nodeModules",
+  "permissions",
+  "permissionTimeoutMs",
   "os",
   "user",
   "hostFunctions",
   "bindings",
   "onLimitWarning",
+] as const satisfies (keyof NodeRuntimeCreateOptions)[];
+/** Options of the whole API that this version does not have. */
+const LATER_CREATE_KEYS = [
+  "snapshot",
+  "nodeModules",
   "dns",
   "loopbackExemptPorts",
 ];
@@ -153,6 +167,18 @@ const REQUEST_KEYS = [
   "timeoutMs",
   "signal",
 ] as const satisfies (keyof GuestRequest)[];
+const OS_KEYS = [
+  "type",
+  "release",
+  "version",
+  "machine",
+  "hostname",
+  "cpuModel",
+  "cpuCount",
+  "totalMemory",
+  "freeMemory",
+] as const satisfies (keyof OsConfig)[];
+const USER_KEYS = ["username", "uid", "gid", "homedir", "shell"] as const satisfies (keyof UserConfig)[];
 const PAYLOAD_KEYS = ["jsonPayloadBytes", "base64TransferBytes"] as const;
 
 /** Own enumerable properties of an options object, read once each. */
@@ -232,9 +258,9 @@ function fileList(value: unknown, option: string): NativeFile[] {
   }));
 }
 
-function hook(value: unknown, option: string): StdioHook {
+function hook<F = StdioHook>(value: unknown, option: string): F {
   if (typeof value !== "function") throw typeError(option, "a function", value);
-  return value as StdioHook;
+  return value as F;
 }
 
 function freezes(value: unknown, option: string): boolean {
@@ -254,9 +280,56 @@ function abortSignal(value: unknown, option: string): AbortSignal {
   return value;
 }
 
+/** Text for a file of the machine's, such as `/etc/passwd`. */
+function word(value: unknown, option: string): string {
+  const given = text(value, option);
+  if (given === "" || /[\0-\x1f:\x7f]/.test(given)) {
+    throw valueError(option, "must not be empty nor have a colon or control characters", value);
+  }
+  return given;
+}
+
+const ID: Range = { min: 0, max: 2 ** 31 - 1, integer: true, unit: "" };
+const CPUS: Range = { min: 1, max: 1024, integer: true, unit: "" };
+
+function readOs(value: unknown): NativeOs {
+  const given = bag(value, "os", OS_KEYS);
+  const os: NativeOs = {};
+  const lineOf = (key: (typeof OS_KEYS)[number]): string => {
+    const line = text(given[key], `os.${key}`);
+    if (/[\x00-\x1f]/.test(line)) throw valueError(`os.${key}`, "must be one line", line);
+    return line;
+  };
+  if ("type" in given) os.kind = lineOf("type");
+  if ("release" in given) os.release = lineOf("release");
+  if ("version" in given) os.version = lineOf("version");
+  if ("machine" in given) os.machine = lineOf("machine");
+  if ("hostname" in given) os.hostname = word(given["hostname"], "os.hostname");
+  if ("cpuModel" in given) os.cpuModel = lineOf("cpuModel");
+  if ("cpuCount" in given) os.cpuCount = number(given["cpuCount"], "os.cpuCount", CPUS);
+  if ("totalMemory" in given) os.totalMemory = number(given["totalMemory"], "os.totalMemory", BYTES);
+  if ("freeMemory" in given) os.freeMemory = number(given["freeMemory"], "os.freeMemory", BYTES);
+  return os;
+}
+
+function readUser(value: unknown): NativeUser {
+  const given = bag(value, "user", USER_KEYS);
+  const user: NativeUser = {};
+  if ("username" in given) user.name = word(given["username"], "user.username");
+  if ("uid" in given) user.uid = number(given["uid"], "user.uid", ID);
+  if ("gid" in given) user.gid = number(given["gid"], "user.gid", ID);
+  if ("homedir" in given) user.home = word(absolutePath(given["homedir"], "user.homedir"), "user.homedir");
+  if ("shell" in given) user.shell = word(absolutePath(given["shell"], "user.shell"), "user.shell");
+  return user;
+}
+
 /** What a runtime keeps of its options. */
 export interface RuntimeSettings {
   vm: NativeVmOptions;
+  host: HostParts;
+  mounts: MountSettings[];
+  /** What is written once all is mounted. */
+  lateFiles: NativeFile[];
   onStdio: StdioHook | undefined;
   captureBytes: number;
   maxHttpBodyBytes: number;
@@ -285,17 +358,49 @@ export function readCreateOptions(options: unknown): RuntimeSettings {
     throw valueError("isolation", 'must be "thread"', given["isolation"]);
   }
   if ("moduleAccess" in given && given["moduleAccess"] !== false) throw unavailable("the option moduleAccess");
+  const mounts = "mounts" in given ? readMounts(given["mounts"]) : [];
+  if ("filesystem" in given) {
+    const fileSystem = readVirtualFileSystem(given["filesystem"], "filesystem");
+    mounts.unshift({ mount: { path: "/", source: fileSystem }, fileSystem });
+  }
+  const files = "files" in given ? fileList(given["files"], "files") : [];
+  const functions = new HostFunctionTable();
+  for (const key of ["hostFunctions", "bindings"] as const) {
+    if (key in given) functions.add(given[key], key);
+  }
+  const permissions = readPermissions(given["permissions"]);
+  const onLimitWarning =
+    "onLimitWarning" in given ? hook<(warning: LimitWarning) => void>(given["onLimitWarning"], "onLimitWarning") : undefined;
   const vm: NativeVmOptions = {
+    permissions: permissions.scopes,
+    hostFunctions: functions.names,
+    warns: onLimitWarning !== undefined,
+    os: readOs(given["os"]),
+    user: readUser(given["user"]),
     limits,
     freeze: "timingMitigation" in given ? freezes(given["timingMitigation"], "timingMitigation") : true,
-    files: "files" in given ? fileList(given["files"], "files") : [],
+    files: mounts.length === 0 ? files : [],
     env: "env" in given ? environment(given["env"], "env") : [],
     argv: "argv" in given ? texts(given["argv"], "argv") : [],
   };
   if ("cwd" in given) vm.cwd = absolutePath(given["cwd"], "cwd");
   if ("name" in given) vm.name = text(given["name"], "name");
+  if ("permissionTimeoutMs" in given) {
+    vm.permissionTimeoutMs = number(given["permissionTimeoutMs"], "permissionTimeoutMs", TIME_MS);
+  }
   return {
     vm,
+    mounts,
+    lateFiles: mounts.length === 0 ? [] : files,
+    host: {
+      permissions: permissions.callbacks,
+      functions,
+      onLimitWarning,
+      limits: {
+        jsonPayloadBytes: limits.jsonPayloadBytes ?? DEFAULT_JSON_BYTES,
+        base64TransferBytes: limits.base64TransferBytes ?? DEFAULT_BINARY_BYTES,
+      },
+    },
     onStdio: "onStdio" in given ? hook(given["onStdio"], "onStdio") : undefined,
     captureBytes: "capture" in given ? captureBytes(given["capture"], "capture") : DEFAULT_CAPTURE_BYTES,
     maxHttpBodyBytes: (budgets["maxHttpBodyBytes"] as number | undefined) ?? DEFAULT_HTTP_BODY_BYTES,

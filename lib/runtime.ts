@@ -7,9 +7,12 @@ import { GuestHttp } from "./guest-http.js";
 import { GuestNetwork } from "./guest-network.js";
 import { GuestProcess } from "./guest-process.js";
 import type { GuestResponse } from "./guest-response.js";
+import { FileCalls, HostFileSystem } from "./file-system.js";
+import { receive } from "./host.js";
 import { launch } from "./launch.js";
+import { MountTable, readMount } from "./mounts.js";
 import { native } from "./native.js";
-import type { NativeOutcome, NativeVm } from "./native.js";
+import type { NativeHost, NativeOutcome, NativeVm } from "./native.js";
 import {
   readContextOptions,
   readCreateOptions,
@@ -35,6 +38,8 @@ import type {
   GuestRequest,
   Listener,
   ListenerQuery,
+  HostFunctions,
+  Mount,
   NodeRuntimeCreateOptions,
   RunOptions,
   RunResult,
@@ -43,6 +48,8 @@ import type {
   WaitOptions,
 } from "./types.js";
 
+/** Where programs start unless an option says otherwise. */
+const DEFAULT_CWD = "/workspace";
 /** Shows the constructor that `create` calls it. */
 const CREATE = Symbol("create");
 
@@ -55,6 +62,8 @@ const CREATE = Symbol("create");
  * Each program gets a fresh isolate: its globals and modules are its own. Files are the VM's and stay.
  */
 export class NodeRuntime {
+  /** The VM's files from the host's side. */
+  readonly fs: HostFileSystem;
   readonly #settings: RuntimeSettings;
   readonly #vm: NativeVm;
   readonly #pending = new Set<Promise<NativeOutcome>>();
@@ -64,6 +73,8 @@ export class NodeRuntime {
   readonly #exposed = new Set<Exposed>();
   #networkInUse: GuestNetwork | undefined;
   #httpInUse: GuestHttp | undefined;
+  readonly #calls: FileCalls;
+  readonly #mounts: MountTable;
   #defaultContext: Context | undefined;
   #disposed = false;
   readonly #onSignal = (): void => {
@@ -75,7 +86,14 @@ export class NodeRuntime {
   static async create(options?: NodeRuntimeCreateOptions): Promise<NodeRuntime> {
     const settings = readCreateOptions(options);
     settings.signal?.throwIfAborted();
-    return new NodeRuntime(CREATE, settings);
+    const runtime = new NodeRuntime(CREATE, settings);
+    try {
+      await runtime.#furnish(settings);
+    } catch (error) {
+      await runtime.dispose();
+      throw error;
+    }
+    return runtime;
   }
 
   /** The first generation's constructor is not part of this version. Use {@link NodeRuntime.create}. */
@@ -89,10 +107,16 @@ export class NodeRuntime {
     this.#settings = settings;
     const { NativeVm } = native();
     try {
-      this.#vm = new NativeVm(settings.vm);
+      this.#vm = new NativeVm(settings.vm, undefined, NodeRuntime.#listener(new WeakRef(this), settings));
     } catch (error) {
       throw fromNative(error);
     }
+    this.#calls = new FileCalls((request) => {
+      if (this.#disposed) return Promise.reject(disposedError("the runtime"));
+      return this.#vm.fileSystem(request);
+    }, settings.host.limits);
+    this.fs = new HostFileSystem(this.#calls);
+    this.#mounts = new MountTable(this.#calls);
     settings.signal?.addEventListener("abort", this.#onSignal, { once: true });
   }
 
@@ -171,6 +195,29 @@ export class NodeRuntime {
     return exposed;
   }
 
+  /** Gives programs that start from now on these functions, too. */
+  registerHostFunctions(functions: HostFunctions): void {
+    if (this.#disposed) throw disposedError("the runtime");
+    const { functions: table } = this.#settings.host;
+    table.add(functions, "functions");
+    this.#vm.addHostFunctions(table.names);
+  }
+
+  /** Puts something over a directory, for guests that run too. */
+  async mount(spec: Mount): Promise<void> {
+    await this.#mounts.add(readMount(spec, "mount"));
+  }
+
+  /** Takes away what is mounted at a path. What guests have open there fails with `EIO`. */
+  async unmount(guestPath: string): Promise<void> {
+    await this.#mounts.remove(guestPath);
+  }
+
+  /** What is mounted, in the order of mounting. */
+  listMounts(): Mount[] {
+    return this.#mounts.list();
+  }
+
   /** Counters. They can be read after `dispose` too. */
   async stats(): Promise<RuntimeStats> {
     const { processes, filesystemBytes, inodes } = this.#vm.stats();
@@ -202,6 +249,26 @@ export class NodeRuntime {
   #network(): GuestNetwork {
     if (this.#disposed) throw disposedError("the runtime");
     return (this.#networkInUse ??= new GuestNetwork(this.#vm, this.#programs));
+  }
+
+  /**
+   * What the addon calls, and so keeps. It must not keep the runtime: one that nobody holds is collected. In a function of
+   * its own, because closures of one function keep what any of them needs.
+   */
+  static #listener(weak: WeakRef<NodeRuntime>, { host }: RuntimeSettings): NativeHost {
+    return (id, kind, target, payload) => {
+      const runtime = weak.deref();
+      if (runtime === undefined) return;
+      receive(host, (number) => runtime.#mounts.fileSystem(number), runtime.#vm, id, kind, target, payload);
+    };
+  }
+
+  /** Mounts, and what is put into them. */
+  async #furnish({ mounts, vm, lateFiles }: RuntimeSettings): Promise<void> {
+    if (mounts.length === 0) return;
+    for (const mount of mounts) await this.#mounts.add(mount);
+    await this.#calls.ask("mkdir", { path: vm.cwd ?? DEFAULT_CWD, recursive: true });
+    for (const { path, data } of lateFiles) await this.#calls.ask("writeFile", { path, data });
   }
 
   #newContext(options?: ContextOptions): Context {

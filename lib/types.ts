@@ -35,7 +35,7 @@ export interface PayloadLimits {
 export interface Budgets {
   /** Bytes that a process may write to its standard streams; what is beyond is dropped and counted. */
   maxOutputBytes: number;
-  /** Calls from the guest to functions of the host. */
+  /** Calls of a process to functions of the host; 1,000,000 by default. */
   maxBridgeCalls: number;
   /** Active timers and immediates of a process; 10,000 by default. */
   maxTimers: number;
@@ -55,6 +55,251 @@ export interface Budgets {
   maxConnections: number;
   /** Bytes of a response that `fetch` keeps; 64 MiB by default. Streamed bodies have no limit. */
   maxHttpBodyBytes: number;
+}
+
+/** What `permissions` speaks of. */
+export type PermissionScope = "fs" | "network" | "childProcess" | "process" | "env" | "hostFunction";
+
+/** Yes or no, with a reason that the guest sees. */
+export type PermissionDecision = boolean | { allow: boolean; reason?: string };
+
+/** Asked about each request of a scope; the guest waits. What throws, hangs or answers anything else is no. */
+export type PermissionCallback<R> = (request: R) => PermissionDecision | Promise<PermissionDecision>;
+
+/** One rule. What is absent matches everything. */
+export interface PermissionRule {
+  mode: "allow" | "deny";
+  operations?: string[];
+  /** Globs: `*` and `?` stop at `/`, `**` does not. `/data/**` is the directory and all that is in it. */
+  paths?: string[];
+  /** The same, also `tcp://host:port` and `dns://host`, names of variables, commands, and dotted names of functions. */
+  patterns?: string[];
+}
+
+/** One rule about the network; all its fields must match. */
+export interface NetworkRule extends PermissionRule {
+  hosts?: string[];
+  /** Ports and ranges such as `"8000-8999"`. */
+  ports?: (number | string)[];
+  methods?: string[];
+  urlPattern?: string;
+}
+
+/** Rules of which the last that matches decides. */
+export interface PermissionRules<R = PermissionRule> {
+  /** What no rule decides; `"deny"` by default. */
+  default?: "allow" | "deny";
+  rules?: R[];
+}
+
+/** The same for paths. */
+export interface FsPermissionRules extends PermissionRules {
+  /** The error for a path that is denied. `"ENOENT"` hides whether something is there. */
+  deniedAs?: "EACCES" | "ENOENT";
+}
+
+type Permission<Request, Rules = PermissionRules> = "allow" | "deny" | boolean | Rules | PermissionCallback<Request>;
+
+export interface FsRequest {
+  op: string;
+  path: string;
+}
+
+export interface NetworkRequest {
+  op: string;
+  hostname: string;
+  port: number;
+  url?: string;
+  method?: string;
+  /** The address that is dialled, once it is known. */
+  address?: string;
+  /** Whether it stays inside the VM. */
+  internal: boolean;
+}
+
+export interface ChildProcessRequest {
+  op: string;
+  command: string;
+  args: string[];
+  cwd: string;
+  env: Record<string, string>;
+}
+
+export interface ProcessRequest {
+  op: string;
+  pid: number;
+  signal?: number;
+}
+
+export interface EnvRequest {
+  op: string;
+  key: string;
+  value: string;
+}
+
+export interface HostFunctionRequest {
+  op: string;
+  /** Its dotted path. */
+  name: string;
+}
+
+/**
+ * What guests may do beyond the VM's own memory. What the host itself put into the VM (variables, files, mounts,
+ * functions) is granted by that, unless a scope takes it back; the network outside needs a grant.
+ */
+export interface Permissions {
+  fs?: Permission<FsRequest, FsPermissionRules>;
+  network?: Permission<NetworkRequest, PermissionRules<NetworkRule>>;
+  childProcess?: Permission<ChildProcessRequest>;
+  process?: Permission<ProcessRequest>;
+  env?: Permission<EnvRequest>;
+  hostFunction?: Permission<HostFunctionRequest>;
+  /** The same as `hostFunction`. */
+  binding?: Permission<HostFunctionRequest>;
+}
+
+/** What the machine says of itself. */
+export interface OsConfig {
+  /** `os.type()`; `"Linux"` by default. */
+  type?: string;
+  release?: string;
+  version?: string;
+  machine?: string;
+  hostname?: string;
+  /** Model and number of `os.cpus()`. */
+  cpuModel?: string;
+  cpuCount?: number;
+  /** Bytes of `os.totalmem()` and `os.freemem()`. */
+  totalMemory?: number;
+  freeMemory?: number;
+}
+
+/** Who programs run as. */
+export interface UserConfig {
+  username?: string;
+  uid?: number;
+  gid?: number;
+  /** Made at start. */
+  homedir?: string;
+  shell?: string;
+}
+
+/** A limit of which 80 % are in use. Told once for each limit of each program. */
+export interface LimitWarning {
+  /** The option that sets it. */
+  limit: string;
+  used: number;
+  max: number;
+}
+
+/** A function of the host. Arguments and result are copied. */
+export type HostFunction = (...args: any[]) => unknown;
+
+/** A function of the host with how it is called. */
+export interface HostFunctionDefinition {
+  handler?: HostFunction;
+  /** The same as `handler`. */
+  execute?: HostFunction;
+  /** Milliseconds that one call may take; 30,000 by default. */
+  timeout?: number;
+  /** Something with `parse` or `parseAsync`, such as a schema of zod's: checks the first argument. */
+  inputSchema?: unknown;
+  description?: string;
+  examples?: unknown;
+}
+
+/** A tree of functions; names are identifiers. */
+export interface HostFunctions {
+  [name: string]: HostFunction | HostFunctionDefinition | HostFunctions;
+}
+
+export type FileType = "file" | "directory" | "symlink" | "device" | "fifo" | "socket";
+
+/** What is known of a file. */
+export interface FileStat {
+  type: FileType;
+  /** Type and permission bits. */
+  mode: number;
+  size: number;
+  ino: number;
+  nlink: number;
+  uid: number;
+  gid: number;
+  isFile: boolean;
+  isDirectory: boolean;
+  isSymbolicLink: boolean;
+  atimeMs: number;
+  mtimeMs: number;
+  ctimeMs: number;
+  birthtimeMs: number;
+}
+
+/** One name in a directory. */
+export interface HostDirEntry {
+  name: string;
+  type: FileType;
+  isFile: boolean;
+  isDirectory: boolean;
+  isSymbolicLink: boolean;
+}
+
+/** What a {@link VirtualFileSystem} says of a file. */
+export interface VirtualStat {
+  mode: number;
+  size: number;
+  isDirectory: boolean;
+  isSymbolicLink?: boolean;
+  atimeMs: number;
+  mtimeMs: number;
+  ctimeMs: number;
+  birthtimeMs: number;
+  ino?: number;
+  nlink?: number;
+  uid?: number;
+  gid?: number;
+}
+
+/**
+ * A file system that the host writes. Paths are absolute from its own root. Errors need a `code` such as `ENOENT`, or a
+ * message that begins with one. Guests use it through `node:fs`, synchronously too: the guest waits for the answer.
+ */
+export interface VirtualFileSystem {
+  readFile(path: string): Promise<Uint8Array>;
+  readTextFile(path: string): Promise<string>;
+  readDir(path: string): Promise<string[]>;
+  readDirWithTypes(path: string): Promise<{ name: string; isDirectory: boolean; isSymbolicLink?: boolean }[]>;
+  writeFile(path: string, data: string | Uint8Array): Promise<void>;
+  createDir(path: string): Promise<void>;
+  mkdir(path: string, options?: { recursive?: boolean }): Promise<void>;
+  exists(path: string): Promise<boolean>;
+  stat(path: string): Promise<VirtualStat>;
+  removeFile(path: string): Promise<void>;
+  removeDir(path: string): Promise<void>;
+  rename(from: string, to: string): Promise<void>;
+  symlink(target: string, path: string): Promise<void>;
+  readlink(path: string): Promise<string>;
+  lstat(path: string): Promise<VirtualStat>;
+  link(existing: string, path: string): Promise<void>;
+  chmod(path: string, mode: number): Promise<void>;
+  chown(path: string, uid: number, gid: number): Promise<void>;
+  /** Times are seconds. */
+  utimes(path: string, atime: number, mtime: number): Promise<void>;
+  truncate(path: string, length: number): Promise<void>;
+  realpath?(path: string): Promise<string>;
+  /** Reads part of a file; fewer bytes at its end. Without it files are read whole. */
+  pread?(path: string, offset: number, length: number): Promise<Uint8Array>;
+  /** Writes part of a file. Without it files are written whole. */
+  pwrite?(path: string, offset: number, data: Uint8Array): Promise<void>;
+}
+
+/** Something that is put over a directory of the VM, live for guests and host. */
+export interface Mount {
+  /** Where it is in the VM; made if it is missing. */
+  path: string;
+  /** An empty tree in the VM's memory, or a file system that the host wrote. */
+  source: "memory" | VirtualFileSystem;
+  /** Whether changes are refused with `EROFS`. */
+  readOnly?: boolean;
 }
 
 /** How a runtime is made. Options are copied: changing the object later changes nothing. */
@@ -89,6 +334,20 @@ export interface NodeRuntimeCreateOptions {
   isolation?: "thread";
   /** This version has no dependency overlay. */
   moduleAccess?: false;
+  /** Takes the place of the VM's own tree at `/`, but for `/dev` and `/proc`. */
+  filesystem?: VirtualFileSystem;
+  mounts?: Mount[];
+  permissions?: Permissions;
+  /** Milliseconds that a function of `permissions` may take; 30,000 by default. */
+  permissionTimeoutMs?: number;
+  os?: OsConfig;
+  user?: UserConfig;
+  /** Functions that guests call as `await SecureExec.bindings.name(...)` or `await callHostFunction("name", ...)`. */
+  hostFunctions?: HostFunctions;
+  /** The same. */
+  bindings?: HostFunctions;
+  /** Hears when 80 % of a limit are in use. An exception in it is ignored. */
+  onLimitWarning?: (warning: LimitWarning) => void;
 }
 
 /** How one program is run. */

@@ -1,9 +1,12 @@
 /**
- * Builds the host's values from the encoding of `crates/runtime/src/marshal.rs`.
+ * Values on their way between guest and host, in the encoding of `crates/runtime/src/encoding.rs`.
  *
  * Every property is defined as an own data property, so that a key such as `__proto__` is data like any other and
  * nothing of the host's prototypes runs.
  */
+
+import { types } from "node:util";
+import { SecureExecError } from "./errors.js";
 
 /** Tags of values. */
 const UNDEFINED = 0;
@@ -294,4 +297,274 @@ export function decode(bytes: Uint8Array): unknown {
   const root = reader.value();
   while (!reader.done) reader.object();
   return reader.resolve(root);
+}
+
+/** Deepest nesting that crosses, and most values; as in `crates/runtime/src/marshal.rs`. */
+const MAX_DEPTH = 1000;
+const MAX_VALUES = 1_000_000;
+/** What an object and a primitive count, as there. */
+const OBJECT_COST = 16;
+const PRIMITIVE_COST = 8;
+
+/** What may cross at once. */
+export interface ValueLimits {
+  jsonPayloadBytes: number;
+  base64TransferBytes: number;
+}
+
+/** A list of bytes that grows. */
+class Bytes {
+  #buffer = Buffer.allocUnsafe(256);
+  length = 0;
+
+  #room(length: number): number {
+    const at = this.length;
+    this.length += length;
+    if (this.length > this.#buffer.length) {
+      const larger = Buffer.allocUnsafe(Math.max(this.length, this.#buffer.length * 2));
+      this.#buffer.copy(larger, 0, 0, at);
+      this.#buffer = larger;
+    }
+    return at;
+  }
+
+  u8(value: number): void {
+    const at = this.#room(1);
+    this.#buffer[at] = value;
+  }
+
+  u32(value: number): void {
+    const at = this.#room(4);
+    this.#buffer.writeUInt32LE(value, at);
+  }
+
+  f64(value: number): void {
+    const at = this.#room(8);
+    this.#buffer.writeDoubleLE(value, at);
+  }
+
+  text(text: string, encoding: "latin1" | "utf16le"): void {
+    const at = this.#room(encoding === "latin1" ? text.length : text.length * 2);
+    this.#buffer.write(text, at, encoding);
+  }
+
+  copy(bytes: Uint8Array): void {
+    const at = this.#room(bytes.byteLength);
+    this.#buffer.set(bytes, at);
+  }
+
+  take(): Buffer {
+    return this.#buffer.subarray(0, this.length);
+  }
+}
+
+function tooLarge(what: string, used: number, configured: number, option?: string): SecureExecError {
+  const unit = option === undefined ? "" : ` bytes (option ${option})`;
+  return new SecureExecError(
+    "ERR_SANDBOX_PAYLOAD_TOO_LARGE",
+    `${what} exceeded: at least ${used} needed, the limit is ${configured}${unit}`,
+    option === undefined ? {} : { limit: what, configured, used, option },
+  );
+}
+
+function unsupported(what: string): SecureExecError {
+  return new SecureExecError("ERR_SANDBOX_UNSUPPORTED_VALUE", `${what} cannot enter the sandbox`);
+}
+
+class Writer {
+  readonly #out = new Bytes();
+  readonly #numbers = new Map<object, number>();
+  readonly #found: { object: object; depth: number }[] = [];
+  readonly #limits: ValueLimits;
+  #values = 0;
+  #json = 0;
+  #binary = 0;
+
+  constructor(limits: ValueLimits) {
+    this.#limits = limits;
+  }
+
+  run(value: unknown): Buffer {
+    this.#value(value, 0);
+    for (let index = 0; index < this.#found.length; index++) {
+      const { object, depth } = this.#found[index] as { object: object; depth: number };
+      this.#body(object, depth);
+    }
+    return this.#out.take();
+  }
+
+  #charge(bytes: number): void {
+    this.#json += bytes;
+    const limit = this.#limits.jsonPayloadBytes;
+    if (this.#json > limit) throw tooLarge("payload size", this.#json, limit, "payloadLimits.jsonPayloadBytes");
+  }
+
+  #chargeBinary(bytes: number): void {
+    this.#binary += bytes;
+    const limit = this.#limits.base64TransferBytes;
+    if (this.#binary > limit) {
+      throw tooLarge("binary payload size", this.#binary, limit, "payloadLimits.base64TransferBytes");
+    }
+  }
+
+  #text(text: string): void {
+    const isLatin1 = !/[^\u0000-\u00ff]/.test(text);
+    this.#charge(PRIMITIVE_COST + text.length * (isLatin1 ? 1 : 2));
+    this.#out.u8(isLatin1 ? LATIN1 : UTF16);
+    this.#out.u32(text.length);
+    this.#out.text(text, isLatin1 ? "latin1" : "utf16le");
+  }
+
+  #bigint(value: bigint): void {
+    const negative = value < 0n;
+    let hex = (negative ? -value : value).toString(16);
+    hex = hex === "0" ? "" : hex.padStart(Math.ceil(hex.length / 16) * 16, "0");
+    this.#charge(PRIMITIVE_COST + hex.length / 2);
+    this.#out.u8(BIGINT);
+    this.#out.u8(negative ? 1 : 0);
+    this.#out.u32(hex.length / 16);
+    this.#out.copy(Buffer.from(hex, "hex").reverse());
+  }
+
+  #value(value: unknown, depth: number): void {
+    this.#values += 1;
+    if (this.#values > MAX_VALUES) throw tooLarge("payload values", this.#values, MAX_VALUES);
+    switch (typeof value) {
+      case "undefined":
+        return this.#simple(UNDEFINED);
+      case "boolean":
+        return this.#simple(value ? TRUE : FALSE);
+      case "number":
+        this.#simple(NUMBER);
+        return this.#out.f64(value);
+      case "string":
+        return this.#text(value);
+      case "bigint":
+        return this.#bigint(value);
+      case "object":
+        if (value === null) return this.#simple(NULL);
+        this.#out.u8(OBJECT);
+        return this.#out.u32(this.#number(value, depth));
+      default:
+        throw unsupported(`a ${typeof value}`);
+    }
+  }
+
+  #simple(tag: number): void {
+    this.#charge(PRIMITIVE_COST);
+    this.#out.u8(tag);
+  }
+
+  #number(object: object, depth: number): number {
+    const known = this.#numbers.get(object);
+    if (known !== undefined) return known;
+    if (depth >= MAX_DEPTH) throw tooLarge("payload depth", depth + 1, MAX_DEPTH);
+    this.#charge(OBJECT_COST);
+    const number = this.#found.length;
+    this.#numbers.set(object, number);
+    this.#found.push({ object, depth: depth + 1 });
+    return number;
+  }
+
+  #properties(object: object, names: string[], depth: number): void {
+    this.#out.u32(names.length);
+    for (const name of names) {
+      this.#text(name);
+      this.#value((object as Record<string, unknown>)[name], depth);
+    }
+  }
+
+  #body(object: object, depth: number): void {
+    if (Array.isArray(object)) return this.#array(object, depth);
+    if (ArrayBuffer.isView(object)) return this.#view(object);
+    if (types.isArrayBuffer(object)) {
+      this.#chargeBinary(object.byteLength);
+      this.#out.u8(ARRAY_BUFFER);
+      this.#out.u32(object.byteLength);
+      return this.#out.copy(new Uint8Array(object));
+    }
+    if (types.isMap(object)) {
+      this.#out.u8(MAP);
+      this.#out.u32(object.size);
+      for (const [key, value] of object) {
+        this.#value(key, depth);
+        this.#value(value, depth);
+      }
+      return;
+    }
+    if (types.isSet(object)) {
+      this.#out.u8(SET);
+      this.#out.u32(object.size);
+      for (const value of object) this.#value(value, depth);
+      return;
+    }
+    if (types.isDate(object)) {
+      this.#out.u8(DATE);
+      return this.#out.f64(object.getTime());
+    }
+    if (types.isRegExp(object)) {
+      this.#out.u8(REGEXP);
+      this.#text(object.source);
+      this.#text(object.flags);
+      return this.#out.f64(object.lastIndex);
+    }
+    if (types.isNativeError(object)) return this.#error(object, depth);
+    if (types.isBoxedPrimitive(object)) {
+      const primitive: unknown = object.valueOf();
+      if (typeof primitive === "symbol") throw unsupported("a symbol");
+      this.#out.u8(BOXED);
+      return this.#value(primitive, depth);
+    }
+    const isExotic =
+      types.isPromise(object) || types.isProxy(object) || types.isWeakMap(object) || types.isWeakSet(object) ||
+      types.isSharedArrayBuffer(object) || types.isGeneratorObject(object) || types.isExternal(object);
+    if (isExotic) throw unsupported(`an object of class ${Object.prototype.toString.call(object).slice(8, -1)}`);
+    this.#out.u8(Object.getPrototypeOf(object) === null ? NULL_PROTOTYPE : PLAIN);
+    this.#properties(object, Object.keys(object), depth);
+  }
+
+  #array(array: unknown[], depth: number): void {
+    const names = Object.keys(array);
+    const isIndex = (name: string): boolean => String(Number(name) >>> 0) === name && Number(name) < array.length;
+    const indexes = names.filter(isIndex);
+    this.#out.u8(ARRAY);
+    this.#out.u32(array.length);
+    this.#out.u32(indexes.length);
+    for (const index of indexes) {
+      this.#out.u32(Number(index));
+      this.#value(array[Number(index)], depth);
+    }
+    this.#properties(array, names.filter((name) => !isIndex(name)), depth);
+  }
+
+  #view(view: ArrayBufferView): void {
+    this.#chargeBinary(view.byteLength);
+    // A `Buffer` or another subclass crosses as the typed array that it is.
+    const kind = VIEWS.findIndex((viewClass) => viewClass !== undefined && view instanceof viewClass);
+    this.#out.u8(VIEW);
+    this.#out.u8(kind);
+    this.#out.u32(view.byteLength);
+    this.#out.copy(new Uint8Array(view.buffer, view.byteOffset, view.byteLength));
+  }
+
+  #error(error: Error, depth: number): void {
+    this.#out.u8(ERROR);
+    this.#text(String(error.name));
+    this.#text(String(error.message));
+    // The host's stack stays here.
+    this.#text("");
+    for (const name of ["cause", "errors"] as const) {
+      if (Object.hasOwn(error, name)) this.#value((error as { cause?: unknown; errors?: unknown })[name], depth);
+      else this.#out.u8(ABSENT);
+    }
+    this.#properties(error, Object.keys(error), depth);
+  }
+}
+
+/**
+ * The bytes of a value, in which cycles and shared references survive. Functions, symbols, promises and proxies are an
+ * error, and so is more than `limits` allow.
+ */
+export function encode(value: unknown, limits: ValueLimits): Buffer {
+  return new Writer(limits).run(value);
 }

@@ -4,12 +4,15 @@
 //!   lib/ (TypeScript) --> vm.rs: NativeVm, NativeProcess --> secure_exec_runtime::vm::Vm
 //!                     <-- events.rs: output and outcomes, one thread-safe function a process
 //!                     <-> network.rs: connections to guests' servers, one thread-safe function a VM
+//!                     <-> host_calls.rs: questions of guests, one thread-safe function a VM
 //! ```
 
 mod events;
+mod host_calls;
 mod network;
 mod options;
 mod outcome;
+mod permissions;
 mod vm;
 
 use napi_derive::module_init;

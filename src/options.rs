@@ -6,6 +6,9 @@ use napi::bindgen_prelude::{Buffer, Result};
 use napi_derive::napi;
 use secure_exec_runtime::api::{ExecOptions, Limits, VmOptions, Want};
 use secure_exec_runtime::clock::Mitigation;
+use secure_exec_runtime::kernel::{OsConfig, UserConfig};
+
+use crate::permissions::{NativeScope, permissions};
 
 /// Bytes of a mebibyte.
 const MIB: f64 = 1_048_576.0;
@@ -61,6 +64,8 @@ pub struct NativeLimits {
     pub max_sockets: Option<u32>,
     /// Number of connections.
     pub max_connections: Option<u32>,
+    /// Number of calls.
+    pub max_bridge_calls: Option<f64>,
 }
 
 /// How a VM is made.
@@ -80,6 +85,56 @@ pub struct NativeVmOptions {
     pub cwd: Option<String>,
     /// Arguments of programs.
     pub argv: Vec<String>,
+    /// What programs may do.
+    pub permissions: Vec<NativeScope>,
+    /// Milliseconds that a function of the host may take to permit something.
+    pub permission_timeout_ms: Option<f64>,
+    /// Dotted paths of the host's functions.
+    pub host_functions: Vec<String>,
+    /// Whether the host listens for limits that are nearly reached.
+    pub warns: bool,
+    /// The machine.
+    pub os: NativeOs,
+    /// The user.
+    pub user: NativeUser,
+}
+
+/// What the machine says of itself. Absent values mean the default.
+#[napi(object, object_to_js = false)]
+pub struct NativeOs {
+    /// `os.type()`.
+    pub kind: Option<String>,
+    /// `os.release()`.
+    pub release: Option<String>,
+    /// `os.version()`.
+    pub version: Option<String>,
+    /// `os.machine()`.
+    pub machine: Option<String>,
+    /// `os.hostname()`.
+    pub hostname: Option<String>,
+    /// Model of its processors.
+    pub cpu_model: Option<String>,
+    /// Number of its processors.
+    pub cpu_count: Option<u32>,
+    /// Bytes.
+    pub total_memory: Option<f64>,
+    /// Bytes.
+    pub free_memory: Option<f64>,
+}
+
+/// The user of programs. Absent values mean the default.
+#[napi(object, object_to_js = false)]
+pub struct NativeUser {
+    /// Its name.
+    pub name: Option<String>,
+    /// Its number.
+    pub uid: Option<u32>,
+    /// Its group.
+    pub gid: Option<u32>,
+    /// Its home directory.
+    pub home: Option<String>,
+    /// Its shell.
+    pub shell: Option<String>,
 }
 
 /// One program.
@@ -126,7 +181,7 @@ fn millis(value: f64) -> Duration {
     clippy::cast_sign_loss,
     reason = "saturates; TypeScript checked the range"
 )]
-fn count(value: f64) -> u64 {
+pub fn count(value: f64) -> u64 {
     value as u64
 }
 
@@ -185,6 +240,40 @@ impl From<NativeLimits> for Limits {
             max_inodes: native.max_inodes.map_or(default.max_inodes, count),
             max_sockets: native.max_sockets.unwrap_or(default.max_sockets),
             max_connections: native.max_connections.unwrap_or(default.max_connections),
+            max_bridge_calls: native
+                .max_bridge_calls
+                .map_or(default.max_bridge_calls, count),
+        }
+    }
+}
+
+impl From<NativeOs> for OsConfig {
+    fn from(native: NativeOs) -> Self {
+        let default = Self::default();
+        Self {
+            kind: native.kind.unwrap_or(default.kind),
+            release: native.release.unwrap_or(default.release),
+            version: native.version.unwrap_or(default.version),
+            machine: native.machine.unwrap_or(default.machine),
+            hostname: native.hostname.unwrap_or(default.hostname),
+            cpu_model: native.cpu_model.unwrap_or(default.cpu_model),
+            cpu_count: native.cpu_count.unwrap_or(default.cpu_count),
+            total_memory: native.total_memory.map_or(default.total_memory, count),
+            free_memory: native.free_memory.map_or(default.free_memory, count),
+            ..default
+        }
+    }
+}
+
+impl From<NativeUser> for UserConfig {
+    fn from(native: NativeUser) -> Self {
+        let default = Self::default();
+        Self {
+            name: native.name.unwrap_or(default.name),
+            uid: native.uid.unwrap_or(default.uid),
+            gid: native.gid.unwrap_or(default.gid),
+            home: native.home.unwrap_or(default.home),
+            shell: native.shell.unwrap_or(default.shell),
         }
     }
 }
@@ -203,6 +292,12 @@ impl From<NativeVmOptions> for VmOptions {
             env: pairs(native.env),
             cwd: native.cwd.unwrap_or_default(),
             argv: native.argv,
+            permissions: permissions(native.permissions),
+            permission_limit: native.permission_timeout_ms.map(millis),
+            host_functions: native.host_functions,
+            warns: native.warns,
+            os: native.os.into(),
+            user: native.user.into(),
             ..Self::default()
         }
     }

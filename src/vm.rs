@@ -2,16 +2,22 @@
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use napi::bindgen_prelude::{Buffer, BufferSlice, Function, Result, Unknown};
+use napi::Env;
+use napi::bindgen_prelude::{Buffer, BufferSlice, Function, Object, Result, Unknown};
 use napi_derive::napi;
 use secure_exec_runtime::api::ExecOptions;
 use secure_exec_runtime::context::{Call, Context};
+use secure_exec_runtime::host::HostError;
 use secure_exec_runtime::kernel::{Errno, Image, PipeWriter, ends_by_default, pipe};
 use secure_exec_runtime::latch::End;
+use secure_exec_runtime::marshal::HostValue;
+use secure_exec_runtime::plain::Plain;
 use secure_exec_runtime::process::Control;
 use secure_exec_runtime::vm::{OnDone, Vm, VmError};
+use secure_exec_runtime::{host_fs, host_pool};
 
 use crate::events::{EventArgs, Gate, connect};
+use crate::host_calls::{HostArgs, HostCalls};
 use crate::network::{NativeNetwork, NetworkEventArgs, WAIT, call_error, counted};
 use crate::options::{NativeExecOptions, NativeFile, NativeVmOptions};
 use crate::outcome::number;
@@ -231,18 +237,68 @@ fn start(
     })
 }
 
+/// Why the host has no value to give.
+#[napi(object, object_to_js = false)]
+pub struct NativeHostError {
+    /// The error's class.
+    pub name: String,
+    /// Its message.
+    pub message: String,
+    /// Its code.
+    pub code: Option<String>,
+}
+
 /// One VM.
 #[napi]
-pub struct NativeVm(Arc<Vm>);
+pub struct NativeVm(Arc<Vm>, Option<Arc<HostCalls>>);
 
 #[napi]
 impl NativeVm {
-    /// A VM without processes.
+    /// A VM without processes. `host` gets `(id, kind, target, payload)` for each question of a guest, which `answer`
+    /// answers.
     #[napi(constructor)]
-    pub fn new(options: NativeVmOptions, image: Option<&NativeImage>) -> Result<Self> {
+    pub fn new(
+        options: NativeVmOptions,
+        image: Option<&NativeImage>,
+        host: Option<Function<'_, HostArgs, Unknown<'static>>>,
+    ) -> Result<Self> {
         let mut options: secure_exec_runtime::api::VmOptions = options.into();
         options.image = image.map(|image| image.0.clone());
-        Vm::new(options).map(Self).map_err(|error| failure(&error))
+        let host = host.map(|host| HostCalls::connect(&host)).transpose()?;
+        options.host = host.clone().map(|host| host as _);
+        Vm::new(options)
+            .map(|vm| Self(vm, host))
+            .map_err(|error| failure(&error))
+    }
+
+    /// Answers question `id`: with a value, encoded, or with an error.
+    #[napi]
+    pub fn answer(&self, id: f64, value: Option<Buffer>, error: Option<NativeHostError>) {
+        let answer = match (value, error) {
+            (Some(value), None) => Ok(HostValue::from_bytes(value.to_vec())),
+            (_, error) => Err(error
+                .map(
+                    |NativeHostError {
+                         name,
+                         message,
+                         code,
+                     }| HostError {
+                        name,
+                        message,
+                        code,
+                    },
+                )
+                .unwrap_or_default()),
+        };
+        if let Some(host) = &self.1 {
+            host.answer(crate::options::count(id), answer);
+        }
+    }
+
+    /// Gives processes that start from now on these functions of the host.
+    #[napi]
+    pub fn add_host_functions(&self, names: Vec<String>) {
+        self.0.add_host_functions(names);
     }
 
     /// Starts a program. `callback` gets `(0 | 1, bytes)` for output and at last `(2, outcome)`.
@@ -304,6 +360,24 @@ impl NativeVm {
             .map_err(|error| failure(&error))
     }
 
+    /// The host's own use of files and mounts: a request and its answer, encoded. Never waits on this thread.
+    #[napi(ts_return_type = "Promise<Buffer>")]
+    pub fn file_system<'env>(&self, env: &'env Env, request: Buffer) -> Result<Object<'env>> {
+        let (deferred, promise) = env.create_deferred::<Buffer, _>()?;
+        let vm = self.0.clone();
+        let request = HostValue::from_bytes(request.to_vec());
+        host_pool::run(move || {
+            let answer = match Plain::decode(&request) {
+                Ok(request) => host_fs::perform(&vm, &request).encode(),
+                Err(error) => {
+                    return deferred.reject(napi::Error::from_reason(error.to_string()));
+                }
+            };
+            deferred.resolve(move |_| Ok(answer.into_bytes().into()));
+        });
+        Ok(promise)
+    }
+
     /// Ends every process with reason `aborted`.
     #[napi]
     pub fn terminate(&self) {
@@ -314,6 +388,9 @@ impl NativeVm {
     #[napi]
     pub fn dispose(&self) {
         self.0.dispose();
+        if let Some(host) = &self.1 {
+            host.close();
+        }
     }
 
     /// Counters.
@@ -330,6 +407,6 @@ impl NativeVm {
 
 impl Drop for NativeVm {
     fn drop(&mut self) {
-        self.0.dispose();
+        self.dispose();
     }
 }

@@ -28,7 +28,7 @@ use crate::inode::{Ino, Kind, ROOT};
 use crate::machine::{Machine, OsConfig, UserConfig};
 use crate::memfs::{MAY_EXEC, MemFs, PermissionBits};
 use crate::net::{Account, Egress, Gate, Net, NetLimits, NetPolicy};
-use crate::path::{GuestPath, normalize};
+use crate::path::{GuestPath, is_ancestor, normalize};
 use crate::permissions::clear_denial_reason;
 use crate::policy::{
     Answers, CheckedPath, Decision, FsOp, FsPolicy, FsRequest, decide, grant_own_tree,
@@ -513,6 +513,9 @@ impl Kernel {
                 Ok(path) => {
                     let node = location.target.as_ref().or(location.parent.as_ref());
                     let foreign = node.is_some_and(|node| fs.is_foreign(node));
+                    if !foreign && leads_to_program(cx, ask.op, &path) {
+                        return Ok(Decision::Granted(grant_own_tree(location)));
+                    }
                     return Ok(decide(location, request(ask.op, path, foreign), answers));
                 }
                 Err(error) => error,
@@ -551,6 +554,16 @@ impl Kernel {
             pid: cx.process.pid(),
         }
     }
+}
+
+/// Whether a call looks at a directory above the program: module loaders look at each of them, so they are there for
+/// whoever runs it.
+fn leads_to_program(cx: &Cx<'_>, op: FsOp, path: &[u8]) -> bool {
+    matches!(op, FsOp::Stat | FsOp::RealPath | FsOp::ReadLink)
+        && cx
+            .process
+            .program()
+            .is_some_and(|program| is_ancestor(path, program.path()))
 }
 
 impl std::fmt::Debug for Kernel {

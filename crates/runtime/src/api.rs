@@ -4,12 +4,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use secure_exec_kernel::permissions::PermissionSpec;
 use secure_exec_kernel::{
     Egress, ExitStatus, Image, NetPolicy, OsConfig, OutputChannel, PipeReader, SIGABRT, SIGKILL,
     UserConfig,
 };
 
 use crate::clock::Mitigation;
+use crate::host::Host;
 use crate::marshal::{HostValue, MarshalError};
 
 /// Bytes of one MiB.
@@ -46,6 +48,8 @@ pub struct Limits {
     pub max_sockets: u32,
     /// Connections inside the VM, with the host, and to the outside. Default 4,096.
     pub max_connections: u32,
+    /// Calls of host functions by one process. Default 1,000,000.
+    pub max_bridge_calls: u64,
 }
 
 impl Default for Limits {
@@ -65,6 +69,7 @@ impl Default for Limits {
             max_inodes: 131_072,
             max_sockets: 4096,
             max_connections: 4096,
+            max_bridge_calls: 1_000_000,
         }
     }
 }
@@ -92,12 +97,22 @@ pub struct VmOptions {
     pub os: OsConfig,
     /// The user.
     pub user: UserConfig,
-    /// Asked about every address that a process uses; `None` grants the VM's own and nothing else.
+    /// Asked about every address that a process uses; `None`: `permissions` decide.
     pub net_policy: Option<Arc<dyn NetPolicy>>,
     /// The way out of the VM's network; `None`: there is none.
     pub egress: Option<Arc<dyn Egress>>,
     /// Addresses of names, before anything else is asked.
     pub dns_overrides: Vec<(String, Vec<IpAddr>)>,
+    /// What its processes may do beyond its own memory.
+    pub permissions: PermissionSpec,
+    /// How long a function of the host may take to permit something. Default 30 s.
+    pub permission_limit: Option<Duration>,
+    /// The host's JavaScript; without one nobody is asked or told.
+    pub host: Option<Arc<dyn Host>>,
+    /// Dotted paths of the host's functions.
+    pub host_functions: Vec<String>,
+    /// Whether the host wants to hear of limits that are nearly reached.
+    pub warns: bool,
 }
 
 /// What is wanted of a program.

@@ -122,14 +122,53 @@ budgets! {
     source_bytes: "source text", "maxSourceBytes", 16 << 20;
 }
 
+/// Tells once that a limit is nearly reached.
+pub struct NearLimit {
+    option: &'static str,
+    max: u64,
+    warned: AtomicBool,
+    on_warning: Option<OnWarning>,
+}
+
+impl NearLimit {
+    /// Tells `on_warning` when `option`, whose value is `max`, is nearly used up.
+    pub fn new(option: &'static str, max: u64, on_warning: Option<OnWarning>) -> Self {
+        Self {
+            option,
+            max,
+            warned: AtomicBool::new(false),
+            on_warning,
+        }
+    }
+
+    /// What is in use when it tells; `None` when it has told, or when nobody listens.
+    pub fn threshold(&self) -> Option<u64> {
+        let listens = self.on_warning.is_some() && !self.warned.load(Ordering::Relaxed);
+        listens.then(|| self.max.saturating_mul(WARNING_PERCENT).div_ceil(100))
+    }
+
+    /// Notes what is in use.
+    pub fn look(&self, used: u64) {
+        let Some(on_warning) = &self.on_warning else {
+            return;
+        };
+        let near = used.saturating_mul(100) >= self.max.saturating_mul(WARNING_PERCENT);
+        if near && !self.warned.swap(true, Ordering::Relaxed) {
+            on_warning(LimitWarning {
+                option: self.option,
+                used,
+                max: self.max,
+            });
+        }
+    }
+}
+
 /// One count with its limit.
 pub struct Budget {
     limit: &'static str,
-    option: &'static str,
     max: u64,
     used: AtomicU64,
-    warned: AtomicBool,
-    on_warning: Option<OnWarning>,
+    near: NearLimit,
 }
 
 impl std::fmt::Debug for Budget {
@@ -137,7 +176,7 @@ impl std::fmt::Debug for Budget {
         write!(
             formatter,
             "{}: {} of {}",
-            self.option,
+            self.near.option,
             self.used(),
             self.max
         )
@@ -153,11 +192,9 @@ impl Budget {
     ) -> Self {
         Self {
             limit,
-            option,
             max,
             used: AtomicU64::new(0),
-            warned: AtomicBool::new(false),
-            on_warning,
+            near: NearLimit::new(option, max, on_warning),
         }
     }
 
@@ -173,7 +210,7 @@ impl Budget {
 
     /// The option that sets the limit.
     pub fn option(&self) -> &'static str {
-        self.option
+        self.near.option
     }
 
     /// Takes `amount`.
@@ -187,7 +224,7 @@ impl Budget {
             self.used.fetch_sub(amount, Ordering::Relaxed);
             return Err(self.error(used));
         }
-        self.warn(used);
+        self.near.look(used);
         Ok(())
     }
 
@@ -221,7 +258,7 @@ impl Budget {
         if used > self.max {
             return Err(self.error(used));
         }
-        self.warn(used);
+        self.near.look(used);
         Ok(())
     }
 
@@ -230,21 +267,7 @@ impl Budget {
             limit: self.limit,
             configured: self.max,
             used,
-            option: self.option,
-        }
-    }
-
-    fn warn(&self, used: u64) {
-        let Some(on_warning) = &self.on_warning else {
-            return;
-        };
-        let near = used.saturating_mul(100) >= self.max.saturating_mul(WARNING_PERCENT);
-        if near && !self.warned.swap(true, Ordering::Relaxed) {
-            on_warning(LimitWarning {
-                option: self.option,
-                used,
-                max: self.max,
-            });
+            option: self.near.option,
         }
     }
 }

@@ -68,12 +68,13 @@ pub(crate) fn serve(
     let started = Instant::now();
     // Its streams are descriptors; nothing is kept for a result.
     job.control
-        .attach(env.shared(), &Arc::new(Output::new(0, 0, None)));
+        .attach(env.shared(), &Arc::new(Output::new(0, 0, None, None)));
     let watch = crate::watchdog::register(
         crate::watchdog::WatchSpec {
             tree: job.tree.clone(),
             wall_limit: None,
             shared: env.shared().clone(),
+            on_warning: None,
         },
         guest,
     );
@@ -111,7 +112,7 @@ pub(crate) fn serve(
 
 /// Gives the isolate its process.
 fn set_up(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>, job: &ChildJob) {
-    install_budgets(env, &job.vm.options().limits);
+    install_budgets(env, &job.vm);
     let process = &job.process;
     env.set_machine(job.vm.kernel().clone(), process.clone());
     env.set_vm(&job.vm);

@@ -180,6 +180,7 @@ pub(crate) fn serve(
             call.capture_bytes,
             limits.max_output_bytes,
             call.on_output.clone(),
+            job.vm.on_warning(),
         ));
         switch.set(Some(output.clone()));
         current
@@ -194,6 +195,7 @@ pub(crate) fn serve(
                 tree: tree.clone(),
                 wall_limit: call.wall.or(limits.wall),
                 shared: env.shared().clone(),
+                on_warning: job.vm.on_warning(),
             },
             guest,
         );
@@ -283,6 +285,7 @@ fn start(
             if !prepared && call_main(scope, env, "prepare", |_| Ok(Vec::new())).is_err() {
                 return Err(crate::process::StartFailure::Thrown);
             }
+            crate::process::install_host_functions(scope, env, &job.vm)?;
             let argv = job
                 .options
                 .argv

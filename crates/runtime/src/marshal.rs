@@ -20,14 +20,13 @@
 //!
 //! Not counted: time (the process's own limits go on), and memory of V8 for the lists of keys (the heap limit).
 //!
-//! # Encoding
-//! Little endian. First the exported value, then the bodies of all objects in the order of their numbers. `lib/values.ts`
-//! reads it.
+//! The bytes are those of `encoding.rs`; `lib/values.ts` reads them.
 
 use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::api::Limits;
+use crate::encoding::{body, tag};
 use crate::env::Env;
 
 /// Deepest nesting that crosses.
@@ -46,57 +45,21 @@ const MAX_PATH: usize = 200;
 /// Longest prototype chain that is searched for an error's standard class.
 const MAX_CHAIN: usize = 32;
 
-/// Tags of the encoding: values.
-mod tag {
-    pub const UNDEFINED: u8 = 0;
-    pub const NULL: u8 = 1;
-    pub const FALSE: u8 = 2;
-    pub const TRUE: u8 = 3;
-    /// f64
-    pub const NUMBER: u8 = 4;
-    /// u32 length, bytes
-    pub const LATIN1: u8 = 5;
-    /// u32 length in units, units of 16 bits
-    pub const UTF16: u8 = 6;
-    /// u8 sign, u32 number of words, words of 64 bits
-    pub const BIGINT: u8 = 7;
-    /// u32 number of an object
-    pub const OBJECT: u8 = 8;
-    /// Nothing here, not even `undefined`.
-    pub const ABSENT: u8 = 9;
-}
-
-/// Tags of the encoding: bodies of objects. "Properties" is u32 count, then key and value each.
-mod body {
-    /// Properties.
-    pub const PLAIN: u8 = 16;
-    /// Properties.
-    pub const NULL_PROTOTYPE: u8 = 17;
-    /// u32 length, u32 count, (u32 index, value) each, properties.
-    pub const ARRAY: u8 = 18;
-    /// u32 count, (value, value) each.
-    pub const MAP: u8 = 20;
-    /// u32 count, value each.
-    pub const SET: u8 = 21;
-    /// f64
-    pub const DATE: u8 = 22;
-    /// Source and flags (values), f64 lastIndex.
-    pub const REGEXP: u8 = 23;
-    /// u32 length, bytes.
-    pub const ARRAY_BUFFER: u8 = 24;
-    /// u8 kind, u32 length, bytes.
-    pub const VIEW: u8 = 25;
-    /// Five values: name, message, stack, cause, errors; properties.
-    pub const ERROR: u8 = 26;
-    /// One value.
-    pub const BOXED: u8 = 27;
-}
-
 /// A value that was copied out of a guest, in the encoding of this module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostValue(Vec<u8>);
 
 impl HostValue {
+    /// A value that is encoded already.
+    pub fn from_bytes(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// Its encoding.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// Its encoding.
     pub fn into_bytes(self) -> Vec<u8> {
         self.0
@@ -140,11 +103,32 @@ pub fn to_host(
     value: v8::Local<v8::Value>,
     limits: &Limits,
 ) -> Result<HostValue, MarshalError> {
+    copy_out(scope, value, limits, "exports")
+}
+
+/// The same for the arguments of a call, an array: nothing in it is left out.
+///
+/// # Errors
+/// As [`to_host`].
+pub fn arguments_to_host(
+    scope: &mut v8::PinScope<'_, '_>,
+    arguments: v8::Local<v8::Value>,
+    limits: &Limits,
+) -> Result<HostValue, MarshalError> {
+    copy_out(scope, arguments, limits, "arguments")
+}
+
+fn copy_out(
+    scope: &mut v8::PinScope<'_, '_>,
+    value: v8::Local<v8::Value>,
+    limits: &Limits,
+    root: &'static str,
+) -> Result<HostValue, MarshalError> {
     v8::scope!(let scope, scope);
     v8::tc_scope!(let scope, scope);
     v8::disallow_javascript_execution_scope!(let scope, scope, v8::OnFailure::ThrowOnFailure);
     let value = v8::Local::new(scope, value);
-    Writer::new(limits).run(scope, value)
+    Writer::new(limits, root).run(scope, value)
 }
 
 /// The name by which a parent knows a value.
@@ -175,6 +159,8 @@ struct Writer<'s> {
     binary_used: u64,
     binary_limit: u64,
     values: u64,
+    /// What paths in errors begin with.
+    root: &'static str,
 }
 
 /// Where a value stands.
@@ -186,8 +172,9 @@ struct Place<'s> {
 }
 
 impl<'s> Writer<'s> {
-    fn new(limits: &Limits) -> Self {
+    fn new(limits: &Limits, root: &'static str) -> Self {
         Self {
+            root,
             out: Vec::new(),
             found: Vec::new(),
             by_hash: HashMap::new(),
@@ -772,7 +759,7 @@ impl<'s> Writer<'s> {
             (parent, step) = (found.parent, found.step);
         }
         steps.reverse();
-        let path = format!("exports{}", steps.concat());
+        let path = format!("{}{}", self.root, steps.concat());
         match path.char_indices().nth(MAX_PATH) {
             None => path,
             Some((end, _)) => format!("{}...", path.get(..end).unwrap_or_default()),
@@ -789,7 +776,7 @@ impl<'s> Writer<'s> {
                     depth: 0,
                 },
             ),
-            None => "exports".to_owned(),
+            None => self.root.to_owned(),
         }
     }
 }

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use crate::budget::LimitError;
+use crate::budget::{LimitError, NearLimit, OnWarning};
 use crate::env::Shared;
 use crate::fatal;
 use crate::latch::End;
@@ -91,6 +91,7 @@ pub struct MemoryBudget {
     asked: AtomicUsize,
     looks_over: AtomicUsize,
     shared: OnceLock<Arc<Shared>>,
+    near: OnceLock<NearLimit>,
 }
 
 impl std::fmt::Debug for MemoryBudget {
@@ -119,6 +120,7 @@ impl MemoryBudget {
             asked: AtomicUsize::new(0),
             looks_over: AtomicUsize::new(0),
             shared: OnceLock::new(),
+            near: OnceLock::new(),
         });
         budget.set_heap(0, PROCESS_FLOOR_BYTES);
         let mut live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -130,6 +132,18 @@ impl MemoryBudget {
     /// What the process may hold.
     pub fn limit(&self) -> usize {
         self.limit
+    }
+
+    /// Tells `on_warning` when the limit is nearly reached.
+    pub fn warn(&self, on_warning: OnWarning) {
+        let near = NearLimit::new(OPTION, self.limit as u64, Some(on_warning));
+        let _ = self.near.set(near);
+    }
+
+    fn look(&self, total: usize) {
+        if let Some(near) = self.near.get() {
+            near.look(total as u64);
+        }
     }
 
     /// What it holds.
@@ -204,6 +218,7 @@ impl MemoryBudget {
         self.growth.store(0, Ordering::Relaxed);
         self.peak
             .fetch_max(total.min(self.limit), Ordering::Relaxed);
+        self.look(total);
     }
 
     /// Notes that address space was refused: V8's next complaint is about that, and no reason to end the process.
@@ -293,6 +308,7 @@ impl MemoryBudget {
         let before = self.cage.swap(committed, Ordering::Relaxed);
         CAGE_USED.fetch_add(committed, Ordering::Relaxed);
         CAGE_USED.fetch_sub(before, Ordering::Relaxed);
+        self.look(self.used().total());
     }
 }
 

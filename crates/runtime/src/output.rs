@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use secure_exec_kernel::{Errno, OutputChannel, OutputSink};
 
 use crate::api::{Captured, OnOutput};
+use crate::budget::{NearLimit, OnWarning};
 
 /// See the module's text.
 pub struct Output {
@@ -14,17 +15,24 @@ pub struct Output {
     written: AtomicU64,
     kept: Mutex<[Captured; 2]>,
     on_output: Option<OnOutput>,
+    near: NearLimit,
 }
 
 impl Output {
     /// Keeps `keep` bytes of each stream; drops what is beyond `max` bytes in all.
-    pub fn new(keep: usize, max: u64, on_output: Option<OnOutput>) -> Self {
+    pub fn new(
+        keep: usize,
+        max: u64,
+        on_output: Option<OnOutput>,
+        on_warning: Option<OnWarning>,
+    ) -> Self {
         Self {
             keep,
             max,
             written: AtomicU64::new(0),
             kept: Mutex::default(),
             on_output,
+            near: NearLimit::new("maxOutputBytes", max, on_warning),
         }
     }
 
@@ -42,6 +50,7 @@ impl Output {
 impl OutputSink for Output {
     fn write(&self, channel: OutputChannel, data: &[u8]) -> Result<usize, Errno> {
         let before = self.written.fetch_add(data.len() as u64, Ordering::Relaxed);
+        self.near.look(before.saturating_add(data.len() as u64));
         let allowed = usize::try_from(self.max.saturating_sub(before))
             .unwrap_or(usize::MAX)
             .min(data.len());

@@ -12,6 +12,7 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Instant;
 
+use secure_exec_kernel::permissions::Request;
 use secure_exec_kernel::{
     ClockMode, Kernel, OutputSink, ProcessOptions as KernelProcessOptions, Program, Stdin, Stdio,
 };
@@ -291,6 +292,7 @@ pub fn thread_main(spec: IsolateSpec, work: &Receiver<Work>) {
     let tasks = crate::engine::TaskOwner::new(&isolate, shared.inbox.clone());
     let env = Env::install(&mut isolate, shared);
     env.set_memory_account(budget.clone());
+    let _waits = crate::host::enter(env.shared());
     let outcome = run_in_isolate(&mut isolate, &env, &guest, spec, work, &current);
     env.release_handles();
     isolate.remove_slot::<Rc<Env>>();
@@ -372,6 +374,7 @@ fn run_in_isolate(
         options.capture_bytes,
         limits.max_output_bytes,
         options.on_output.clone(),
+        job.vm.on_warning(),
     ));
     job.control.attach(env.shared(), &output);
     let tree = Tree::new(options.cpu.or(limits.cpu));
@@ -381,6 +384,7 @@ fn run_in_isolate(
             tree: tree.clone(),
             wall_limit: options.wall.or(limits.wall),
             shared: env.shared().clone(),
+            on_warning: job.vm.on_warning(),
         },
         guest,
     );
@@ -545,6 +549,9 @@ pub(crate) fn run_job(
         .cwd
         .clone()
         .unwrap_or_else(|| job.vm.options().cwd.clone());
+    if let (Some(memory), Some(on_warning)) = (env.memory_account(), job.vm.on_warning()) {
+        memory.warn(on_warning);
+    }
     let (main, source) = program(&job.options, &cwd)?;
     let process = setup(env, &job.vm, &job.options, &main, source, output.clone())?;
     job.control.set_process(process.clone());
@@ -554,6 +561,7 @@ pub(crate) fn run_job(
     if !prepared && call_main(scope, env, "prepare", |_| Ok(Vec::new())).is_err() {
         return Err(StartFailure::Thrown);
     }
+    install_host_functions(scope, env, &job.vm)?;
     let argv = job
         .options
         .argv
@@ -601,8 +609,22 @@ pub(crate) fn variables_of_files(
     Ok(variables)
 }
 
+/// Gives the process the host's functions, if its VM has any.
+pub(crate) fn install_host_functions(
+    scope: &mut v8::PinScope<'_, '_>,
+    env: &Rc<Env>,
+    vm: &Vm,
+) -> Result<(), StartFailure> {
+    match vm.host_functions() {
+        Some((link, names)) => crate::host_functions::install(scope, env, link, &names)
+            .map_err(|_| StartFailure::Thrown),
+        None => Ok(()),
+    }
+}
+
 /// Gives the isolate its counts.
-pub(crate) fn install_budgets(env: &Env, limits: &crate::api::Limits) {
+pub(crate) fn install_budgets(env: &Env, vm: &Vm) {
+    let limits = &vm.options().limits;
     env.extension::<Installed>().install(Budgets::new(
         BudgetLimits {
             timers: limits.max_timers.into(),
@@ -611,9 +633,10 @@ pub(crate) fn install_budgets(env: &Env, limits: &crate::api::Limits) {
             output_bytes: limits.max_output_bytes,
             filesystem_bytes: limits.max_filesystem_bytes,
             inodes: limits.max_inodes,
+            bridge_calls: limits.max_bridge_calls,
             ..BudgetLimits::default()
         },
-        None,
+        vm.on_warning(),
     ));
 }
 
@@ -627,7 +650,7 @@ pub(crate) fn setup(
     output: Arc<dyn OutputSink>,
 ) -> Result<Arc<secure_exec_kernel::Process>, StartFailure> {
     let defaults = vm.options();
-    install_budgets(env, &defaults.limits);
+    install_budgets(env, vm);
     let cwd = options.cwd.clone().unwrap_or_else(|| defaults.cwd.clone());
     let refused = |errno: secure_exec_kernel::Errno, what: &str| {
         StartFailure::Kernel(format!("{}: {}, {what}", errno.name(), errno.message()))
@@ -637,6 +660,13 @@ pub(crate) fn setup(
         variables.retain(|(known, _)| known != name);
         variables.push((name.clone(), value.clone()));
     }
+    variables.retain(|(name, value)| {
+        let request = Request::Env {
+            key: name.into(),
+            value: value.into(),
+        };
+        vm.permissions().check(&request).is_ok()
+    });
     let mitigation = options.mitigation.unwrap_or(defaults.mitigation);
     let clock = match (mitigation, vm.kernel().clock().mode()) {
         (Mitigation::Freeze, ClockMode::Frozen) | (Mitigation::Off, ClockMode::Real) => {

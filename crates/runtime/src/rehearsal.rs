@@ -89,7 +89,7 @@ pub fn code_caches() -> Result<CodeCaches, SnapshotError> {
     env.extension::<RefCell<Building>>()
         .borrow_mut()
         .keeps_functions = true;
-    let output = Arc::new(Output::new(1 << 20, limits.max_output_bytes, None));
+    let output = Arc::new(Output::new(1 << 20, limits.max_output_bytes, None, None));
     let job = Job {
         vm,
         options: ExecOptions {

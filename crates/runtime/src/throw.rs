@@ -28,6 +28,8 @@ pub struct SystemError {
     pub dest: Option<String>,
     /// Replaces libuv's text where Node does so.
     pub message: Option<String>,
+    /// Why a policy refused; stands behind libuv's text.
+    pub reason: Option<String>,
 }
 
 /// Why a binding function did not return a value.
@@ -80,6 +82,7 @@ impl Throw {
             path: None,
             dest: None,
             message: None,
+            reason: denial_reason(errno),
         }))
     }
 
@@ -91,6 +94,7 @@ impl Throw {
             path: Some(path.into()),
             dest: None,
             message: None,
+            reason: denial_reason(errno),
         }))
     }
 
@@ -167,6 +171,10 @@ impl SystemError {
         if let Some(dest) = &self.dest {
             text.push_str(&format!(" -> '{dest}'"));
         }
+        if let Some(reason) = &self.reason {
+            text.push_str(": ");
+            text.push_str(reason);
+        }
         text
     }
 
@@ -187,6 +195,13 @@ impl SystemError {
         }
         error
     }
+}
+
+/// Why the call that just failed with `errno` on this thread was refused, if a policy refused it.
+pub fn denial_reason(errno: Errno) -> Option<String> {
+    (errno == Errno::EACCES)
+        .then(secure_exec_kernel::permissions::take_denial_reason)
+        .flatten()
 }
 
 fn new_error<'s>(

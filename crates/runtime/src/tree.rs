@@ -27,6 +27,11 @@ impl Tree {
         })
     }
 
+    /// The limit.
+    pub fn limit(&self) -> Option<Duration> {
+        self.limit
+    }
+
     /// What its members have used, as far as they have published it.
     pub fn used(&self) -> Duration {
         Duration::from_nanos(self.used.load(Ordering::Relaxed))

@@ -5,17 +5,24 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
+use secure_exec_kernel::permissions::{Approver, ConfigError, Permissions};
 use secure_exec_kernel::{
-    Clock, ClockMode, Errno, Image, Kernel, KernelOptions, NetLimits, NetOptions, Quotas,
+    Clock, ClockMode, Errno, FsPolicy, Image, Kernel, KernelOptions, NetLimits, NetOptions,
+    NetPolicy, Quotas,
 };
 
 use crate::api::{ExecOptions, Outcome, VmOptions};
-use crate::budget::LimitError;
+use crate::budget::{LimitError, OnWarning};
 use crate::clock::Mitigation;
+use crate::host::{Host, PermissionHost};
+use crate::host_functions::Link;
 use crate::latch::End;
 use crate::process::{Control, Job, Work};
 
+/// How long a function of the host may take to permit something.
+const PERMISSION_LIMIT: Duration = Duration::from_secs(30);
 /// `O_WRONLY | O_CREAT | O_TRUNC` of Linux.
 const O_WRONLY_CREAT_TRUNC: i32 = 0o1101;
 
@@ -39,6 +46,9 @@ pub enum VmError {
     /// Too much lives in this OS process already.
     #[error("{0}")]
     Limit(#[from] LimitError),
+    /// An option cannot be meant.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     /// No isolate could be started.
     #[error(transparent)]
     Engine(#[from] crate::engine::EngineError),
@@ -51,6 +61,7 @@ impl VmError {
             Self::Disposed => "ERR_RUNTIME_DISPOSED",
             Self::Limit(_) => "ERR_RESOURCE_BUDGET_EXCEEDED",
             Self::Kernel { errno, .. } => errno.name(),
+            Self::Config(_) => "ERR_INVALID_ARG_VALUE",
             Self::Engine(_) => "ERR_WORKER_CRASHED",
         }
     }
@@ -59,6 +70,8 @@ impl VmError {
 /// One virtual machine.
 pub struct Vm {
     kernel: Arc<Kernel>,
+    permissions: Arc<Permissions>,
+    host_functions: Mutex<Vec<String>>,
     options: VmOptions,
     disposed: AtomicBool,
     processes: Mutex<HashMap<u64, Weak<Control>>>,
@@ -86,19 +99,34 @@ impl Vm {
             Mitigation::Freeze => ClockMode::Frozen,
             Mitigation::Off => ClockMode::Real,
         };
+        let limit = options.permission_limit.unwrap_or(PERMISSION_LIMIT);
+        let approver = options
+            .host
+            .clone()
+            .map(|host| -> Arc<dyn Approver> { Arc::new(PermissionHost::new(host, limit)) });
+        let permissions = Arc::new(Permissions::new(&options.permissions, approver)?);
+        let policy = permissions
+            .guards_files()
+            .then(|| permissions.clone() as Arc<dyn FsPolicy>);
+        let net_policy: Arc<dyn NetPolicy> = match &options.net_policy {
+            Some(policy) => policy.clone(),
+            None => permissions.clone(),
+        };
         let kernel = Kernel::new(KernelOptions {
             image: Some(options.image.take().unwrap_or_else(Image::standard)),
             quotas,
             clock: Some(Arc::new(Clock::new(mode))),
             os: options.os.clone(),
             user: options.user.clone(),
+            policy,
+            process_policy: Some(permissions.clone()),
             net: NetOptions {
                 limits: NetLimits {
                     max_sockets: limits.max_sockets.into(),
                     max_connections: limits.max_connections.into(),
                     ..NetLimits::default()
                 },
-                policy: options.net_policy.clone(),
+                policy: Some(net_policy),
                 egress: options.egress.clone(),
                 dns_overrides: options.dns_overrides.clone(),
             },
@@ -110,6 +138,8 @@ impl Vm {
         })?;
         let vm = Arc::new(Self {
             kernel,
+            permissions,
+            host_functions: Mutex::new(std::mem::take(&mut options.host_functions)),
             disposed: AtomicBool::new(false),
             processes: Mutex::default(),
             next_id: std::sync::atomic::AtomicU64::new(1),
@@ -126,6 +156,46 @@ impl Vm {
     /// The kernel.
     pub fn kernel(&self) -> &Arc<Kernel> {
         &self.kernel
+    }
+
+    /// What its processes may do beyond its own memory.
+    pub fn permissions(&self) -> &Arc<Permissions> {
+        &self.permissions
+    }
+
+    /// Gives processes that start from now on these functions of the host, too.
+    pub fn add_host_functions(&self, names: Vec<String>) {
+        let mut known = self
+            .host_functions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for name in names {
+            if !known.contains(&name) {
+                known.push(name);
+            }
+        }
+    }
+
+    /// Who answers a new process's calls, and the functions that it has; `None` when there are none.
+    pub(crate) fn host_functions(&self) -> Option<(Link, Vec<String>)> {
+        let names = self
+            .host_functions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let host = self.options.host.clone().filter(|_| !names.is_empty())?;
+        let link = Link {
+            host,
+            permissions: self.permissions.clone(),
+            limits: self.options.limits.clone(),
+        };
+        Some((link, names))
+    }
+
+    /// Where limits that are nearly reached are told; `None` when nobody wants to know.
+    pub(crate) fn on_warning(&self) -> Option<OnWarning> {
+        let host: Arc<dyn Host> = self.options.host.clone().filter(|_| self.options.warns)?;
+        Some(Arc::new(move |warning| host.warn(warning)))
     }
 
     /// How it was made.

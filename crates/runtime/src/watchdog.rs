@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::budget::{NearLimit, OnWarning};
 use crate::env::Shared;
 use crate::fatal::{GuestThread, ThreadState};
 use crate::latch::End;
@@ -36,6 +37,8 @@ const PARK_AFTER_MEMORY: Duration = Duration::from_secs(2);
 const SHORTEST_SLEEP: Duration = Duration::from_millis(1);
 /// A process that used no CPU time since the last look is looked at again after this time at the earliest.
 const IDLE_SLEEP: Duration = Duration::from_millis(15);
+const CPU_OPTION: &str = "cpuTimeLimitMs";
+const WALL_OPTION: &str = "wallTimeLimitMs";
 /// How often the memory of this OS process is looked at.
 const MEMORY_PERIOD: Duration = Duration::from_secs(1);
 
@@ -47,6 +50,8 @@ pub struct WatchSpec {
     pub wall_limit: Option<Duration>,
     /// Its latch, isolate and inbox.
     pub shared: Arc<Shared>,
+    /// Hears when the time is nearly over.
+    pub on_warning: Option<OnWarning>,
 }
 
 struct Entry {
@@ -57,6 +62,8 @@ struct Entry {
     cpu_base: Duration,
     charged: Arc<AtomicU64>,
     deadline: Option<Instant>,
+    near_cpu: Option<NearLimit>,
+    near_wall: Option<(NearLimit, Instant)>,
     last_cpu: Duration,
     /// When it was first asked to end.
     ending_since: Option<Instant>,
@@ -178,7 +185,7 @@ pub fn register(spec: WatchSpec, guest: &GuestThread) -> Registration {
     let start = Instant::now();
     let charged = Arc::new(AtomicU64::new(0));
     CHARGED.set(Some(charged.clone()));
-    let member = Member::new(spec.tree);
+    let member = Member::new(spec.tree.clone());
     let mut state = state();
     state.last_id += 1;
     let id = state.last_id;
@@ -190,6 +197,8 @@ pub fn register(spec: WatchSpec, guest: &GuestThread) -> Registration {
         cpu_base,
         charged: charged.clone(),
         deadline: spec.wall_limit.and_then(|limit| start.checked_add(limit)),
+        near_cpu: near(CPU_OPTION, spec.tree.limit(), &spec.on_warning),
+        near_wall: near(WALL_OPTION, spec.wall_limit, &spec.on_warning).map(|near| (near, start)),
         last_cpu: Duration::ZERO,
         ending_since: None,
         ending_cpu: Duration::ZERO,
@@ -204,6 +213,20 @@ pub fn register(spec: WatchSpec, guest: &GuestThread) -> Registration {
         charged,
         member,
     }
+}
+
+/// What tells of a time limit in milliseconds, where somebody listens.
+fn near(
+    option: &'static str,
+    limit: Option<Duration>,
+    on_warning: &Option<OnWarning>,
+) -> Option<NearLimit> {
+    let on_warning = on_warning.clone()?;
+    Some(NearLimit::new(option, millis(limit?), Some(on_warning)))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Ends a process from any thread. Answers whether this gave it its end.
@@ -348,6 +371,12 @@ impl Entry {
             }
         }
         if !self.shared.latch.is_set() {
+            if let Some(near) = &self.near_cpu {
+                near.look(millis(self.member.tree().used()));
+            }
+            if let Some((near, start)) = &self.near_wall {
+                near.look(millis(now.saturating_duration_since(*start)));
+            }
             return false;
         }
         let cpu = self.thread.cpu_time().unwrap_or_default();
@@ -386,12 +415,17 @@ impl Entry {
             let idle = used == self.last_cpu;
             self.last_cpu = used;
             let shortest = if idle { IDLE_SLEEP } else { SHORTEST_SLEEP };
+            let near = self.near_cpu.as_ref().and_then(NearLimit::threshold);
+            let left = near.map_or(left, |near| {
+                left.min(Duration::from_millis(near).saturating_sub(used))
+            });
             now + (left / tree.members()).max(shortest)
         });
-        match (cpu, self.deadline) {
-            (Some(cpu), Some(deadline)) => Some(cpu.min(deadline)),
-            (cpu, deadline) => cpu.or(deadline),
-        }
+        let near_wall = self.near_wall.as_ref().and_then(|(near, start)| {
+            let at = *start + Duration::from_millis(near.threshold()?);
+            Some(at.max(now + SHORTEST_SLEEP))
+        });
+        [cpu, self.deadline, near_wall].into_iter().flatten().min()
     }
 }
 

@@ -10,20 +10,20 @@
 //!
 //! A VM's memory is its own: plain words (`allow`, `deny`) do not speak of its files, rules do where they name them, and a
 //! function is asked about all. What the host itself put into a VM (variables, mounts, functions) is granted by that
-//! unless a scope takes it back. What reaches further (the network, programs) needs a grant.
+//! unless a scope takes it back, and so are programs, which run inside the VM. What reaches further (the network) needs a
+//! grant.
 
+mod gates;
 mod net;
 mod pattern;
 mod request;
 mod rules;
 
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::errno::{Errno, Result};
-use crate::policy::{FsPolicy, FsRequest};
+use crate::errno::Errno;
 
 pub use request::{
     NetworkOp, NetworkRequest, ProcessRequest, Request, Scope, SpawnRequest, fs_operation,
@@ -216,10 +216,10 @@ impl Permissions {
         })
     }
 
-    /// Whether paths in the VM's own memory have to be asked about.
+    /// Whether any path has to be checked: with plain words only what is mounted, and only by a no.
     #[must_use]
-    pub fn guards_own_files(&self) -> bool {
-        matches!(self.fs, Policy::Rules(_) | Policy::Ask)
+    pub fn guards_files(&self) -> bool {
+        matches!(self.fs, Policy::Rules(_) | Policy::Ask | Policy::Deny)
     }
 
     /// Decides a request.
@@ -236,7 +236,7 @@ impl Permissions {
         let own = request.is_own();
         let (allows, is_named) = match policy {
             Policy::Given => {
-                let given = !matches!(scope, Scope::Network | Scope::ChildProcess);
+                let given = scope != Scope::Network;
                 (own || given, false)
             }
             Policy::Allow => (true, false),
@@ -248,7 +248,7 @@ impl Permissions {
                 let allows = mode.map_or(left_alone || rules.default == Mode::Allow, |mode| {
                     mode == Mode::Allow
                 });
-                (allows, allows && rules.names_host(request))
+                (allows, allows && rules.names_place(request))
             }
             Policy::Ask => match self.approver.as_ref().map(|host| host.approve(request)) {
                 // A function saw the very request.
@@ -318,24 +318,6 @@ pub fn take_denial_reason() -> Option<String> {
 
 pub(crate) fn clear_denial_reason() {
     REASON.set(None);
-}
-
-impl FsPolicy for Permissions {
-    fn check(&self, request: &FsRequest) -> Result<()> {
-        let question = Request::Fs {
-            op: request.op,
-            path: Cow::Borrowed(&request.path),
-            is_own: true,
-        };
-        match Permissions::check(self, &question) {
-            Ok(_) => Ok(()),
-            Err(_) if self.hides_denied() => Err(Errno::ENOENT),
-            Err(denial) => {
-                REASON.set(Some(denial.reason));
-                Err(Errno::EACCES)
-            }
-        }
-    }
 }
 
 #[cfg(test)]

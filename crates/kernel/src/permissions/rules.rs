@@ -69,6 +69,8 @@ struct Rule {
     operations: Option<Vec<String>>,
     patterns: Option<Patterns>,
     hosts: Option<Patterns>,
+    /// Those of both that do not begin with a wildcard.
+    places: Option<Patterns>,
     ports: Option<Vec<(u16, u16)>>,
     methods: Option<Vec<String>>,
     url: Option<Patterns>,
@@ -112,14 +114,27 @@ impl Rules {
             .map(|rule| rule.mode)
     }
 
-    /// Whether a rule that names hosts matches: such a rule reaches where a general permission does not.
-    pub fn names_host(&self, request: &Request<'_>) -> bool {
+    /// Whether the rule that allows a place of the network names it, not only by a star: such a rule reaches where a
+    /// general permission does not.
+    pub fn names_place(&self, request: &Request<'_>) -> bool {
         let subject = Subject::of(request);
-        self.rules.iter().rev().any(|rule| {
-            rule.mode == Mode::Allow
-                && (rule.hosts.is_some() || rule.patterns.is_some() || rule.url.is_some())
-                && rule.matches(request, &subject)
-        })
+        let Request::Network(network) = request else {
+            return false;
+        };
+        self.rules
+            .iter()
+            .rev()
+            .find(|rule| rule.matches(request, &subject))
+            .and_then(|rule| rule.places.as_ref())
+            .is_some_and(|places| {
+                // What is dialled counts: a name may lead anywhere.
+                let host = match network.address {
+                    Some(address) => address.to_string(),
+                    None => network.hostname.clone(),
+                };
+                let whole = format!("tcp://{host}:{}", network.port);
+                places.matches(host.as_bytes()) || places.matches(whole.as_bytes())
+            })
     }
 }
 
@@ -172,6 +187,16 @@ impl Rule {
             operations: spec.operations.clone(),
             patterns: compile(&spec.patterns, "patterns").transpose()?,
             hosts: compile(&spec.hosts, "hosts").transpose()?,
+            places: if scope == Scope::Network {
+                let places = spec.hosts.iter().chain(&spec.patterns).flatten();
+                let places: Vec<String> = places
+                    .filter(|place| names_something(place))
+                    .map(|place| place.to_lowercase())
+                    .collect();
+                Some(Patterns::new(places.iter().map(String::as_str), option)?)
+            } else {
+                None
+            },
             ports: spec.ports.clone(),
             methods: spec.methods.clone(),
             url: spec
@@ -206,24 +231,36 @@ impl Rule {
         };
         let text =
             |text: &Option<String>, is: &dyn Fn(&str) -> bool| text.as_deref().is_some_and(is);
-        self.hosts.as_ref().is_none_or(|hosts| {
-            hosts.matches(request.hostname.as_bytes())
-                || request
-                    .address
-                    .is_some_and(|address| hosts.matches(address.to_string().as_bytes()))
-        }) && self.ports.as_ref().is_none_or(|ports| {
-            ports
-                .iter()
-                .any(|(first, last)| (*first..=*last).contains(&request.port))
-        }) && self.methods.as_ref().is_none_or(|methods| {
-            text(&request.method, &|method| {
-                methods.iter().any(|known| known == method)
-            })
-        }) && self
-            .url
+        self.hosts
             .as_ref()
-            .is_none_or(|url| text(&request.url, &|text| url.matches(text.as_bytes())))
+            .is_none_or(|hosts| hosts_of(request).any(|host| hosts.matches(host.as_bytes())))
+            && self.ports.as_ref().is_none_or(|ports| {
+                ports
+                    .iter()
+                    .any(|(first, last)| (*first..=*last).contains(&request.port))
+            })
+            && self.methods.as_ref().is_none_or(|methods| {
+                text(&request.method, &|method| {
+                    methods.iter().any(|known| known == method)
+                })
+            })
+            && self
+                .url
+                .as_ref()
+                .is_none_or(|url| text(&request.url, &|text| url.matches(text.as_bytes())))
     }
+}
+
+/// Whether the host in a pattern begins with something other than a wildcard.
+fn names_something(pattern: &str) -> bool {
+    let host = pattern.split_once("://").map_or(pattern, |(_, host)| host);
+    !host.starts_with(['*', '?', '[', '{'])
+}
+
+/// Both names of a host.
+fn hosts_of(request: &NetworkRequest) -> impl Iterator<Item = String> {
+    std::iter::once(request.hostname.clone())
+        .chain(request.address.map(|address| address.to_string()))
 }
 
 /// What patterns are compared with.
@@ -243,9 +280,7 @@ impl<'s> Subject<'s> {
                     NetworkOp::Send => "udp",
                     _ => "tcp",
                 };
-                let hosts = std::iter::once(request.hostname.clone())
-                    .chain(request.address.map(|address| address.to_string()));
-                let texts = hosts.map(|host| match request.op {
+                let texts = hosts_of(request).map(|host| match request.op {
                     NetworkOp::Dns => format!("{scheme}://{host}"),
                     _ => format!("{scheme}://{host}:{}", request.port),
                 });

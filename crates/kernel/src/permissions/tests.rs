@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::sync::Mutex;
 
 use super::*;
@@ -64,15 +65,16 @@ fn what_reaches_outside_needs_a_grant() {
     request.is_internal = true;
     assert!(allows(&Request::Network(Cow::Borrowed(&request))));
     let spawn = SpawnRequest::default();
-    assert!(!allows(&Request::ChildProcess(Cow::Borrowed(&spawn))));
+    assert!(
+        allows(&Request::ChildProcess(Cow::Borrowed(&spawn))),
+        "it runs inside"
+    );
     assert!(allows(&Request::HostFunction { name: "a.b".into() }));
-    let denied = none.check(&Request::ChildProcess(Cow::Owned(SpawnRequest {
-        command: "sh".into(),
-        ..spawn
-    })));
+    request.is_internal = false;
+    let denied = none.check(&Request::Network(Cow::Owned(request)));
     assert_eq!(
         denied.unwrap_err().to_string(),
-        "EACCES: permission denied, spawn 'sh': not granted (option permissions.childProcess)"
+        "EACCES: permission denied, connect 'example.com:443': not granted (option permissions.network)"
     );
 }
 
@@ -234,8 +236,10 @@ impl Approver for Host {
 #[test]
 fn a_function_is_asked_about_all_and_its_reason_is_cleaned() {
     let host = Arc::new(Host(Mutex::default()));
-    let mut spec = PermissionSpec::default();
-    spec.fs = ScopeSpec::Ask;
+    let spec = PermissionSpec {
+        fs: ScopeSpec::Ask,
+        ..PermissionSpec::default()
+    };
     let policy = Permissions::new(&spec, Some(host.clone())).unwrap();
     assert!(policy.check(&fs(FsOp::Unlink, "/a", true)).is_ok());
     let denied = policy.check(&fs(FsOp::Read, "/no", true)).unwrap_err();

@@ -320,6 +320,7 @@ fn cwd<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
             path: None,
             dest: None,
             message: Some("process.cwd failed with error no such file or directory, the current working directory was likely removed without changing the working directory".to_owned()),
+            reason: None,
         }))
     })?;
     Ok(v8::String::new(scope, &String::from_utf8_lossy(&cwd))
@@ -340,6 +341,7 @@ fn chdir<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
             path: Some(String::from_utf8_lossy(&cwd).into_owned()),
             dest: Some(path),
             message: None,
+            reason: crate::throw::denial_reason(errno),
         }))
     })?;
     Ok(v8::undefined(scope).into())

@@ -15,7 +15,7 @@ use crate::callback_scope::AsyncContext;
 use crate::env::Env;
 use crate::permission_model::Scope;
 use crate::text::{self, Encoding};
-use crate::throw::{AccessDenied, SystemError, Throw};
+use crate::throw::{AccessDenied, SystemError, Throw, denial_reason};
 
 /// Bytes that answers of one process may hold until they are delivered.
 const MAX_WAITING: usize = 64 << 20;
@@ -141,6 +141,8 @@ pub enum Failure {
         path: Option<Vec<u8>>,
         /// The second path.
         dest: Option<Vec<u8>>,
+        /// Why a policy refused.
+        reason: Option<String>,
     },
     /// The permission model's no.
     Denied(Box<AccessDenied>),
@@ -159,12 +161,14 @@ impl Failure {
                 syscall,
                 path,
                 dest,
+                reason,
             } => Throw::System(Box::new(SystemError {
                 errno,
                 syscall,
                 path: path.map(text),
                 dest: dest.map(text),
                 message: None,
+                reason,
             })),
             Self::Denied(denied) => Throw::Denied(denied),
         }
@@ -218,6 +222,7 @@ pub fn failed(syscall: &'static str) -> impl FnOnce(Errno) -> Failure {
         syscall,
         path: None,
         dest: None,
+        reason: denial_reason(errno),
     }
 }
 
@@ -228,6 +233,7 @@ pub fn failed_at(syscall: &'static str, path: &[u8]) -> impl FnOnce(Errno) -> Fa
         syscall,
         path: Some(path.to_vec()),
         dest: None,
+        reason: denial_reason(errno),
     }
 }
 
@@ -242,6 +248,7 @@ pub fn failed_between(
         syscall,
         path: Some(path.to_vec()),
         dest: Some(dest.to_vec()),
+        reason: denial_reason(errno),
     }
 }
 

@@ -328,6 +328,7 @@ fn warn(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>, fd: i32, closed: Result
             path: None,
             dest: None,
             message: Some(text),
+            reason: None,
         };
         let error = error.into_value(scope);
         env.trigger_uncaught_exception(scope, error, None, false);

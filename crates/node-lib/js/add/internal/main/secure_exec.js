@@ -7,9 +7,11 @@
 const {
   ArrayPrototypePush,
   ObjectDefineProperty,
+  ObjectFreeze,
   ObjectGetOwnPropertyDescriptor,
   ObjectKeys,
   RegExpPrototypeExec,
+  StringPrototypeSplit,
 } = primordials;
 
 const { isProxy } = require('internal/util/types');
@@ -41,6 +43,38 @@ function setProcess(main, args, pid, ppid) {
 
 function start(main, args, pid, ppid) {
   setProcess(main, args, pid, ppid).runMain(main);
+}
+
+// Functions of the host as a frozen tree of their dotted names. `call` answers with a promise.
+function installHostFunctions(names, call) {
+  const tree = { __proto__: null };
+  for (let i = 0; i < names.length; i++) {
+    const name = names[i];
+    const levels = StringPrototypeSplit(name, '.');
+    let branch = tree;
+    for (let j = 0; j < levels.length - 1; j++) branch = branch[levels[j]] ??= { __proto__: null };
+    branch[levels[levels.length - 1]] = (...args) => call(name, args);
+  }
+  freezeTree(tree);
+  const values = {
+    __proto__: null,
+    SecureExec: ObjectFreeze({ __proto__: null, bindings: tree, hostFunctions: tree }),
+    callHostFunction: (name, ...args) => call(name, args),
+  };
+  for (const name of ['SecureExec', 'callHostFunction']) {
+    ObjectDefineProperty(globalThis, name, {
+      __proto__: null, value: values[name], writable: false, enumerable: false, configurable: false,
+    });
+  }
+}
+
+function freezeTree(branch) {
+  const names = ObjectKeys(branch);
+  for (let i = 0; i < names.length; i++) {
+    if (typeof branch[names[i]] === 'object') freezeTree(branch[names[i]]);
+    else ObjectFreeze(branch[names[i]]);
+  }
+  ObjectFreeze(branch);
 }
 
 // A context's code sees what code of `node --eval` sees: the globals of a CommonJS module beside the program.
@@ -129,4 +163,4 @@ function getExports(main) {
   return { __proto__: null, exports: withoutGetters(Module._cache[main]?.exports) };
 }
 
-return { __proto__: null, prepare, start, startContext, evaluate, getExports };
+return { __proto__: null, prepare, installHostFunctions, start, startContext, evaluate, getExports };

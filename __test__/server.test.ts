@@ -41,8 +41,11 @@ async function rejection(promise: Promise<unknown>): Promise<Error & { code?: st
 }
 
 describe("the dev-server flow", () => {
-  test("spawn, wait, fetch, kill, wait, dispose", async () => {
-    const runtime = await make();
+  test.each([
+    ["allowed", { network: "allow" }],
+    ["limited to the VM itself", {}],
+  ] as const)("spawn, wait, fetch, kill, wait, dispose: the way out is %s", async (_text, permissions) => {
+    const runtime = await make({ permissions });
     const server = await runtime.spawn(HEALTH);
     expect(server.pid).toBeGreaterThan(0);
     expect(server.exitCode).toBeNull();

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { NodeRuntime } from '../../dist/index.js';
 
 const program = await readFile(new URL('guest.mjs', import.meta.url), 'utf8');
-const runtime = await NodeRuntime.create();
+const runtime = await NodeRuntime.create({ permissions: { network: 'allow' } });
 const server = await runtime.spawn(program, {
   filePath: '/workspace/server.mjs',
   onStdout: (bytes) => process.stdout.write(bytes),

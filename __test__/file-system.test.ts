@@ -358,6 +358,10 @@ describe("a file system of the host's", () => {
     [{ mounts: [{ path: "/x", source: {} }] }, /mounts\[0\]\.source must have the method readFile/],
     [{ mounts: [{ path: "/x", source: "disk" }] }, /mounts\[0\]\.source must be a VirtualFileSystem/],
     [{ mounts: [{ path: "/x", source: "memory", cats: 1 }] }, /mounts\[0\]\.cats is not known/],
+    [{ mounts: [{ path: "/x", source: "host", hostPath: "x", mode: "ro" }] }, /mounts\[0\]\.hostPath must be an absolute path/],
+    [{ mounts: [{ path: "/x", source: "host", hostPath: "/tmp" }] }, /mounts\[0\]\.mode must be "ro", "rw" or "cow"/],
+    [{ mounts: [{ path: "/x", source: "tar", data: "x" }] }, /mounts\[0\]\.data must be a Uint8Array/],
+    [{ snapshot: "x" }, /snapshot must be a Uint8Array/],
     [{ filesystem: { readFile() {} } }, /filesystem must have the method readTextFile/],
   ])("%j is refused", async (options, message) => {
     const error = await NodeRuntime.create(options as object).catch((reason: unknown) => reason);

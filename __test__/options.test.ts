@@ -45,7 +45,7 @@ describe("options of create", () => {
   });
 
   test("what this version does not have is said so", async () => {
-    for (const options of [{ snapshot: new Uint8Array() }, { nodeModules: "/x" }, { isolation: "process" }, { moduleAccess: {} }]) {
+    for (const options of [{ dns: {} }, { loopbackExemptPorts: [1] }, { isolation: "process" }]) {
       await expect(create(options)).rejects.toMatchObject({ name: "SecureExecError", code: "ERR_FEATURE_UNAVAILABLE_ON_PLATFORM" });
     }
     expect(() => new NodeRuntime({})).toThrow(SecureExecError);

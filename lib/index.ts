@@ -4,6 +4,7 @@ export { SecureExecError } from "./errors.js";
 export type { LimitDetails } from "./errors.js";
 export { Context } from "./context.js";
 export { HostFileSystem } from "./file-system.js";
+export { allowAll, allowAllChildProcess, allowAllEnv, allowAllFs, allowAllNetwork } from "./allow-all.js";
 export { NodeRuntime } from "./runtime.js";
 export type { GuestProcess } from "./guest-process.js";
 export type { GuestResponse } from "./guest-response.js";
@@ -34,6 +35,7 @@ export type {
   HostFunctionRequest,
   HostFunctions,
   LimitWarning,
+  ModuleAccess,
   Listener,
   ListenerQuery,
   Mount,
@@ -54,6 +56,7 @@ export type {
   RunResult,
   RuntimeStats,
   SpawnOptions,
+  SnapshotOptions,
   StdioEvent,
   StdioHook,
   TimingMitigation,

@@ -1,34 +1,63 @@
 /** What is mounted in a VM, as the host gave it. */
 
-import { posix } from "node:path";
-import { typeError, unavailable, valueError } from "./errors.js";
+import { isAbsolute, posix } from "node:path";
+import { typeError, valueError } from "./errors.js";
 import type { FileCalls } from "./file-system.js";
 import type { Mount, VirtualFileSystem } from "./types.js";
 import { readVirtualFileSystem } from "./virtual-file-system.js";
 
+const MODES = ["ro", "rw", "cow"] as const;
 const KEYS = ["path", "source", "readOnly"];
 
 /** A mount, checked and copied. */
 export interface MountSettings {
   mount: Mount;
+  /** What the addon is told beside the path. */
+  request: Record<string, unknown>;
   fileSystem: VirtualFileSystem | undefined;
 }
 
 /** Reads one mount. */
 export function readMount(value: unknown, option: string): MountSettings {
   if (typeof value !== "object" || value === null || Array.isArray(value)) throw typeError(option, "a mount", value);
-  const { path, source, readOnly } = value as { path?: unknown; source?: unknown; readOnly?: unknown };
-  if (source === "host" || source === "tar") throw unavailable(`${option}.source ${JSON.stringify(source)}`);
+  const { path, source, readOnly, hostPath, mode, data } = value as Record<string, unknown>;
+  const known = source === "host" ? ["path", "source", "hostPath", "mode"] : source === "tar" ? [...KEYS, "data"] : KEYS;
   for (const key of Object.keys(value)) {
-    if (!KEYS.includes(key)) throw valueError(`${option}.${key}`, `is not known; known are ${KEYS.join(", ")}`, undefined);
+    if (!known.includes(key)) throw valueError(`${option}.${key}`, `is not known; known are ${known.join(", ")}`, undefined);
   }
   if (typeof path !== "string") throw typeError(`${option}.path`, "a string", path);
   if (!path.startsWith("/") || path.includes("\0")) throw valueError(`${option}.path`, "must be an absolute path", path);
   if (readOnly !== undefined && typeof readOnly !== "boolean") throw typeError(`${option}.readOnly`, "a boolean", readOnly);
   const flags = readOnly === undefined ? {} : { readOnly };
-  if (source === "memory") return { mount: { path, source, ...flags }, fileSystem: undefined };
-  const fileSystem = readVirtualFileSystem(source, `${option}.source`);
-  return { mount: { path, source: fileSystem, ...flags }, fileSystem };
+  switch (source) {
+    case "memory":
+      return { mount: { path, source, ...flags }, request: { source, ...flags }, fileSystem: undefined };
+    case "host": {
+      if (typeof hostPath !== "string") throw typeError(`${option}.hostPath`, "a string", hostPath);
+      if (!isAbsolute(hostPath) || hostPath.includes("\0")) {
+        throw valueError(`${option}.hostPath`, "must be an absolute path", hostPath);
+      }
+      const access = MODES.find((known) => known === mode);
+      if (access === undefined) throw valueError(`${option}.mode`, 'must be "ro", "rw" or "cow"', mode);
+      const mount = { path, source, hostPath, mode: access } as const;
+      return { mount, request: { ...mount, readOnly: access === "ro" }, fileSystem: undefined };
+    }
+    case "tar": {
+      if (!(data instanceof Uint8Array)) throw typeError(`${option}.data`, "a Uint8Array", data);
+      const copy = Uint8Array.from(data);
+      return { mount: { path, source, data: copy, ...flags }, request: { source, data: copy, ...flags }, fileSystem: undefined };
+    }
+    default: {
+      const fileSystem = readVirtualFileSystem(source, `${option}.source`);
+      const pread = typeof fileSystem.pread === "function";
+      const pwrite = typeof fileSystem.pwrite === "function";
+      return {
+        mount: { path, source: fileSystem, ...flags },
+        request: { source: "virtual", pread, pwrite, ...flags },
+        fileSystem,
+      };
+    }
+  }
 }
 
 /** Reads the option `mounts`. */
@@ -53,19 +82,12 @@ export class MountTable {
     return this.#fileSystems.get(number);
   }
 
-  async add({ mount, fileSystem }: MountSettings): Promise<void> {
+  async add({ mount, request, fileSystem }: MountSettings): Promise<void> {
     const number = this.#next++;
     // The VM looks at its root while it mounts it.
     if (fileSystem !== undefined) this.#fileSystems.set(number, fileSystem);
     try {
-      await this.#calls.ask("mount", {
-        path: mount.path,
-        source: fileSystem === undefined ? "memory" : "virtual",
-        readOnly: mount.readOnly === true,
-        number,
-        pread: typeof fileSystem?.pread === "function",
-        pwrite: typeof fileSystem?.pwrite === "function",
-      });
+      await this.#calls.ask("mount", { ...request, path: mount.path, number });
     } catch (error) {
       this.#fileSystems.delete(number);
       throw error;

@@ -37,6 +37,8 @@ export interface NativeVmOptions {
   name?: string;
   limits: NativeLimits;
   freeze: boolean;
+  snapshot?: Buffer;
+  moduleRoots: string[];
   files: NativeFile[];
   env: NativePair[];
   cwd?: string;

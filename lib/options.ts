@@ -4,7 +4,8 @@ import { rangeError, typeError, unavailable, valueError } from "./errors.js";
 import type { HostParts } from "./host.js";
 import { HostFunctionTable } from "./host-functions.js";
 import type { NativeExecOptions, NativeFile, NativeLimits, NativeOs, NativePair, NativeUser, NativeVmOptions } from "./native.js";
-import { readMounts } from "./mounts.js";
+import { readModules } from "./module-access.js";
+import { readMount, readMounts } from "./mounts.js";
 import type { MountSettings } from "./mounts.js";
 import { readPermissions } from "./permissions.js";
 import type {
@@ -104,6 +105,8 @@ const CREATE_KEYS = [
   "moduleAccess",
   "filesystem",
   "mounts",
+  "nodeModules",
+  "snapshot",
   "permissions",
   "permissionTimeoutMs",
   "os",
@@ -114,8 +117,6 @@ const CREATE_KEYS = [
 ] as const satisfies (keyof NodeRuntimeCreateOptions)[];
 /** Options of the whole API that this version does not have. */
 const LATER_CREATE_KEYS = [
-  "snapshot",
-  "nodeModules",
   "dns",
   "loopbackExemptPorts",
 ];
@@ -330,6 +331,8 @@ export interface RuntimeSettings {
   mounts: MountSettings[];
   /** What is written once all is mounted. */
   lateFiles: NativeFile[];
+  /** Whether `/node_modules` leads to the overlay. */
+  hasModuleFallback: boolean;
   onStdio: StdioHook | undefined;
   captureBytes: number;
   maxHttpBodyBytes: number;
@@ -357,12 +360,13 @@ export function readCreateOptions(options: unknown): RuntimeSettings {
     }
     throw valueError("isolation", 'must be "thread"', given["isolation"]);
   }
-  if ("moduleAccess" in given && given["moduleAccess"] !== false) throw unavailable("the option moduleAccess");
   const mounts = "mounts" in given ? readMounts(given["mounts"]) : [];
   if ("filesystem" in given) {
     const fileSystem = readVirtualFileSystem(given["filesystem"], "filesystem");
-    mounts.unshift({ mount: { path: "/", source: fileSystem }, fileSystem });
+    mounts.unshift(readMount({ path: "/", source: fileSystem }, "filesystem"));
   }
+  const modules = readModules(given["moduleAccess"], given["nodeModules"]);
+  mounts.push(...modules.mounts);
   const files = "files" in given ? fileList(given["files"], "files") : [];
   const functions = new HostFunctionTable();
   for (const key of ["hostFunctions", "bindings"] as const) {
@@ -380,11 +384,16 @@ export function readCreateOptions(options: unknown): RuntimeSettings {
     limits,
     freeze: "timingMitigation" in given ? freezes(given["timingMitigation"], "timingMitigation") : true,
     files: mounts.length === 0 ? files : [],
+    moduleRoots: modules.roots,
     env: "env" in given ? environment(given["env"], "env") : [],
     argv: "argv" in given ? texts(given["argv"], "argv") : [],
   };
   if ("cwd" in given) vm.cwd = absolutePath(given["cwd"], "cwd");
   if ("name" in given) vm.name = text(given["name"], "name");
+  if ("snapshot" in given) {
+    if (!(given["snapshot"] instanceof Uint8Array)) throw typeError("snapshot", "a Uint8Array", given["snapshot"]);
+    vm.snapshot = Buffer.from(given["snapshot"]);
+  }
   if ("permissionTimeoutMs" in given) {
     vm.permissionTimeoutMs = number(given["permissionTimeoutMs"], "permissionTimeoutMs", TIME_MS);
   }
@@ -392,6 +401,7 @@ export function readCreateOptions(options: unknown): RuntimeSettings {
     vm,
     mounts,
     lateFiles: mounts.length === 0 ? [] : files,
+    hasModuleFallback: modules.hasFallback,
     host: {
       permissions: permissions.callbacks,
       functions,
@@ -635,4 +645,20 @@ function content(
     return { headers, body: body as Exclude<GuestBody, ArrayBuffer> & AsyncIterable<string | Uint8Array> };
   }
   throw typeError("body", "a string, bytes, a ReadableStream or an async iterable", body);
+}
+
+/** What a snapshot may hold unless an option says otherwise. */
+const DEFAULT_SNAPSHOT_BYTES = 1024 * MIB;
+/** The most that one `Uint8Array` of Node 20 can hold. */
+const SNAPSHOT_BYTES: Range = { min: 1, max: 4096 * MIB - 1, integer: true, unit: " (bytes)" };
+
+/** Reads the options of `snapshot`. */
+export function readSnapshotOptions(options: unknown): { path: string; times: boolean; maxBytes: number } {
+  const given = bag(options, "options", ["path", "times", "maxBytes"]);
+  if ("times" in given && typeof given["times"] !== "boolean") throw typeError("times", "a boolean", given["times"]);
+  return {
+    path: "path" in given ? absolutePath(given["path"], "path") : "/",
+    times: given["times"] === true,
+    maxBytes: "maxBytes" in given ? number(given["maxBytes"], "maxBytes", SNAPSHOT_BYTES) : DEFAULT_SNAPSHOT_BYTES,
+  };
 }

@@ -35,7 +35,7 @@ export function readPermissions(value: unknown): PermissionSettings {
       const scope = ALIASES[key] ?? (key as PermissionScope);
       if (scopes.has(scope)) throw valueError(`permissions.${key}`, `is the same as permissions.${scope}; give one of them`, item);
       scopes.set(scope, readScope(scope, key, item));
-      if (typeof item === "function") callbacks.set(scope, item as Callback);
+      if (typeof item === "function" && item !== allow) callbacks.set(scope, item as Callback);
     }
   }
   return { scopes: [...scopes.values()], callbacks };

@@ -10,6 +10,7 @@ import type { GuestResponse } from "./guest-response.js";
 import { FileCalls, HostFileSystem } from "./file-system.js";
 import { receive } from "./host.js";
 import { launch } from "./launch.js";
+import { FALLBACK_PATH, OVERLAY_PATHS } from "./module-access.js";
 import { MountTable, readMount } from "./mounts.js";
 import { native } from "./native.js";
 import type { NativeHost, NativeOutcome, NativeVm } from "./native.js";
@@ -21,6 +22,7 @@ import {
   readListenerQuery,
   readPort,
   readRequest,
+  readSnapshotOptions,
   readSpawnOptions,
   readWaitOptions,
 } from "./options.js";
@@ -44,6 +46,7 @@ import type {
   RunOptions,
   RunResult,
   RuntimeStats,
+  SnapshotOptions,
   SpawnOptions,
   WaitOptions,
 } from "./types.js";
@@ -213,6 +216,15 @@ export class NodeRuntime {
     await this.#mounts.remove(guestPath);
   }
 
+  /**
+   * The VM's files as a tar archive: of its own memory, not of what is mounted from the host. `create({ snapshot })`
+   * starts from it.
+   */
+  async snapshot(options?: SnapshotOptions): Promise<Uint8Array> {
+    const { path, times, maxBytes } = readSnapshotOptions(options);
+    return (await this.#calls.ask("snapshot", { path, times, limit: maxBytes })) as Uint8Array;
+  }
+
   /** What is mounted, in the order of mounting. */
   listMounts(): Mount[] {
     return this.#mounts.list();
@@ -264,9 +276,10 @@ export class NodeRuntime {
   }
 
   /** Mounts, and what is put into them. */
-  async #furnish({ mounts, vm, lateFiles }: RuntimeSettings): Promise<void> {
+  async #furnish({ mounts, vm, lateFiles, hasModuleFallback }: RuntimeSettings): Promise<void> {
     if (mounts.length === 0) return;
     for (const mount of mounts) await this.#mounts.add(mount);
+    if (hasModuleFallback) await this.#calls.ask("symlink", { target: OVERLAY_PATHS[0], path: FALLBACK_PATH });
     await this.#calls.ask("mkdir", { path: vm.cwd ?? DEFAULT_CWD, recursive: true });
     for (const { path, data } of lateFiles) await this.#calls.ask("writeFile", { path, data });
   }

@@ -292,14 +292,36 @@ export interface VirtualFileSystem {
   pwrite?(path: string, offset: number, data: Uint8Array): Promise<void>;
 }
 
-/** Something that is put over a directory of the VM, live for guests and host. */
-export interface Mount {
-  /** Where it is in the VM; made if it is missing. */
-  path: string;
-  /** An empty tree in the VM's memory, or a file system that the host wrote. */
-  source: "memory" | VirtualFileSystem;
-  /** Whether changes are refused with `EROFS`. */
-  readOnly?: boolean;
+/** Something that is put over a directory of the VM (made if it is missing), live for guests and host. */
+export type Mount =
+  /** An empty tree in the VM's memory. */
+  | { path: string; source: "memory"; readOnly?: boolean }
+  /**
+   * A directory of the host's disk: `ro` never changes, `rw` changes in place, `cow` keeps changes in the VM's memory.
+   * Links in it are walked in the VM's tree: none leads out.
+   */
+  | { path: string; source: "host"; hostPath: string; mode: "ro" | "rw" | "cow" }
+  /** What is in an archive; changes are the VM's own. */
+  | { path: string; source: "tar"; data: Uint8Array; readOnly?: boolean }
+  /** A file system that the host wrote. */
+  | { path: string; source: VirtualFileSystem; readOnly?: boolean };
+
+/** Modules of the host's disk, read-only at `/app/node_modules` and `/root/node_modules`, found from every directory. */
+export interface ModuleAccess {
+  /** Its `node_modules` is what guests see; `process.cwd()` by default. */
+  cwd?: string;
+  /** Further directories, at places in a `node_modules`. */
+  packageRoots?: { hostPath: string; vmPath: string }[];
+}
+
+/** How a snapshot is taken. */
+export interface SnapshotOptions {
+  /** The directory that it is taken of; `/` by default. */
+  path?: string;
+  /** Whether modification times go along: without them equal files make equal bytes. */
+  times?: boolean;
+  /** Bytes of all files together; more is an error. 1 GiB by default. */
+  maxBytes?: number;
 }
 
 /** How a runtime is made. Options are copied: changing the object later changes nothing. */
@@ -332,8 +354,12 @@ export interface NodeRuntimeCreateOptions {
   name?: string;
   /** This version runs guests on threads of the host's process. */
   isolation?: "thread";
-  /** This version has no dependency overlay. */
-  moduleAccess?: false;
+  /** Off by default. */
+  moduleAccess?: false | ModuleAccess;
+  /** A `node_modules` of the host's disk, read-only at `/node_modules` or `guestPath`. */
+  nodeModules?: string | { hostPath: string; guestPath?: string };
+  /** Files to start from: what `snapshot()` gave, or any tar archive. */
+  snapshot?: Uint8Array;
   /** Takes the place of the VM's own tree at `/`, but for `/dev` and `/proc`. */
   filesystem?: VirtualFileSystem;
   mounts?: Mount[];

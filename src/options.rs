@@ -77,6 +77,10 @@ pub struct NativeVmOptions {
     pub limits: NativeLimits,
     /// Whether clocks stand still while guest code runs.
     pub freeze: bool,
+    /// A tar archive to start from.
+    pub snapshot: Option<Buffer>,
+    /// Directories of modules that the host gave.
+    pub module_roots: Vec<String>,
     /// Files to start with.
     pub files: Vec<NativeFile>,
     /// Environment.
@@ -284,6 +288,8 @@ impl From<NativeVmOptions> for VmOptions {
             name: native.name.unwrap_or_default(),
             limits: native.limits.into(),
             mitigation: mitigation(native.freeze),
+            snapshot: native.snapshot.map(|archive| archive.to_vec()),
+            module_roots: native.module_roots,
             files: native
                 .files
                 .into_iter()

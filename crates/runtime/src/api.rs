@@ -85,6 +85,10 @@ pub struct VmOptions {
     pub mitigation: Mitigation,
     /// The tree to start from.
     pub image: Option<Arc<Image>>,
+    /// A tar archive that is laid over that tree.
+    pub snapshot: Option<Vec<u8>>,
+    /// Directories of modules that the host gave: native addons there are refused by a name of their own.
+    pub module_roots: Vec<String>,
     /// Files to put there, by absolute path; parents are made.
     pub files: Vec<(String, Vec<u8>)>,
     /// Environment of its processes. Nothing is added.

@@ -142,6 +142,7 @@ fn set_up(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>, job: &ChildJob) {
             .collect(),
         pid: process.pid(),
         ppid: process.ppid(),
+        module_roots: job.vm.options().module_roots.clone(),
     });
     env.clock().restart(job.mitigation);
     env.advance_clock();

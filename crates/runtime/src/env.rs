@@ -110,6 +110,8 @@ pub struct ProcessOptions {
     pub pid: u32,
     /// `process.ppid`.
     pub ppid: u32,
+    /// Directories of modules that the host gave.
+    pub module_roots: Vec<String>,
 }
 
 impl Default for ProcessOptions {
@@ -121,6 +123,7 @@ impl Default for ProcessOptions {
             argv: Vec::new(),
             pid: 0,
             ppid: 0,
+            module_roots: Vec::new(),
         }
     }
 }

@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use secure_exec_kernel::{
-    DirEntry, Errno, FileType, Kernel, MountOptions, MountSource, Process, Stat, TimeSpec, X_OK,
+    DirEntry, Errno, ExportOptions, FileType, Image, Kernel, MountOptions, MountSource, Process,
+    Stat, TarError, TarLimits, TimeSpec, X_OK,
 };
 
 use crate::plain::Plain;
@@ -23,6 +24,8 @@ enum Failure {
     TooLarge(u64),
     /// The call has no form that is known.
     Malformed,
+    /// An archive that cannot be read or written.
+    Archive(TarError),
 }
 
 type Outcome = Result<Plain, Failure>;
@@ -63,6 +66,10 @@ impl Failure {
             Self::TooLarge(size) => Plain::record([
                 ("code", "ERR_SANDBOX_PAYLOAD_TOO_LARGE".into()),
                 ("used", number(size)),
+            ]),
+            Self::Archive(error) => Plain::record([
+                ("code", "ERR_INVALID_ARG_VALUE".into()),
+                ("message", error.to_string().into()),
             ]),
             Self::Malformed => Plain::record([
                 ("code", "ERR_INVALID_ARG_VALUE".into()),
@@ -281,6 +288,20 @@ impl Call<'_> {
                 .truncate(host, path, self.whole("length")?)
                 .map(done)
                 .map_err(self.at("truncate")),
+            "snapshot" => {
+                let mut archive = Vec::new();
+                let options = ExportOptions {
+                    times: self.flag("times"),
+                    limits: TarLimits {
+                        bytes: self.whole("limit")?,
+                        ..TarLimits::default()
+                    },
+                };
+                kernel
+                    .export_tar(path, options, &mut archive)
+                    .map_err(Failure::Archive)?;
+                Ok(Plain::Bytes(archive))
+            }
             "mount" => self.mount(path),
             "unmount" => kernel.unmount(path).map(done).map_err(self.at("umount")),
             _ => Err(Failure::Malformed),
@@ -357,6 +378,14 @@ impl Call<'_> {
                     limit,
                 )))
             }
+            "host" => self.host_directory()?,
+            "tar" => {
+                let mut image = Image::empty();
+                image
+                    .tar(self.data()?, TarLimits::default())
+                    .map_err(Failure::Archive)?;
+                MountSource::Image(image.build())
+            }
             _ => return Err(Failure::Malformed),
         };
         let options = MountOptions {
@@ -366,5 +395,34 @@ impl Call<'_> {
             .mount(path, source, options)
             .map(|()| Plain::Nothing)
             .map_err(self.at("mount"))
+    }
+
+    /// A directory of the host's disk, by the request's `mode`: `ro`, `rw` or `cow`.
+    #[cfg(unix)]
+    fn host_directory(&self) -> Result<MountSource, Failure> {
+        use secure_exec_host_fs::{Access, HostDirectory, HostOptions};
+        let path = self.text("hostPath")?;
+        let mode = self.text("mode")?;
+        let options = HostOptions {
+            access: if mode == "rw" {
+                Access::ReadWrite
+            } else {
+                Access::ReadOnly
+            },
+            ..HostOptions::default()
+        };
+        let directory = HostDirectory::open(path, options)
+            .map_err(|errno| Failure::System(errno, "mount", path.to_owned(), None))?;
+        let directory = Arc::new(directory);
+        Ok(if mode == "cow" {
+            MountSource::CopyOnWrite(directory)
+        } else {
+            MountSource::Foreign(directory)
+        })
+    }
+
+    #[cfg(not(unix))]
+    fn host_directory(&self) -> Result<MountSource, Failure> {
+        Err(self.at("mount")(Errno::ENOSYS))
     }
 }

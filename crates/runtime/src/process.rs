@@ -724,6 +724,7 @@ pub(crate) fn setup(
         argv: vec![secure_exec_kernel::EXEC_PATH.to_owned()],
         pid: process.pid(),
         ppid: process.ppid(),
+        module_roots: defaults.module_roots.clone(),
     });
     env.clock().restart(mitigation);
     env.advance_clock();

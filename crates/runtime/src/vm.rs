@@ -10,7 +10,7 @@ use std::time::Duration;
 use secure_exec_kernel::permissions::{Approver, ConfigError, Permissions};
 use secure_exec_kernel::{
     Clock, ClockMode, Errno, FsPolicy, Image, Kernel, KernelOptions, NetLimits, NetOptions,
-    NetPolicy, Quotas,
+    NetPolicy, Quotas, TarError, TarLimits,
 };
 
 use crate::api::{ExecOptions, Outcome, VmOptions};
@@ -49,6 +49,9 @@ pub enum VmError {
     /// An option cannot be meant.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A snapshot cannot be read.
+    #[error("snapshot is not an archive that can be restored: {0}")]
+    Snapshot(#[from] TarError),
     /// No isolate could be started.
     #[error(transparent)]
     Engine(#[from] crate::engine::EngineError),
@@ -61,7 +64,7 @@ impl VmError {
             Self::Disposed => "ERR_RUNTIME_DISPOSED",
             Self::Limit(_) => "ERR_RESOURCE_BUDGET_EXCEEDED",
             Self::Kernel { errno, .. } => errno.name(),
-            Self::Config(_) => "ERR_INVALID_ARG_VALUE",
+            Self::Config(_) | Self::Snapshot(_) => "ERR_INVALID_ARG_VALUE",
             Self::Engine(_) => "ERR_WORKER_CRASHED",
         }
     }
@@ -99,6 +102,12 @@ impl Vm {
             Mitigation::Freeze => ClockMode::Frozen,
             Mitigation::Off => ClockMode::Real,
         };
+        let mut image = options.image.take().unwrap_or_else(Image::standard);
+        if let Some(archive) = options.snapshot.take() {
+            let mut builder = Image::builder();
+            builder.tar(archive.as_slice(), TarLimits::default())?;
+            image = builder.build();
+        }
         let limit = options.permission_limit.unwrap_or(PERMISSION_LIMIT);
         let approver = options
             .host
@@ -113,7 +122,7 @@ impl Vm {
             None => permissions.clone(),
         };
         let kernel = Kernel::new(KernelOptions {
-            image: Some(options.image.take().unwrap_or_else(Image::standard)),
+            image: Some(image),
             quotas,
             clock: Some(Arc::new(Clock::new(mode))),
             os: options.os.clone(),

@@ -453,7 +453,18 @@ fn abort<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
 }
 
 /// Native code never runs in a guest; Node words it so when addons are switched off.
-fn dlopen<'s>(_scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
+fn dlopen<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let path = args.get(1).to_rust_string_lossy(scope);
+    let is_given = |root: &String| {
+        path.strip_prefix(root.as_str())
+            .is_some_and(|rest| rest.starts_with('/'))
+    };
+    if Env::of(scope).options().module_roots.iter().any(is_given) {
+        return Err(Throw::error(
+            "ERR_MODULE_ACCESS_NATIVE_ADDON",
+            format!("Native addons cannot be loaded in the sandbox: '{path}'"),
+        ));
+    }
     let text = "Cannot load native addon because loading addons is disabled.";
     Err(Throw::error("ERR_DLOPEN_DISABLED", text))
 }

@@ -135,13 +135,16 @@ function filesOf(entry, pattern) {
   return names.sort().map((name) => ({ name, text: read(join(folder, name)) }));
 }
 
+/** Crates that come without their licence's text, by the crate of the same repository that has it. */
+const TEXT_IN = { "alloc-stdlib": "alloc-no-stdlib" };
+
 /** The licence taken and its texts. */
-function licenceOf(entry) {
+function licenceOf(entry, known) {
   const expression = (entry.license ?? "").replaceAll("/", " OR ").replace(/\s+/g, " ").trim();
   // A plain `A OR B` is a choice; anything with AND or brackets is kept whole, with all its texts.
   const choices = /AND|\(/.test(expression) ? [expression] : expression.split(" OR ");
   const notices = filesOf(entry, NOTICE_FILE).map(({ text }) => text);
-  const files = filesOf(entry, LICENCE_FILE);
+  const files = filesOf(known.get(TEXT_IN[entry.name]) ?? entry, LICENCE_FILE);
   if (choices.includes("Apache-2.0")) return { taken: "Apache-2.0", offered: expression, texts: [apache(), ...notices] };
   if (files.length > 0) return { taken: expression || "see text", offered: expression, texts: [...files.map(({ text }) => text), ...notices] };
   const authors = entry.authors.length > 0 ? entry.authors.join(", ") : `the ${entry.name} authors`;
@@ -166,8 +169,10 @@ function build() {
     const text = part.node === undefined ? part.text() : node(part.node);
     return `| ${part.name} | ${cell(part.copyright ?? "in the text")} | ${reference(text)} |`;
   });
-  const crateRows = crates().map((entry) => {
-    const { taken, offered, texts: own } = licenceOf(entry);
+  const all = crates();
+  const known = new Map(all.map((entry) => [entry.name, entry]));
+  const crateRows = all.map((entry) => {
+    const { taken, offered, texts: own } = licenceOf(entry, known);
     const terms = taken === offered ? taken : `${taken} (of ${offered})`;
     return `| ${entry.name} ${entry.version} | ${cell(terms)} | ${[...new Set(own)].map(reference).join(", ")} |`;
   });

@@ -7,6 +7,27 @@
 //!  engine: V8's platform and the root thread; snapshot: Node's library, booted at build time
 //! ```
 
+// What a guest can reach must not panic. Tests and examples may.
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::todo,
+    clippy::unimplemented,
+    clippy::undocumented_unsafe_blocks,
+    missing_docs
+)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )
+)]
+
 pub use secure_exec_kernel as kernel;
 pub use secure_exec_node_lib as node_lib;
 

@@ -81,6 +81,7 @@ impl Encoding {
 }
 
 /// The digits of every byte.
+#[expect(clippy::indexing_slicing, reason = "the compiler computes it")]
 static HEX_PAIRS: [[u8; 2]; 256] = {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut pairs = [[0; 2]; 256];
@@ -331,6 +332,7 @@ fn low_bytes(units: &[u16]) -> Vec<u8> {
 /// Pairs of hexadecimal digits up to the first that is none.
 fn hex_into(text: &[u8], target: &mut [u8]) -> usize {
     const INVALID: u8 = 0xff;
+    #[expect(clippy::indexing_slicing, reason = "the compiler computes it")]
     static VALUES: [u8; 256] = {
         let mut values = [INVALID; 256];
         let mut byte = 0_u8;

@@ -1,0 +1,10 @@
+const ts = require('typescript');
+const source = 'enum E { A, B }\ninterface P { x: number }\nexport const f = (p: P): string => `${p.x satisfies number}${E.B}`;\nconst bad: string = 1;\n';
+console.log(ts.transpileModule(source, { compilerOptions: { module: ts.ModuleKind.CommonJS, target: ts.ScriptTarget.ES2022 } }).outputText);
+const host = ts.createCompilerHost({});
+const read = host.getSourceFile;
+host.getSourceFile = (name, ...rest) => (name === 'main.ts' ? ts.createSourceFile(name, source, ts.ScriptTarget.ES2022) : read(name, ...rest));
+host.writeFile = (name, text) => console.log(name, text);
+const program = ts.createProgram(['main.ts'], { strict: true, target: ts.ScriptTarget.ES2022, module: ts.ModuleKind.CommonJS, types: [] }, host);
+for (const { messageText, start } of ts.getPreEmitDiagnostics(program)) console.log(start, ts.flattenDiagnosticMessageText(messageText, '\n'));
+program.emit();

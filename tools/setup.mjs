@@ -1,7 +1,7 @@
 // Makes a checkout ready: dependencies, addon, library. Does only what is not done yet, so that every script can begin
 // with it.
 //
-//   node tools/setup.mjs [--no-native] [--example]
+//   node tools/setup.mjs [--no-native] [--example] [--packages]
 //
 // SECURE_EXEC_PROFILE=dev builds the addon with cargo's dev profile.
 import { spawnSync } from "node:child_process";
@@ -13,7 +13,11 @@ import { parseArgs } from "node:util";
 
 const root = fileURLToPath(new URL("../", import.meta.url));
 const { values: options } = parseArgs({
-  options: { "no-native": { type: "boolean", default: false }, example: { type: "boolean", default: false } },
+  options: {
+    "no-native": { type: "boolean", default: false },
+    example: { type: "boolean", default: false },
+    packages: { type: "boolean", default: false },
+  },
 });
 
 const PLATFORMS = {
@@ -95,3 +99,4 @@ install(root);
 if (!options["no-native"]) buildAddon();
 buildLibrary();
 if (options.example) install(join(root, "examples", "markdown"));
+if (options.packages) install(join(root, "__test__", "packages"));

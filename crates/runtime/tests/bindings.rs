@@ -63,6 +63,7 @@ guests! {
     net_hostile,
     zlib,
     crypto,
+    crypto_keys,
 }
 
 /// What another thread does for a process counts as its own CPU time, and ends with it.

@@ -1,22 +1,27 @@
-//! `internalBinding('crypto')`: random bytes, hashes, MACs, derived keys, secret keys and AES. What stands in the recorded
-//! surface and not here throws that it is unavailable. Sources: `src/crypto/*.cc`.
+//! `internalBinding('crypto')`: random bytes, hashes, MACs, derived keys, AES, keys and signatures of RSA, ECDSA and
+//! Ed25519. What stands in the recorded surface and not here throws that it is unavailable. Sources: `src/crypto/*.cc`.
 //!
 //! Algorithms come from RustCrypto's crates; random bytes from the kernel, which has them from the operating system.
 
 mod algorithm;
 mod argument;
+mod asymmetric;
 mod cipher;
+mod curve;
+mod encoding;
 mod hash;
 mod job;
 mod kdf;
+mod keygen;
 mod keys;
 mod random;
+mod rsa_padding;
+mod sign;
 
-use crate::binding::{Args, Binding, Callback, Class, Function, Ret, function};
+use crate::binding::{Args, Binding, Class, Function, Ret, function};
 use crate::env::Env;
 use crate::throw::Throw;
 
-const ASYMMETRIC: Callback = function!(keys::asymmetric);
 const RUN: &[Function] = &[("run", function!(job::run))];
 
 /// A class of jobs.
@@ -43,7 +48,7 @@ pub static BINDING: Binding = Binding {
         ("getCachedAliases", function!(empty_object)),
         ("getCipherInfo", function!(cipher::get_cipher_info)),
         ("getCiphers", function!(cipher::get_ciphers)),
-        ("getCurves", function!(no_names)),
+        ("getCurves", function!(get_curves)),
         ("getFipsCrypto", function!(zero)),
         ("getHashes", function!(hash::get_hashes)),
         ("getOpenSSLSecLevelCrypto", function!(security_level)),
@@ -105,21 +110,47 @@ pub static BINDING: Binding = Binding {
                 ("exportJwk", function!(keys::export_jwk)),
                 ("equals", function!(keys::equals)),
                 ("keyDetail", function!(keys::key_detail)),
-                ("getAsymmetricKeyType", ASYMMETRIC),
-                ("checkEcKeyData", ASYMMETRIC),
-                ("initECRaw", ASYMMETRIC),
-                ("initEDRaw", ASYMMETRIC),
-                ("initJwk", ASYMMETRIC),
+                ("getAsymmetricKeyType", function!(keys::asymmetric_type)),
+                ("checkEcKeyData", function!(keys::check_ec)),
+                ("initECRaw", function!(keys::init_ec_raw)),
+                ("initEDRaw", function!(keys::init_ed_raw)),
+                ("initJwk", function!(keys::init_jwk)),
             ],
             ..Class::DEFAULT
         },
+        Class {
+            name: "Sign",
+            constructor: Some(function!(sign::construct)),
+            methods: &[
+                ("init", function!(sign::init)),
+                ("update", function!(sign::update)),
+                ("sign", function!(sign::sign)),
+            ],
+            ..Class::DEFAULT
+        },
+        Class {
+            name: "Verify",
+            constructor: Some(function!(sign::construct)),
+            methods: &[
+                ("init", function!(sign::init)),
+                ("update", function!(sign::update)),
+                ("verify", function!(sign::verify)),
+            ],
+            ..Class::DEFAULT
+        },
+        job!("ECKeyExportJob", keys::new_export_job),
+        job!("EcKeyPairGenJob", keygen::new_ec_job),
         job!("HashJob", hash::new_hash_job),
         job!("HmacJob", hash::new_hmac_job),
         job!("HKDFJob", kdf::new_hkdf_job),
+        job!("NidKeyPairGenJob", keygen::new_nid_job),
         job!("PBKDF2Job", kdf::new_pbkdf2_job),
         job!("RandomBytesJob", random::new_random_bytes_job),
+        job!("RSAKeyExportJob", keys::new_export_job),
+        job!("RsaKeyPairGenJob", keygen::new_rsa_job),
         job!("ScryptJob", kdf::new_scrypt_job),
         job!("SecretKeyGenJob", keys::new_secret_key_job),
+        job!("SignJob", sign::new_sign_job),
     ],
     ..Binding::DEFAULT
 };
@@ -158,6 +189,10 @@ fn names<'s>(
 
 fn no_names<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
     Ok(v8::Array::new(scope, 0).into())
+}
+
+fn get_curves<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
+    names(scope, curve::Curve::names())
 }
 
 fn zero<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {

@@ -1,0 +1,279 @@
+//! Signatures: `Sign`, `Verify` and `SignJob`. Source: `src/crypto/crypto_sig.cc`.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use ed25519_dalek::Signer;
+
+use super::algorithm::{Algorithm, Hasher};
+use super::argument::{bytes, invalid, string, text_or_bytes};
+use super::asymmetric::{PrivateKey, PublicKey};
+use super::job::{self, Outcome};
+use super::keys::KeyData;
+use super::rsa_padding;
+use crate::array_buffer::buffer_of;
+use crate::binding::{Args, Ret};
+use crate::bindings::fs::answer::constructor_call;
+use crate::bindings::fs::resource::Provider;
+use crate::env::Env;
+use crate::throw::Throw;
+
+const SIGN_REQUEST: Provider = Provider {
+    name: "SIGNREQUEST",
+    number: 63,
+};
+/// `kSigEncP1363`
+const P1363: i32 = 1;
+/// `kSignJobModeVerify`
+const VERIFY: i32 = 1;
+
+/// How to sign.
+#[derive(Clone, Copy, Debug)]
+struct Scheme {
+    padding: Option<i32>,
+    salt: Option<i32>,
+    der: bool,
+}
+
+impl Scheme {
+    /// What three arguments say.
+    fn of<'s>(
+        scope: &mut v8::PinScope<'s, '_>,
+        padding: v8::Local<'s, v8::Value>,
+        salt: v8::Local<'s, v8::Value>,
+        encoding: v8::Local<'s, v8::Value>,
+    ) -> Self {
+        let number = |value: v8::Local<'s, v8::Value>| {
+            value.is_int32().then(|| value.int32_value(scope)).flatten()
+        };
+        Self {
+            padding: number(padding),
+            salt: number(salt),
+            der: number(encoding) != Some(P1363),
+        }
+    }
+}
+
+/// The Rust side of a `Sign` or a `Verify`, empty until `init` and after its end.
+#[derive(Default)]
+struct Running(RefCell<Option<(Algorithm, Box<dyn Hasher>)>>);
+
+fn wrong_key_type() -> Throw {
+    Throw::error(
+        "ERR_OSSL_EVP_OPERATION_NOT_SUPPORTED_FOR_THIS_KEYTYPE",
+        "error:03000096:digital envelope routines::operation not supported for this keytype",
+    )
+}
+
+fn sign_digest(
+    key: &PrivateKey,
+    scheme: Scheme,
+    algorithm: Algorithm,
+    digest: &[u8],
+) -> Result<Vec<u8>, Throw> {
+    match key {
+        PrivateKey::Rsa(key) => {
+            rsa_padding::sign(key, algorithm, digest, scheme.padding, scheme.salt)
+        }
+        PrivateKey::Ec(curve, scalar) => curve
+            .sign(scalar, digest, scheme.der)
+            .ok_or_else(wrong_key_type),
+        PrivateKey::Ed25519(_) | PrivateKey::X25519(_) => Err(wrong_key_type()),
+    }
+}
+
+fn verify_digest(
+    key: &PublicKey,
+    scheme: Scheme,
+    algorithm: Algorithm,
+    digest: &[u8],
+    signature: &[u8],
+) -> Result<bool, Throw> {
+    match key {
+        PublicKey::Rsa(key) => rsa_padding::verify(
+            key,
+            algorithm,
+            digest,
+            scheme.padding,
+            scheme.salt,
+            signature,
+        ),
+        PublicKey::Ec(curve, point) => Ok(curve.verify(point, digest, signature, scheme.der)),
+        PublicKey::Ed25519(_) | PublicKey::X25519(_) => Err(wrong_key_type()),
+    }
+}
+
+/// The digest that a key signs when none is named.
+const DEFAULT: Algorithm = Algorithm::Sha256;
+
+fn no_digest_wanted() -> Throw {
+    Throw::error(
+        "ERR_OSSL_INVALID_DIGEST",
+        "error:1C80007A:Provider routines::invalid digest",
+    )
+}
+
+fn sign_data(
+    key: &PrivateKey,
+    scheme: Scheme,
+    algorithm: Option<Algorithm>,
+    data: &[u8],
+) -> Result<Vec<u8>, Throw> {
+    match key {
+        PrivateKey::Ed25519(_) if algorithm.is_some() => Err(no_digest_wanted()),
+        PrivateKey::Ed25519(seed) => {
+            let key = ed25519_dalek::SigningKey::from_bytes(seed);
+            Ok(key.sign(data).to_bytes().to_vec())
+        }
+        _ => {
+            let algorithm = algorithm.unwrap_or(DEFAULT);
+            sign_digest(key, scheme, algorithm, &algorithm.digest(data))
+        }
+    }
+}
+
+fn verify_data(
+    key: &PublicKey,
+    scheme: Scheme,
+    algorithm: Option<Algorithm>,
+    data: &[u8],
+    signature: &[u8],
+) -> Result<bool, Throw> {
+    match key {
+        PublicKey::Ed25519(_) if algorithm.is_some() => Err(no_digest_wanted()),
+        PublicKey::Ed25519(point) => {
+            let key = ed25519_dalek::VerifyingKey::from_bytes(point);
+            let signature = ed25519_dalek::Signature::from_slice(signature);
+            Ok(key
+                .ok()
+                .zip(signature.ok())
+                .is_some_and(|(key, signature)| {
+                    use ed25519_dalek::Verifier;
+                    key.verify(data, &signature).is_ok()
+                }))
+        }
+        _ => {
+            let algorithm = algorithm.unwrap_or(DEFAULT);
+            verify_digest(key, scheme, algorithm, &algorithm.digest(data), signature)
+        }
+    }
+}
+
+fn this<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Result<Rc<Running>, Throw> {
+    let this = Env::of(scope).objects.unwrap::<Running>(scope, args.this());
+    this.ok_or_else(|| invalid("this"))
+}
+
+/// `new Sign()`, `new Verify()`
+pub fn construct<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    if !args.is_construct_call() {
+        return Err(constructor_call("Sign"));
+    }
+    let env = Env::of(scope);
+    env.objects
+        .wrap(scope, args.this(), Rc::new(Running::default()));
+    Ok(v8::undefined(scope).into())
+}
+
+/// `init(algorithm)`
+pub fn init<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let running = this(scope, args)?;
+    let name = string(scope, args.get(0), "algorithm")?;
+    let algorithm = Algorithm::for_mac(&name)
+        .map_err(|_| Throw::type_error("ERR_CRYPTO_INVALID_DIGEST", "Invalid digest"))?;
+    running.0.replace(Some((algorithm, algorithm.hasher())));
+    Ok(v8::undefined(scope).into())
+}
+
+/// `update(data, encoding)`
+pub fn update<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let running = this(scope, args)?;
+    let data = text_or_bytes(scope, args.get(0), args.get(1), "data")?;
+    let mut running = running.0.borrow_mut();
+    let (_, hasher) = running.as_mut().ok_or_else(not_initialised)?;
+    hasher.update(&data);
+    Ok(v8::undefined(scope).into())
+}
+
+fn not_initialised() -> Throw {
+    Throw::error("ERR_CRYPTO_INVALID_STATE", "Not initialised")
+}
+
+fn unsupported() -> Throw {
+    Throw::error(
+        "ERR_CRYPTO_UNSUPPORTED_OPERATION",
+        "Unsupported crypto operation",
+    )
+}
+
+/// `sign(key, format, type, passphrase, padding, saltLength, encoding)`
+pub fn sign<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let running = this(scope, args)?;
+    let key = KeyData::private_argument(scope, args, 0)?;
+    let scheme = Scheme::of(scope, args.get(4), args.get(5), args.get(6));
+    if matches!(key, PrivateKey::Ed25519(_)) {
+        return Err(unsupported());
+    }
+    let (algorithm, hasher) = running.0.take().ok_or_else(not_initialised)?;
+    let signature = sign_digest(&key, scheme, algorithm, &hasher.finish(None))?;
+    Ok(buffer_of(scope, &signature)?.into())
+}
+
+/// `verify(key, format, type, passphrase, signature, padding, saltLength, encoding)`
+pub fn verify<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let running = this(scope, args)?;
+    let key = KeyData::public_argument(scope, args, 0)?;
+    let signature = bytes(scope, args.get(4), "signature")?;
+    let scheme = Scheme::of(scope, args.get(5), args.get(6), args.get(7));
+    if matches!(key, PublicKey::Ed25519(_)) {
+        return Err(unsupported());
+    }
+    let (algorithm, hasher) = running.0.take().ok_or_else(not_initialised)?;
+    let verified = verify_digest(&key, scheme, algorithm, &hasher.finish(None), &signature)?;
+    Ok(v8::Boolean::new(scope, verified).into())
+}
+
+/// `new SignJob(mode, signMode, key, format, type, passphrase, data, digest, saltLength, padding, encoding, signature)`
+pub fn new_sign_job<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let verifies = args.get(1).int32_value(scope) == Some(VERIFY);
+    let data = bytes(scope, args.get(6), "data")?;
+    let algorithm = match args.get(7) {
+        value if value.is_string() => {
+            Some(Algorithm::for_mac(&string(scope, value, "algorithm")?)?)
+        }
+        _ => None,
+    };
+    let scheme = Scheme::of(scope, args.get(9), args.get(8), args.get(10));
+    let charge = super::random::charge(scope, data.len())?;
+    if verifies {
+        let key = KeyData::public_argument(scope, args, 2)?;
+        let signature = bytes(scope, args.get(11), "signature")?;
+        return job::construct(
+            scope,
+            args,
+            SIGN_REQUEST,
+            move |_| {
+                let _charge = charge;
+                match verify_data(&key, scheme, algorithm, &data, &signature) {
+                    Ok(verified) => Outcome::Bool(verified),
+                    Err(throw) => Outcome::Failed(throw),
+                }
+            },
+            job::outcome,
+        );
+    }
+    let key = KeyData::private_argument(scope, args, 2)?;
+    job::construct(
+        scope,
+        args,
+        SIGN_REQUEST,
+        move |_| {
+            let _charge = charge;
+            match sign_data(&key, scheme, algorithm, &data) {
+                Ok(signature) => Outcome::Bytes(signature),
+                Err(throw) => Outcome::Failed(throw),
+            }
+        },
+        job::outcome,
+    )
+}

@@ -28,6 +28,9 @@ const INDEX_BITS: u32 = 32;
 /// The internal field that holds index and generation.
 const FIELD: usize = 0;
 
+/// V8's own objects with internal fields (buffers and their views) have zeros there: those must lead to no entry.
+const FIRST_GENERATION: u32 = 1;
+
 impl ObjectTable {
     /// Puts `value` behind `wrapper`, which must come from a template with an internal field.
     pub fn wrap<T: Any>(
@@ -40,14 +43,14 @@ impl ObjectTable {
             let mut slots = self.0.borrow_mut();
             match slots.free.pop() {
                 Some(index) => {
-                    let generation = slots.entries.get(index as usize).map_or(0, |slot| slot.0);
+                    let generation = slots.entries.get(index as usize).map_or(FIRST_GENERATION, |slot| slot.0);
                     (index, generation)
                 }
                 None => {
-                    slots.entries.push((0, None));
+                    slots.entries.push((FIRST_GENERATION, None));
                     (
                         u32::try_from(slots.entries.len() - 1).unwrap_or(u32::MAX),
-                        0,
+                        FIRST_GENERATION,
                     )
                 }
             }
@@ -135,7 +138,7 @@ impl ObjectTable {
             if slot.0 != generation {
                 return;
             }
-            slot.0 = (slot.0 + 1) & 0xf_ffff;
+            slot.0 = ((slot.0 + 1) & 0xf_ffff).max(FIRST_GENERATION);
             let entry = slot.1.take();
             slots.free.push(index);
             entry

@@ -43,7 +43,10 @@ impl ObjectTable {
             let mut slots = self.0.borrow_mut();
             match slots.free.pop() {
                 Some(index) => {
-                    let generation = slots.entries.get(index as usize).map_or(FIRST_GENERATION, |slot| slot.0);
+                    let generation = slots
+                        .entries
+                        .get(index as usize)
+                        .map_or(FIRST_GENERATION, |slot| slot.0);
                     (index, generation)
                 }
                 None => {

@@ -270,7 +270,7 @@ pub fn transpile(
 pub fn classify(source: &str) -> Classification {
     let source = without_mark(source);
     if source.len() <= SHORT_SOURCE_BYTES
-        && let Ok(goal) = with_stack(SHORT_SOURCE_STACK_BYTES, || {
+        && let Some(Ok(goal)) = with_stack(SHORT_SOURCE_STACK_BYTES, || {
             read_javascript(source, SourceKind::JavaScript)
         })
     {
@@ -323,11 +323,12 @@ fn check_size(source: &str) -> Result<(), SyntaxFailure> {
 }
 
 /// Runs a job on this thread, with passes that keep to `bytes` of its stack.
-fn with_stack<T>(bytes: usize, job: impl FnOnce() -> T) -> T {
+/// `None` when it panics: that must not unwind the guest's thread.
+fn with_stack<T>(bytes: usize, job: impl FnOnce() -> T) -> Option<T> {
     PASS_STACK.set(bytes);
-    let result = job();
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
     PASS_STACK.set(PASS_STACK_BYTES);
-    result
+    result.ok()
 }
 
 /// Runs a job on a thread whose stack is large enough for it. Its CPU time is charged to the guest whose thread this is.

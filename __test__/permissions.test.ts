@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { NodeRuntime } from "secure-exec";
-import type { FsRequest, NodeRuntimeCreateOptions, Permissions } from "secure-exec";
+import type { FsRequest, NodeRuntimeCreateOptions, PermissionOptions } from "secure-exec";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { inChild, lastLine, make } from "./support.js";
 
@@ -24,7 +24,7 @@ const HELPERS = `import fs from "node:fs";
 const FILES = { "/secret/key": "k", "/secret/public/a": "a", "/workspace/x": "x" };
 
 describe("rules about paths", () => {
-  const fs: Permissions["fs"] = {
+  const fs: PermissionOptions["fs"] = {
     default: "deny",
     rules: [
       { mode: "deny", paths: ["/secret/**"] },

@@ -4,6 +4,7 @@ import { isIP } from "node:net";
 import type { DuplexOptions } from "node:stream";
 import { SecureExecError, disposedError, fromNative } from "./errors.js";
 import { GuestConnection } from "./guest-connection.js";
+import { HostPorts } from "./host-ports.js";
 import { NetworkEventKind } from "./native.js";
 import type { NativeListenerInfo, NativeListenerQuery, NativeNetwork, NativeVm } from "./native.js";
 import type { ListenerSettings } from "./options.js";
@@ -22,13 +23,18 @@ export class GuestNetwork {
   readonly #connections = new Set<GuestConnection>();
   /** Ends those who wait for something when the runtime is disposed of. */
   readonly #endings = new Set<(error: Error) => void>();
+  #hostPorts: HostPorts | undefined;
   #lastId = 0;
   #closed = false;
 
   constructor(vm: NativeVm, programs: Programs) {
     const sinks = (this.#sinks = new Map<number, Sink>());
     // The addon keeps the callback: it must not keep this object.
-    this.#native = vm.network((id, kind, listener) => sinks.get(id)?.(kind, listener));
+    const weak = new WeakRef(this);
+    this.#native = vm.network((id, kind, listener) => {
+      if (kind === NetworkEventKind.hostPort) weak.deref()?.hostPortChanged(id);
+      else sinks.get(id)?.(kind, listener);
+    });
     this.#programs = programs;
   }
 
@@ -117,12 +123,30 @@ export class GuestNetwork {
     });
   }
 
+  /** From now on the ports of guests are ports of the host's, too. */
+  openHostPorts(): void {
+    this.#hostPorts ??= new HostPorts(this, this.#native);
+    this.#native.openHostPorts();
+  }
+
+  /** Does what there is to do about a port of the host's. */
+  hostPortChanged(port: number): void {
+    this.#hostPorts?.update(port);
+  }
+
+  /** Closes the host's ports on which no guest listens any more. */
+  refreshHostPorts(): void {
+    this.#hostPorts?.refresh();
+  }
+
   /** Closes every connection and ends every wait. Idempotent. */
-  close(): void {
+  async close(): Promise<void> {
     this.#closed = true;
+    const ports = this.#hostPorts?.close();
     for (const connection of this.#connections) connection.destroy();
     for (const end of [...this.#endings]) end(disposedError("the runtime"));
     this.#sinks.clear();
+    await ports;
   }
 
   #newId(): number {

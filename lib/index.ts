@@ -6,6 +6,15 @@ export { Context } from "./context.js";
 export { HostFileSystem } from "./file-system.js";
 export { allowAll, allowAllChildProcess, allowAllEnv, allowAllFs, allowAllNetwork } from "./allow-all.js";
 export { NodeRuntime } from "./runtime.js";
+export { createNodeDriver, createNodeRuntimeDriverFactory } from "./first-generation/driver.js";
+export type {
+  NodeDriverOptions,
+  NodeRuntimeDriverFactory,
+  NodeRuntimeOptions,
+  OSConfig,
+  ProcessConfig,
+  SystemDriver,
+} from "./first-generation/driver.js";
 export type { GuestProcess } from "./guest-process.js";
 export type { GuestResponse } from "./guest-response.js";
 export type {
@@ -49,6 +58,7 @@ export type {
   PermissionDecision,
   PermissionRule,
   PermissionRules,
+  PermissionOptions,
   PermissionScope,
   Permissions,
   ProcessRequest,

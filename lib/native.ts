@@ -111,6 +111,7 @@ export interface NativeExecOptions {
   stdin?: Buffer;
   cpuTimeLimitMs?: number;
   wallTimeLimitMs?: number;
+  wallSparesListeners?: boolean;
   freeze?: boolean;
   captureBytes: number;
   streamOutput: boolean;
@@ -167,7 +168,7 @@ export interface NativeListenerQuery {
 }
 
 /** What an event of the network carries; the numbers are those of `src/network.rs`. */
-export const NetworkEventKind = { readable: 0, writable: 1, listener: 2, room: 3 } as const;
+export const NetworkEventKind = { readable: 0, writable: 1, listener: 2, room: 3, hostPort: 4 } as const;
 
 export type NativeNetworkListener = (id: number, kind: number, listener: NativeListenerInfo | null | undefined) => void;
 
@@ -183,6 +184,8 @@ export interface NativeNetwork {
   findListener(query: NativeListenerQuery): NativeListenerInfo | null;
   waitForListener(id: number, query: NativeListenerQuery): void;
   stopWaiting(id: number): void;
+  openHostPorts(): void;
+  hostPort(port: number): number;
 }
 
 export interface NativeContext {

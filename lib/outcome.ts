@@ -12,10 +12,15 @@ const NO_BYTES = Buffer.alloc(0);
 
 /** The outcome of a program that was aborted before it started. */
 export function abortedOutcome(): NativeOutcome {
+  return notStarted("aborted", "The operation was aborted");
+}
+
+/** The outcome of a program that never started. */
+export function notStarted(reason: NativeOutcome["reason"], errorMessage: string): NativeOutcome {
   return {
-    reason: "aborted",
+    reason,
     code: 1,
-    errorMessage: "The operation was aborted",
+    errorMessage,
     stdout: NO_BYTES,
     stdoutDropped: 0,
     stderr: NO_BYTES,

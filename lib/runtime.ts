@@ -1,8 +1,10 @@
 /** `NodeRuntime`: one virtual machine. */
 
-import { disposedError, fromNative, unavailable } from "./errors.js";
+import { disposedError, fromNative } from "./errors.js";
 import { Context } from "./context.js";
 import { expose } from "./expose.js";
+import { describe } from "./first-generation/driver.js";
+import type { Described, NodeRuntimeOptions } from "./first-generation/driver.js";
 import { GuestHttp } from "./guest-http.js";
 import { GuestNetwork } from "./guest-network.js";
 import { GuestProcess } from "./guest-process.js";
@@ -27,7 +29,7 @@ import {
   readWaitOptions,
 } from "./options.js";
 import type { ExecSettings, RuntimeSettings } from "./options.js";
-import { execResult, runResult } from "./outcome.js";
+import { abortedOutcome, execResult, notStarted, runResult } from "./outcome.js";
 import { Programs } from "./programs.js";
 import type { Kind } from "./programs.js";
 import type { Duplex } from "node:stream";
@@ -78,6 +80,10 @@ export class NodeRuntime {
   #httpInUse: GuestHttp | undefined;
   readonly #calls: FileCalls;
   readonly #mounts: MountTable;
+  readonly #firstGeneration: Described | undefined;
+  /** Set while what the constructor described is being set up. */
+  #starting: Promise<void> | undefined;
+  #terminations = 0;
   #defaultContext: Context | undefined;
   #disposed = false;
   readonly #onSignal = (): void => {
@@ -99,15 +105,18 @@ export class NodeRuntime {
     return runtime;
   }
 
-  /** The first generation's constructor is not part of this version. Use {@link NodeRuntime.create}. */
-  constructor(options: object);
+  /**
+   * The first generation's constructor: a VM as `createNodeDriver` describes it, whose output reaches only `onStdio`.
+   * It starts on its own; programs wait for that.
+   */
+  constructor(options: NodeRuntimeOptions);
   /** @internal */
   constructor(token: symbol, settings: RuntimeSettings);
-  constructor(token: unknown, settings?: RuntimeSettings) {
-    if (token !== CREATE || settings === undefined) {
-      throw unavailable("new NodeRuntime()", "use await NodeRuntime.create()");
-    }
+  constructor(first: unknown, given?: RuntimeSettings) {
+    const described = first === CREATE && given !== undefined ? undefined : describe(first);
+    const settings = described === undefined ? (given as RuntimeSettings) : readCreateOptions(described.create);
     this.#settings = settings;
+    this.#firstGeneration = described;
     const { NativeVm } = native();
     try {
       this.#vm = new NativeVm(settings.vm, undefined, NodeRuntime.#listener(new WeakRef(this), settings));
@@ -121,11 +130,18 @@ export class NodeRuntime {
     this.fs = new HostFileSystem(this.#calls);
     this.#mounts = new MountTable(this.#calls);
     settings.signal?.addEventListener("abort", this.#onSignal, { once: true });
+    if (described === undefined) return;
+    this.#starting = this.#furnish(settings).then(() => {
+      if (described.opensHostPorts && !this.#disposed) this.#network().openHostPorts();
+      this.#starting = undefined;
+    });
+    // Whoever waits for it hears of a failure.
+    this.#starting.catch(() => {});
   }
 
   /** Runs a program to its end. Never rejects for what the guest did. */
   async exec(code: string, options?: ExecOptions): Promise<ExecResult> {
-    const settings = readExecOptions(code, options, this.#settings, "exec");
+    const settings = this.#firstGenerationOf(readExecOptions(code, this.#known(options), this.#settings, "exec"));
     if (settings.context) {
       this.#defaultContext ??= this.#newContext();
       return this.#defaultContext.executeWith(settings);
@@ -136,18 +152,20 @@ export class NodeRuntime {
   /** Runs a module and brings its exports back. A string as second argument is its path. */
   async run<T = unknown>(code: string, options?: string | RunOptions): Promise<RunResult<T>> {
     const given = typeof options === "string" ? { filePath: options } : options;
-    const settings = readExecOptions(code, given, this.#settings, "run");
+    const settings = this.#firstGenerationOf(readExecOptions(code, this.#known(given), this.#settings, "run"));
     return runResult<T>(await this.#start(settings), settings.native.captureBytes > 0);
   }
 
   /** Makes a context: JavaScript state that lives from call to call, in a process of its own. */
   async createContext(options?: ContextOptions): Promise<Context> {
+    await this.#starting;
     return this.#newContext(options);
   }
 
   /** Starts a program that is used while it runs, such as a server. Resolves once it has started. */
   async spawn(code: string, options?: SpawnOptions): Promise<GuestProcess> {
     const settings = readSpawnOptions(code, options, this.#settings);
+    await this.#starting;
     if (this.#disposed) throw disposedError("the runtime");
     settings.signal?.throwIfAborted();
     const begin = this.#vm.spawn.bind(this.#vm);
@@ -208,6 +226,7 @@ export class NodeRuntime {
 
   /** Puts something over a directory, for guests that run too. */
   async mount(spec: Mount): Promise<void> {
+    await this.#starting;
     await this.#mounts.add(readMount(spec, "mount"));
   }
 
@@ -238,8 +257,10 @@ export class NodeRuntime {
 
   /** Ends what runs, with reason `"aborted"`; the runtime stays usable. Resolves when everything has ended. */
   async terminate(): Promise<void> {
+    this.#terminations += 1;
     this.#vm.terminate();
     await Promise.allSettled(this.#pending);
+    this.#networkInUse?.refreshHostPorts();
   }
 
   /** Ends what runs, with reason `"disposed"`, and refuses more. Resolves when everything has ended. Idempotent. */
@@ -248,9 +269,9 @@ export class NodeRuntime {
     this.#settings.signal?.removeEventListener("abort", this.#onSignal);
     this.#vm.dispose();
     for (const context of this.#contexts) void context.dispose();
-    this.#networkInUse?.close();
+    const network = this.#networkInUse?.close();
     this.#httpInUse?.close();
-    await Promise.allSettled([...this.#pending, ...[...this.#exposed].map((exposed) => exposed.close())]);
+    await Promise.allSettled([network, ...this.#pending, ...[...this.#exposed].map((exposed) => exposed.close())]);
   }
 
   /** The same as {@link NodeRuntime.dispose}. */
@@ -300,7 +321,35 @@ export class NodeRuntime {
     return context;
   }
 
-  #start(settings: ExecSettings): Promise<NativeOutcome> {
+  /** The first generation's options of a program, without those that mean nothing. */
+  #known<T extends object>(options: T | undefined): T | undefined {
+    if (this.#firstGeneration === undefined || typeof options !== "object" || options === null) return options;
+    const { mode: _, ...rest } = options as T & { mode?: unknown };
+    return rest as T;
+  }
+
+  /**
+   * A program of the first generation: what it was promised to be stopped by is wall time, and a server has as much of
+   * that as it likes.
+   */
+  #firstGenerationOf(settings: ExecSettings): ExecSettings {
+    if (this.#firstGeneration === undefined) return settings;
+    const { native } = settings;
+    if (native.cpuTimeLimitMs !== undefined) native.wallTimeLimitMs ??= native.cpuTimeLimitMs;
+    native.wallSparesListeners = true;
+    const { stdin } = this.#firstGeneration;
+    if (stdin !== undefined) native.stdin ??= Buffer.from(stdin);
+    return settings;
+  }
+
+  async #start(settings: ExecSettings): Promise<NativeOutcome> {
+    if (this.#starting !== undefined && !this.#disposed) {
+      const terminations = this.#terminations;
+      await this.#starting;
+      // Whoever dropped the promise must not find it rejected: it ends as a program does that had begun.
+      if (this.#disposed) return notStarted("disposed", "the runtime was disposed of");
+      if (this.#terminations !== terminations) return abortedOutcome();
+    }
     if (this.#disposed) return Promise.reject(disposedError("the runtime"));
     return this.#track(launch(settings, (options, listener) => this.#vm.exec(options, listener)));
   }

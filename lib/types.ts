@@ -147,7 +147,7 @@ export interface HostFunctionRequest {
  * What guests may do beyond the VM's own memory. What the host itself put into the VM (variables, files, mounts,
  * functions) is granted by that, unless a scope takes it back; the network outside needs a grant.
  */
-export interface Permissions {
+export interface PermissionOptions {
   fs?: Permission<FsRequest, FsPermissionRules>;
   network?: Permission<NetworkRequest, PermissionRules<NetworkRule>>;
   childProcess?: Permission<ChildProcessRequest>;
@@ -156,6 +156,14 @@ export interface Permissions {
   hostFunction?: Permission<HostFunctionRequest>;
   /** The same as `hostFunction`. */
   binding?: Permission<HostFunctionRequest>;
+}
+
+/** Permissions as functions, one a scope; the first generation knows no others. They can be spread into {@link PermissionOptions}. */
+export interface Permissions {
+  fs?: PermissionCallback<FsRequest>;
+  network?: PermissionCallback<NetworkRequest>;
+  childProcess?: PermissionCallback<ChildProcessRequest>;
+  env?: PermissionCallback<EnvRequest>;
 }
 
 /** What the machine says of itself. */
@@ -363,7 +371,7 @@ export interface NodeRuntimeCreateOptions {
   /** Takes the place of the VM's own tree at `/`, but for `/dev` and `/proc`. */
   filesystem?: VirtualFileSystem;
   mounts?: Mount[];
-  permissions?: Permissions;
+  permissions?: PermissionOptions;
   /** Milliseconds that a function of `permissions` may take; 30,000 by default. */
   permissionTimeoutMs?: number;
   os?: OsConfig;

@@ -4,11 +4,13 @@
 //!   lib/ (TypeScript) --> vm.rs: NativeVm, NativeProcess --> secure_exec_runtime::vm::Vm
 //!                     <-- events.rs: output and outcomes, one thread-safe function a process
 //!                     <-> network.rs: connections to guests' servers, one thread-safe function a VM
+//!                         host_ports.rs: ports of the host that lead to guests' servers
 //!                     <-> host_calls.rs: questions of guests, one thread-safe function a VM
 //! ```
 
 mod events;
 mod host_calls;
+mod host_ports;
 mod network;
 mod options;
 mod outcome;

@@ -17,6 +17,7 @@ use secure_exec_runtime::kernel::{
 };
 use secure_exec_runtime::vm::Vm;
 
+use crate::host_ports::{HostPortTable, NOTHING};
 use crate::vm::{CODE_END, failure};
 
 /// What `read` and `write` answer when they would have to wait; the callback tells when to ask again.
@@ -28,6 +29,7 @@ mod kind {
     pub const WRITABLE: u32 = 1;
     pub const LISTENER: u32 = 2;
     pub const ROOM: u32 = 3;
+    pub const HOST_PORT: u32 = 4;
 }
 
 /// A socket of a guest that takes connections.
@@ -102,7 +104,7 @@ type Channel =
     ThreadsafeFunction<Event, Unknown<'static>, NetworkEventArgs, napi::Status, false, true>;
 
 /// Tells JavaScript that something is worth another try.
-struct Notifier(Channel);
+pub struct Notifier(Channel);
 
 impl Notifier {
     fn notify(&self, id: u32, kind: u32, listener: Option<ListenerInfo>) {
@@ -132,6 +134,7 @@ pub struct NativeNetwork {
     vm: Arc<Vm>,
     notifier: Arc<Notifier>,
     waits: Mutex<HashMap<u32, ListenerWait>>,
+    host_ports: Arc<HostPortTable>,
 }
 
 impl NativeNetwork {
@@ -147,9 +150,14 @@ impl NativeNetwork {
                 let Event { id, kind, listener } = context.value;
                 Ok((id, kind, listener.map(NativeListenerInfo::from)).into())
             })?;
+        let notifier = Arc::new(Notifier(channel));
+        let of_ports = notifier.clone();
         Ok(Self {
             vm,
-            notifier: Arc::new(Notifier(channel)),
+            notifier,
+            host_ports: Arc::new(HostPortTable::new(move |port| {
+                of_ports.notify(port.into(), kind::HOST_PORT, None);
+            })),
             waits: Mutex::default(),
         })
     }
@@ -208,6 +216,20 @@ impl NativeNetwork {
             .unwrap_or_else(PoisonError::into_inner)
             .insert(id, wait);
         Ok(())
+    }
+
+    /// From now on each port that guests listen on is bound on the host's 127.0.0.1 too. The callback gets `(port, 4)`
+    /// whenever [`NativeNetwork::host_port`] has something new to say.
+    #[napi]
+    pub fn open_host_ports(&self) {
+        self.vm.kernel().set_host_ports(self.host_ports.clone());
+    }
+
+    /// What is to be done about a port of the host's: take over a bound socket (its descriptor), nothing (-1), or close
+    /// it (-2).
+    #[napi]
+    pub fn host_port(&self, port: u32) -> i32 {
+        u16::try_from(port).map_or(NOTHING, |port| self.host_ports.next(port))
     }
 
     /// Ends the waiting for a listener.

@@ -164,6 +164,8 @@ pub struct NativeExecOptions {
     pub cpu_time_limit_ms: Option<f64>,
     /// Milliseconds.
     pub wall_time_limit_ms: Option<f64>,
+    /// Whether the wall limit waits while a process of the tree listens for connections.
+    pub wall_spares_listeners: Option<bool>,
     /// Clocks instead of the VM's.
     pub freeze: Option<bool>,
     /// Bytes of each standard stream to keep.
@@ -336,6 +338,7 @@ impl NativeExecOptions {
             on_start: None,
             cpu,
             wall: wall.or(cpu.map(|cpu| cpu.saturating_mul(WALL_FACTOR))),
+            wall_spares_listeners: self.wall_spares_listeners.unwrap_or(false),
             mitigation: self.freeze.map(mitigation),
             capture_bytes: size(self.capture_bytes),
             on_output: None,

@@ -79,9 +79,9 @@ pub use memfs::PermissionBits;
 pub use mount::{MountInfo, MountKind, MountOptions, MountSource};
 pub use mounted_fs::{Caller, Found, MountedFile, MountedFs, OpenHow, VM_OWNER};
 pub use net::{
-    CheckedAddr, CheckedName, Connect, Datagram, Dial, Domain, Egress, ListenerInfo, ListenerQuery,
-    ListenerWait, Membership, NetLimits, NetOp, NetPolicy, NetRequest, Resolved, SocketName,
-    StreamEnd, UdpOption,
+    CheckedAddr, CheckedName, Connect, Datagram, Dial, Domain, Egress, HostPorts, ListenerInfo,
+    ListenerQuery, ListenerWait, Membership, NetLimits, NetOp, NetPolicy, NetRequest, Resolved,
+    SocketName, StreamEnd, UdpOption,
 };
 pub use path::{GuestPath, LINK_DEPTH_MAX, NAME_MAX, PATH_MAX, normalize};
 pub use pipe::{PIPE_CAPACITY, PipeReader, PipeWriter, Wake, pipe};

@@ -121,6 +121,11 @@ pub(crate) enum Refused {
 pub(crate) struct ProcessTable(Mutex<State>);
 
 impl ProcessTable {
+    /// The pid of the root of a process's tree.
+    pub fn root_of(&self, pid: u32) -> Option<u32> {
+        self.0.lock().entries.get(&pid).map(|entry| entry.root)
+    }
+
     /// Enters a process. Refuses one more child than `max_children` in all trees, and children of a tree that has ended.
     pub fn add(
         &self,

@@ -162,6 +162,8 @@ pub struct ExecOptions {
     pub cpu: Option<Duration>,
     /// Wall limit instead of the VM's.
     pub wall: Option<Duration>,
+    /// Whether the wall limit waits while a process of the tree listens for connections.
+    pub wall_spares_listeners: bool,
     /// Clocks instead of the VM's.
     pub mitigation: Option<Mitigation>,
     /// Bytes of each standard stream to keep for the result.

@@ -73,6 +73,7 @@ pub(crate) fn serve(
         crate::watchdog::WatchSpec {
             tree: job.tree.clone(),
             wall_limit: None,
+            spares: None,
             shared: env.shared().clone(),
             on_warning: None,
         },

@@ -194,6 +194,7 @@ pub(crate) fn serve(
             crate::watchdog::WatchSpec {
                 tree: tree.clone(),
                 wall_limit: call.wall.or(limits.wall),
+                spares: None,
                 shared: env.shared().clone(),
                 on_warning: job.vm.on_warning(),
             },

@@ -383,6 +383,9 @@ fn run_in_isolate(
         crate::watchdog::WatchSpec {
             tree: tree.clone(),
             wall_limit: options.wall.or(limits.wall),
+            spares: options
+                .wall_spares_listeners
+                .then(|| spares_listeners(&job)),
             shared: env.shared().clone(),
             on_warning: job.vm.on_warning(),
         },
@@ -420,6 +423,16 @@ fn run_in_isolate(
         kernel.exit(&process, outcome.exit_status());
     }
     Some((job, outcome))
+}
+
+/// Spares a program of which somebody listens for connections.
+fn spares_listeners(job: &Job) -> crate::watchdog::Spares {
+    let kernel = Arc::downgrade(job.vm.kernel());
+    let control = Arc::downgrade(&job.control);
+    Box::new(move || match (kernel.upgrade(), control.upgrade()) {
+        (Some(kernel), Some(control)) => kernel.tree_listens(control.pid()),
+        _ => false,
+    })
 }
 
 /// Why a program did not start.

@@ -42,12 +42,20 @@ const WALL_OPTION: &str = "wallTimeLimitMs";
 /// How often the memory of this OS process is looked at.
 const MEMORY_PERIOD: Duration = Duration::from_secs(1);
 
+/// How long a process that is spared runs before it is looked at again.
+const SPARED_FOR: Duration = Duration::from_secs(1);
+
+/// Whether a process may go on although its wall time is over. Called on the watchdog's thread: must not block.
+pub type Spares = Box<dyn Fn() -> bool + Send>;
+
 /// What to watch of a process.
 pub struct WatchSpec {
     /// The account that its CPU time goes to, with the limit.
     pub tree: Arc<Tree>,
     /// Time that it may take from now on.
     pub wall_limit: Option<Duration>,
+    /// Whether the wall limit waits, asked when it has been reached.
+    pub spares: Option<Spares>,
     /// Its latch, isolate and inbox.
     pub shared: Arc<Shared>,
     /// Hears when the time is nearly over.
@@ -62,6 +70,7 @@ struct Entry {
     cpu_base: Duration,
     charged: Arc<AtomicU64>,
     deadline: Option<Instant>,
+    spares: Option<Spares>,
     near_cpu: Option<NearLimit>,
     near_wall: Option<(NearLimit, Instant)>,
     last_cpu: Duration,
@@ -197,6 +206,7 @@ pub fn register(spec: WatchSpec, guest: &GuestThread) -> Registration {
         cpu_base,
         charged: charged.clone(),
         deadline: spec.wall_limit.and_then(|limit| start.checked_add(limit)),
+        spares: spec.spares,
         near_cpu: near(CPU_OPTION, spec.tree.limit(), &spec.on_warning),
         near_wall: near(WALL_OPTION, spec.wall_limit, &spec.on_warning).map(|near| (near, start)),
         last_cpu: Duration::ZERO,
@@ -367,7 +377,11 @@ impl Entry {
                 self.shared.latch.set(End::Cpu);
             }
             if self.deadline.is_some_and(|deadline| now >= deadline) {
-                self.shared.latch.set(End::Wall);
+                if self.spares.as_ref().is_some_and(|spares| spares()) {
+                    self.deadline = now.checked_add(SPARED_FOR);
+                } else {
+                    self.shared.latch.set(End::Wall);
+                }
             }
         }
         if !self.shared.latch.is_set() {

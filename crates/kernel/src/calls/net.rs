@@ -11,9 +11,9 @@ use crate::inode::Kind;
 use crate::kernel::{Ask, Kernel};
 use crate::memfs::MAY_WRITE;
 use crate::net::{
-    BindOptions, Connect, Counted, Datagram, Domain, Incoming, ListenerInfo, ListenerQuery,
-    ListenerWait, LocalKey, Manners, Membership, Resolved, Socket, SocketName, StreamEnd,
-    UdpOption, UdpSocket, connection, destination,
+    BindOptions, Connect, Counted, Datagram, Domain, HostPorts, Incoming, ListenerInfo,
+    ListenerQuery, ListenerWait, LocalKey, Manners, Membership, Resolved, Socket, SocketName,
+    StreamEnd, UdpOption, UdpSocket, connection, destination,
 };
 use crate::pipe::Wake;
 use crate::policy::FsOp;
@@ -445,6 +445,19 @@ impl Kernel {
     #[must_use]
     pub fn find_listener(&self, query: &ListenerQuery) -> Option<ListenerInfo> {
         self.net.find_listener(query)
+    }
+
+    /// From now on each port that guests listen on is opened on the host as well. The first call counts.
+    pub fn set_host_ports(&self, ports: Arc<dyn HostPorts>) {
+        let _ = self.net.host_ports.set(ports);
+    }
+
+    /// Whether a process of the tree with this root has a listener.
+    #[must_use]
+    pub fn tree_listens(&self, root: u32) -> bool {
+        let pids = self.net.listening_pids();
+        pids.into_iter()
+            .any(|pid| self.table.root_of(pid) == Some(root))
     }
 
     /// Calls back once when there is a listener that the query means, at once if there is one; never once the answer was

@@ -27,7 +27,7 @@ pub use address::SocketName;
 pub use egress::{CheckedAddr, CheckedName, Dial, Egress, NetOp, NetPolicy, NetRequest, Resolved};
 pub use socket::{Connect, Domain};
 pub use stream::StreamEnd;
-pub use table::{ListenerInfo, ListenerQuery, ListenerWait};
+pub use table::{HostPorts, ListenerInfo, ListenerQuery, ListenerWait};
 pub use udp::{Datagram, Membership, UdpOption};
 
 pub(crate) use account::{Account, Counted};

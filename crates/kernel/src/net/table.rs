@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::Mutex;
 
@@ -33,6 +33,14 @@ pub struct ListenerInfo {
     pub path: Option<Vec<u8>>,
     /// The process that listens.
     pub pid: u32,
+}
+
+/// Ports of the host that lead to the ports that guests listen on.
+pub trait HostPorts: Send + Sync {
+    /// A guest is about to listen on this port. An error is what its `listen` gives. Must not block.
+    fn open(&self, port: u16) -> Result<()>;
+    /// One of those that listened on this port does no more.
+    fn close(&self, port: u16);
 }
 
 /// Which listener is meant; what is `None` does not matter.
@@ -132,6 +140,7 @@ pub(crate) struct Net {
     host_connections: AtomicU16,
     /// Names that were looked up outside and the addresses that were found, oldest first.
     names: Mutex<VecDeque<(IpAddr, String)>>,
+    pub host_ports: OnceLock<Arc<dyn HostPorts>>,
     pub account: Arc<Account>,
     pub gate: Gate,
 }
@@ -141,6 +150,8 @@ pub(crate) struct Lease {
     net: Arc<Net>,
     id: u64,
     key: LeaseKey,
+    /// Where the host's port was opened for it.
+    host_ports: OnceLock<Arc<dyn HostPorts>>,
 }
 
 #[derive(Clone)]
@@ -249,6 +260,7 @@ impl Net {
             tables: Mutex::new(tables),
             host_connections: AtomicU16::new(0),
             names: Mutex::default(),
+            host_ports: OnceLock::new(),
             account,
             gate,
         })
@@ -288,6 +300,7 @@ impl Net {
             net: self.clone(),
             id,
             key: LeaseKey::Port(protocol, port),
+            host_ports: OnceLock::new(),
         };
         Ok((port, lease))
     }
@@ -310,6 +323,7 @@ impl Net {
             net: self.clone(),
             id,
             key: LeaseKey::Local(key),
+            host_ports: OnceLock::new(),
         })
     }
 
@@ -404,6 +418,12 @@ impl Net {
         tables.listeners().find(|listener| query.matches(listener))
     }
 
+    /// The processes that have listeners.
+    pub fn listening_pids(&self) -> Vec<u32> {
+        let tables = self.tables.lock();
+        tables.listeners().map(|listener| listener.pid).collect()
+    }
+
     /// Calls back once when there is a listener that the query means, at once if there is; never, once the answer was
     /// dropped.
     pub fn on_listener(self: &Arc<Self>, query: ListenerQuery, found: Found) -> ListenerWait {
@@ -426,6 +446,7 @@ impl Net {
 impl Lease {
     /// From now on connections to the port or name reach `listener`. The answer tells those who waited for it.
     pub fn listen(&self, listener: &Arc<Listener>) -> Result<Told> {
+        self.open_host_port()?;
         let told = {
             let mut tables = self.net.tables.lock();
             let tables = &mut *tables;
@@ -469,6 +490,24 @@ impl Lease {
         };
         Ok(told)
     }
+
+    /// Opens the host's port, once.
+    fn open_host_port(&self) -> Result<()> {
+        let LeaseKey::Port(Protocol::Tcp, port) = &self.key else {
+            return Ok(());
+        };
+        match self.net.host_ports.get() {
+            Some(host_ports) if self.host_ports.get().is_none() => {
+                host_ports.open(*port)?;
+                // Two threads that listen with one socket at once: the second port that was opened closes again.
+                if self.host_ports.set(host_ports.clone()).is_err() {
+                    host_ports.close(*port);
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Those who waited for a listener that is there now.
@@ -488,6 +527,9 @@ impl Told {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        if let (Some(host_ports), LeaseKey::Port(_, port)) = (self.host_ports.get(), &self.key) {
+            host_ports.close(*port);
+        }
         let mut tables = self.net.tables.lock();
         match &self.key {
             LeaseKey::Port(protocol, port) => {

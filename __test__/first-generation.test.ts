@@ -1,0 +1,186 @@
+/** `new NodeRuntime`: the API of secure-exec 0.1 and 0.2. */
+
+import { once } from "node:events";
+import { createServer } from "node:net";
+import type { AddressInfo } from "node:net";
+import { NodeRuntime, allowAll, allowAllFs, allowAllNetwork, createNodeDriver, createNodeRuntimeDriverFactory } from "secure-exec";
+import type { NodeDriverOptions, NodeRuntimeOptions, StdioEvent } from "secure-exec";
+import { afterEach, describe, expect, test } from "vitest";
+
+const live: NodeRuntime[] = [];
+afterEach(async () => {
+  await Promise.all(live.splice(0).map((runtime) => runtime.dispose()));
+});
+
+interface Made {
+  runtime: NodeRuntime;
+  events: StdioEvent[];
+  /** What it printed, one item a console call. */
+  printed: (channel?: string) => string[];
+}
+
+function make(driver: NodeDriverOptions = {}, options: Partial<NodeRuntimeOptions> = {}): Made {
+  const events: StdioEvent[] = [];
+  const runtime = new NodeRuntime({
+    systemDriver: createNodeDriver({ moduleAccess: false, ...driver }),
+    runtimeDriverFactory: createNodeRuntimeDriverFactory(),
+    onStdio: (event) => events.push(event),
+    ...options,
+  });
+  live.push(runtime);
+  const printed = (channel = "stdout"): string[] => events.filter((event) => event.channel === channel).map((event) => event.message);
+  return { runtime, events, printed };
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+const server = (port: number): string => `
+  const http = require("node:http");
+  const server = http.createServer((request, response) => response.end("from " + request.url));
+  server.once("error", (error) => { console.error(error.code); process.exit(3); });
+  server.listen(${port}, "127.0.0.1", () => console.log("SERVER_LISTENING:" + server.address().port));
+  (async () => { await new Promise(() => {}); })();`;
+
+async function until(condition: () => boolean): Promise<void> {
+  while (!condition()) await new Promise((resolve) => setTimeout(resolve, 10));
+}
+
+describe("programs", () => {
+  test("output comes as events, one a console call, and not with the result", async () => {
+    const { runtime, printed } = make();
+    const result = await runtime.exec('console.log("first"); console.log("second"); console.error("third"); process.stdout.write("fourth\\n")');
+    expect(result.code).toBe(0);
+    expect(result).not.toHaveProperty("stdout");
+    expect(result.errorMessage).toBeUndefined();
+    expect(printed()).toEqual(["first", "second", "fourth"]);
+    expect(printed("stderr")).toEqual(["third"]);
+  });
+
+  test("exit codes, errors and exports", async () => {
+    const { runtime } = make();
+    expect((await runtime.exec("process.exit(42)")).code).toBe(42);
+    expect(await runtime.exec("throw new Error('told')")).toMatchObject({ code: 1, errorMessage: "Error: told" });
+    expect((await runtime.run<{ value: number }>("module.exports = { value: 7 }")).exports).toEqual({ value: 7 });
+    expect((await runtime.run<{ default: number }>("export default 8", "/root/index.mjs")).exports?.default).toBe(8);
+  });
+
+  test("each program has a fresh state, files stay, and the options of exec are known", async () => {
+    const { runtime, printed } = make({ permissions: allowAll, processConfig: { env: { A: "1" }, stdin: "typed" } });
+    await runtime.exec("globalThis.left = 1; require('fs').writeFileSync('/root/left.txt', 'file')");
+    await runtime.exec("console.log(typeof left, require('fs').readFileSync('left.txt', 'utf8'), process.cwd())", { mode: "exec" } as object);
+    await runtime.exec("console.log(process.env.A, process.env.B, require('fs').readFileSync(0, 'utf8'))", { env: { B: "2" } });
+    await runtime.exec("console.log(require('fs').readFileSync(0, 'utf8'))", { stdin: "other", cwd: "/tmp" });
+    expect(printed()).toEqual(["undefined file /root", "1 2 typed", "other"]);
+  });
+
+  test("the time limit stops loops and promises that never settle, and the runtime goes on", async () => {
+    const { runtime } = make({}, { cpuTimeLimitMs: 300, timingMitigation: "off" });
+    for (const code of ["while (true) {}", "await new Promise((r) => setTimeout(r, 1e6))"]) {
+      const result = await runtime.exec(code, { filePath: "/root/main.mjs" });
+      expect(result.code).toBe(124);
+      expect(result.errorMessage).toMatch(/time limit exceeded/);
+    }
+    expect((await runtime.exec("1")).code).toBe(0);
+    await expect(runtime.exec("1", { cpuTimeLimitMs: NaN })).rejects.toThrow(RangeError);
+  });
+});
+
+describe("permissions", () => {
+  test("what has no checker is denied", async () => {
+    const { runtime, printed } = make({ processConfig: { env: { SECRET: "x" } } });
+    await runtime.exec(`
+      const codeOf = (f) => { try { f(); return "ok"; } catch (e) { return e.code; } };
+      console.log(JSON.stringify(process.env), codeOf(() => require("fs").writeFileSync("/root/a", "")), codeOf(() => require("child_process").execSync("true")));`);
+    expect(printed()).toEqual(["{} EACCES EACCES"]);
+  });
+
+  test("checkers decide", async () => {
+    const { runtime, printed } = make({
+      permissions: { fs: ({ op, path }) => ({ allow: op !== "write" || path !== "/root/no.txt", reason: "not today" }) },
+    });
+    await runtime.exec(`
+      require("fs").writeFileSync("/root/yes.txt", "");
+      try { require("fs").writeFileSync("/root/no.txt", ""); } catch (e) { console.log(e.message); }`);
+    expect(printed()).toEqual(["EACCES: permission denied, open '/root/no.txt': not today"]);
+  });
+});
+
+describe("servers", () => {
+  test("ports of guests are ports of the host's, for as long as they listen", async () => {
+    const port = await freePort();
+    const { runtime, printed } = make({ useDefaultNetwork: true, permissions: allowAllNetwork }, { cpuTimeLimitMs: 1000 });
+    const running = runtime.exec(server(port));
+    await until(() => printed().includes(`SERVER_LISTENING:${port}`));
+    expect(await (await fetch(`http://127.0.0.1:${port}/a`)).text()).toBe("from /a");
+    expect((await runtime.fetch(port, { path: "/b" })).body).toBe("from /b");
+    // It owns a listener: the wall time that the limit also means does not count.
+    await new Promise((resolve) => setTimeout(resolve, 1500));
+    expect((await fetch(`http://127.0.0.1:${port}/c`)).status).toBe(200);
+    await runtime.terminate();
+    expect((await running).code).not.toBe(0);
+    await expect(fetch(`http://127.0.0.1:${port}/`)).rejects.toThrow();
+    const again = createServer().listen(port, "127.0.0.1");
+    await once(again, "listening");
+    again.close();
+  });
+
+  test("a port that the host has taken is EADDRINUSE in the guest", async () => {
+    const taken = createServer().listen(0, "127.0.0.1");
+    await once(taken, "listening");
+    const { runtime, printed } = make({ useDefaultNetwork: true, permissions: allowAllNetwork });
+    const result = await runtime.exec(server((taken.address() as AddressInfo).port));
+    taken.close();
+    expect(result.code).toBe(3);
+    expect(printed("stderr")).toEqual(["EADDRINUSE"]);
+  });
+
+  test("a guest may listen on a port again at once", async () => {
+    const { runtime, printed } = make({ useDefaultNetwork: true, permissions: allowAllNetwork });
+    const port = await freePort();
+    await runtime.exec(`
+      const net = require("node:net");
+      let left = 20;
+      (function turn() {
+        const server = net.createServer().on("error", (e) => console.log(e.code)).listen(${port}, "127.0.0.1", () => server.close(() => (--left > 0 ? turn() : console.log("done"))));
+      })();`);
+    expect(printed()).toEqual(["done"]);
+  });
+
+  test("without a network nothing opens on the host", async () => {
+    const port = await freePort();
+    const { runtime, printed } = make({ permissions: allowAllNetwork });
+    const running = runtime.exec(server(port));
+    await until(() => printed().length > 0);
+    await expect(fetch(`http://127.0.0.1:${port}/`)).rejects.toThrow();
+    expect((await runtime.fetch(port)).status).toBe(200);
+    await runtime.terminate();
+    await running;
+  });
+});
+
+describe("ends", () => {
+  test("terminate and dispose one after the other, and programs that never began, reject nothing", async () => {
+    const { runtime } = make({ permissions: allowAllFs });
+    const pending = runtime.exec("await new Promise(() => {})", { filePath: "/root/a.mjs" });
+    await runtime.terminate();
+    void runtime.dispose();
+    void runtime.dispose();
+    expect((await pending).code).not.toBe(0);
+    await expect(runtime.exec("1")).rejects.toMatchObject({ code: "ERR_RUNTIME_DISPOSED" });
+  });
+
+  test("what is wrong is told by the constructor", () => {
+    const systemDriver = createNodeDriver();
+    expect(() => new NodeRuntime({} as never)).toThrow(/systemDriver/);
+    expect(() => new NodeRuntime({ systemDriver, memoryLimit: -1 })).toThrow(RangeError);
+    expect(() => new NodeRuntime({ systemDriver, unknown: 1 } as never)).toThrow(/unknown/);
+    expect(() => createNodeDriver({ unknown: 1 } as never)).toThrow(/unknown/);
+  });
+});

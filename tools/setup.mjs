@@ -1,7 +1,7 @@
 // Makes a checkout ready: dependencies, addon, library. Does only what is not done yet, so that every script can begin
 // with it.
 //
-//   node tools/setup.mjs [--no-native] [--example] [--packages]
+//   node tools/setup.mjs [--no-native] [--example] [--vite] [--packages]
 //
 // SECURE_EXEC_PROFILE=dev builds the addon with cargo's dev profile.
 import { spawnSync } from "node:child_process";
@@ -16,6 +16,7 @@ const { values: options } = parseArgs({
   options: {
     "no-native": { type: "boolean", default: false },
     example: { type: "boolean", default: false },
+    vite: { type: "boolean", default: false },
     packages: { type: "boolean", default: false },
   },
 });
@@ -99,4 +100,5 @@ install(root);
 if (!options["no-native"]) buildAddon();
 buildLibrary();
 if (options.example) install(join(root, "examples", "markdown"));
+if (options.vite) install(join(root, "examples", "vite-preview"));
 if (options.packages) install(join(root, "__test__", "packages"));

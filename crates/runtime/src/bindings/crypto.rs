@@ -45,6 +45,8 @@ pub static BINDING: Binding = Binding {
             "createNativeKeyObjectClass",
             function!(create_native_key_object_class),
         ),
+        // Modules that import `node:tls` or `node:https` read the list at once.
+        ("getBundledRootCertificates", function!(no_names)),
         ("getCachedAliases", function!(empty_object)),
         ("getCipherInfo", function!(cipher::get_cipher_info)),
         ("getCiphers", function!(cipher::get_ciphers)),

@@ -3,6 +3,7 @@
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { availableMemory, pss, threads } from "./lib/processes.mjs";
+import { PATHS } from "./lib/server.mjs";
 
 const [name, measure, json] = process.argv.slice(2);
 const options = JSON.parse(json);
@@ -129,6 +130,45 @@ const measures = {
     check(await vm.exec(TRIVIAL));
     await vm.dispose();
     return { samples, startMs };
+  },
+
+  /** Requests per second of `clients` that each wait for an answer before they ask again, driven by this process. */
+  async requests() {
+    const { get, dispose } = await candidate.createServer();
+    const path = PATHS[options.program];
+    const expected = options.program === "hello" ? 5 : 2 ** 20;
+    const drive = async (ms) => {
+      let count = 0;
+      const start = performance.now();
+      const client = async () => {
+        while (performance.now() - start < ms) {
+          const bytes = await get(path);
+          if (bytes !== expected) throw new Error(`${path}: ${bytes} bytes`);
+          count += 1;
+        }
+      };
+      await Promise.all(Array.from({ length: options.clients }, client));
+      return (count * 1000) / (performance.now() - start);
+    };
+    await drive(options.ms / 4);
+    const samples = [];
+    for (let i = 0; i < options.samples; i += 1) samples.push(await drive(options.ms));
+    await dispose();
+    return { samples };
+  },
+
+  /** Many VMs in one process, each with a live server: all answer. */
+  async servers() {
+    const servers = [];
+    const { ms: createMs } = await timed(async () => {
+      while (servers.length < options.count) servers.push(await candidate.createServer());
+    });
+    let answered = 0;
+    const { ms: answerMs } = await timed(async () => {
+      for (const { get } of servers) if ((await get(PATHS.hello)) === 5) answered += 1;
+    });
+    await collect();
+    return { count: servers.length, answered, createMs, answerMs, pss: pss(), threads: threads() };
   },
 
   /** One program, fresh each time: whole time from the host's side, and the checksum it printed. */

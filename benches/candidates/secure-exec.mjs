@@ -1,11 +1,12 @@
 // This project, through its public entry.
 import { existsSync } from "node:fs";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { server } from "../lib/server.mjs";
 
 export const id = "secure-exec";
 export const label = "secure-exec (this)";
 export const notes = "Node 22's whole library in every VM. Cold rows run with the warm pool off (SECURE_EXEC_POOL=0).";
-export const can = ["first", "cold", "pool", "warm", "memory", "resting", "alive", "kill", "compute"];
+export const can = ["first", "cold", "pool", "warm", "memory", "resting", "alive", "kill", "compute", "requests", "servers"];
 
 const entry = process.env.SECURE_EXEC_ENTRY ?? fileURLToPath(new URL("../../dist/index.js", import.meta.url));
 let api;
@@ -38,6 +39,19 @@ export async function createLive() {
     async exec(code) {
       const result = await context.execute(code);
       return { ok: result === undefined || result.code === undefined || result.code === 0, stdout: result?.stdout ?? "" };
+    },
+    dispose: () => runtime.dispose(),
+  };
+}
+
+/** A guest's server, driven through the kernel's socket table. */
+export async function createServer() {
+  const runtime = await api.NodeRuntime.create();
+  await runtime.spawn(server(3000));
+  await runtime.waitForListener({ port: 3000 });
+  return {
+    async get(path) {
+      return (await runtime.fetch(3000, { path })).bytes().length;
     },
     dispose: () => runtime.dispose(),
   };

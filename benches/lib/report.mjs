@@ -75,6 +75,25 @@ export function markdown({ date, quick, scale, machine, node, candidates, plan, 
     out.push(`### ${count} VMs alive`, table(["", "answered", "create each, ms", "answer each, ms", "process tree, MB", "threads"], rows));
   }
 
+  if (results.servers?.[US]?.count !== undefined) {
+    const { count, answered, createMs, answerMs, pss, threads } = results.servers[US];
+    out.push(`### ${count} VMs, each with a live HTTP server`, table(["answered", "start each, ms", "answer each, ms", "process tree, MB", "threads"], [[`${answered} of ${count}`, ms(createMs / count), ms(answerMs / count), mb(pss), threads]]));
+  }
+
+  if (results.requests !== undefined) {
+    const rows = Object.entries(results.requests).map(([body, entry]) => {
+      const [ours, node] = [entry[US], entry.node];
+      const failed = ours?.error ?? node?.error;
+      if (failed !== undefined) return [body, `failed: ${failed}`, "", ""];
+      return [body, ours?.p50.toFixed(0), node?.p50.toFixed(0), ours && node ? times(ours.p50 / node.p50) : ""];
+    });
+    out.push(
+      "### Requests per second, driven by the host",
+      `\`node:http\` in a guest through \`runtime.fetch\`, and \`node:http\` in a process of its own over the loopback interface through \`http.get\` with kept connections; ${plan.requests.clients} clients in one process, medians.`,
+      table(["body", "secure-exec", "Node 22", "ours / Node"], rows),
+    );
+  }
+
   if (results.compute !== undefined) {
     const ids = [...new Set(Object.values(results.compute).flatMap((entry) => Object.keys(entry)))];
     const speed = (entry, id) => (entry[id]?.p50 === undefined || entry.node?.p50 === undefined ? undefined : entry.node.p50 / entry[id].p50);

@@ -90,5 +90,6 @@ pub mod usage;
 pub mod virtual_file_system;
 pub mod vm;
 pub(crate) mod wasm_memory;
+pub(crate) mod wasm_types;
 pub mod watchdog;
 pub mod work;

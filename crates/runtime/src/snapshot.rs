@@ -230,6 +230,9 @@ pub fn restore<'s>(
             .borrow_mut()
             .insert((*name).to_owned(), template);
     }
+    // V8 makes `WebAssembly` anew for each context: it is in no snapshot.
+    let global = context.global(scope);
+    crate::wasm_types::install(scope, global);
     bindings::restore(scope, env);
     true
 }

@@ -20,6 +20,7 @@ use crate::host::{Host, PermissionHost};
 use crate::host_functions::Link;
 use crate::latch::End;
 use crate::process::{Control, Job, Work};
+use crate::wasm_types::WasmTypes;
 
 /// How long a function of the host may take to permit something.
 const PERMISSION_LIMIT: Duration = Duration::from_secs(30);
@@ -79,6 +80,7 @@ pub struct Vm {
     disposed: AtomicBool,
     processes: Mutex<HashMap<u64, Weak<Control>>>,
     next_id: std::sync::atomic::AtomicU64,
+    wasm_types: WasmTypes,
 }
 
 impl Vm {
@@ -152,6 +154,7 @@ impl Vm {
             disposed: AtomicBool::new(false),
             processes: Mutex::default(),
             next_id: std::sync::atomic::AtomicU64::new(1),
+            wasm_types: WasmTypes::default(),
             options,
         });
         crate::engine::later(crate::pool::fill);
@@ -170,6 +173,11 @@ impl Vm {
     /// What its processes may do beyond its own memory.
     pub fn permissions(&self) -> &Arc<Permissions> {
         &self.permissions
+    }
+
+    /// How many types the WebAssembly modules of its processes have defined.
+    pub(crate) fn wasm_types(&self) -> &WasmTypes {
+        &self.wasm_types
     }
 
     /// Gives processes that start from now on these functions of the host, too.

@@ -238,6 +238,7 @@ fn make_context<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s
             .set_private(scope, option_key, id.into())
             .ok_or(Throw::Pending)?;
         crate::bindings::async_wrap::add_context(scope, &env);
+        crate::wasm_types::install(scope, global);
         crate::exposed_gc::install(scope, &env, global)?;
         v8::Object::new(scope)
     };

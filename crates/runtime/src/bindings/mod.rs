@@ -150,6 +150,7 @@ pub fn external_references() -> Vec<v8::ExternalReference> {
             .iter()
             .flat_map(|binding| binding.external_references()),
     );
+    references.extend(crate::wasm_types::external_references());
     references.extend(crate::node_lib::external_references());
     references
 }

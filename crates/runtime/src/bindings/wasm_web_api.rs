@@ -145,16 +145,20 @@ fn finish<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
         return Ok(v8::undefined(scope).into());
     };
     let chunks = chunks_of(scope, args)?;
+    let mut module = Vec::new();
     for index in 0..chunks.length() {
         let chunk = chunks.get_index(scope, index).ok_or(Throw::Pending)?;
         let chunk = v8::Local::<v8::ArrayBuffer>::try_from(chunk).map_err(|_| Throw::Pending)?;
-        let bytes: Vec<u8> = chunk
-            .get_backing_store()
-            .iter()
-            .map(std::cell::Cell::get)
-            .collect();
-        streaming.on_bytes_received(&bytes);
+        let store = chunk.get_backing_store();
+        module.extend(store.iter().map(std::cell::Cell::get));
     }
+    if let Err(error) = crate::wasm_types::admit(&Env::of(scope), &module) {
+        let message = v8::String::new(scope, &error.to_string()).ok_or(Throw::Pending)?;
+        let exception = v8::Exception::range_error(scope, message);
+        streaming.abort(Some(exception));
+        return Ok(v8::undefined(scope).into());
+    }
+    streaming.on_bytes_received(&module);
     args.this()
         .set_internal_field(CHUNKS, v8::undefined(scope).into());
     streaming.finish();

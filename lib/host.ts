@@ -3,6 +3,7 @@
 import { SecureExecError } from "./errors.js";
 import { HostCallKind } from "./native.js";
 import type { NativeHostError, NativeVm } from "./native.js";
+import type { CommandQuestion, HostCommands } from "./host-commands.js";
 import type { HostFunctionTable } from "./host-functions.js";
 import type { PermissionCallbacks } from "./permissions.js";
 import { callFileSystem } from "./virtual-file-system.js";
@@ -17,6 +18,7 @@ const MAX_MESSAGE = 8192;
 export interface HostParts {
   permissions: PermissionCallbacks;
   functions: HostFunctionTable;
+  commands: HostCommands | undefined;
   onLimitWarning: ((warning: LimitWarning) => void) | undefined;
   limits: ValueLimits;
 }
@@ -63,6 +65,10 @@ async function answer(
     }
     case HostCallKind.function:
       return encode(await parts.functions.call(target, decode(payload) as unknown[]), limits);
+    case HostCallKind.command: {
+      if (parts.commands === undefined) throw new SecureExecError("ENOENT", "there is no executor of commands");
+      return encode(await parts.commands.answer(decode(payload) as CommandQuestion), limits);
+    }
     case HostCallKind.fileSystem: {
       const fs = fileSystems(Number(target));
       if (fs === undefined) throw new SecureExecError("EIO", "the file system is not mounted any more");

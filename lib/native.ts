@@ -46,6 +46,7 @@ export interface NativeVmOptions {
   permissions: NativeScope[];
   permissionTimeoutMs?: number;
   hostFunctions: string[];
+  hostCommands: boolean;
   warns: boolean;
   os: NativeOs;
   user: NativeUser;
@@ -96,7 +97,7 @@ export interface NativeHostError {
 }
 
 /** Who is asked; the numbers are those of `src/host_calls.rs`. */
-export const HostCallKind = { permission: 0, fileSystem: 1, function: 2, warning: 3 } as const;
+export const HostCallKind = { permission: 0, fileSystem: 1, function: 2, warning: 3, command: 4 } as const;
 
 export type NativeHost = (id: number, kind: number, target: string, payload: Buffer) => void;
 

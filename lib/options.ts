@@ -2,6 +2,7 @@
 
 import { rangeError, typeError, unavailable, valueError } from "./errors.js";
 import type { HostParts } from "./host.js";
+import { HostCommands } from "./host-commands.js";
 import { HostFunctionTable } from "./host-functions.js";
 import type { NativeExecOptions, NativeFile, NativeLimits, NativeOs, NativePair, NativeUser, NativeVmOptions } from "./native.js";
 import { readModules } from "./module-access.js";
@@ -113,6 +114,7 @@ const CREATE_KEYS = [
   "user",
   "hostFunctions",
   "bindings",
+  "commandExecutor",
   "onLimitWarning",
 ] as const satisfies (keyof NodeRuntimeCreateOptions)[];
 /** Options of the whole API that this version does not have. */
@@ -372,12 +374,14 @@ export function readCreateOptions(options: unknown): RuntimeSettings {
   for (const key of ["hostFunctions", "bindings"] as const) {
     if (key in given) functions.add(given[key], key);
   }
+  const commands = "commandExecutor" in given ? new HostCommands(given["commandExecutor"], "commandExecutor") : undefined;
   const permissions = readPermissions(given["permissions"]);
   const onLimitWarning =
     "onLimitWarning" in given ? hook<(warning: LimitWarning) => void>(given["onLimitWarning"], "onLimitWarning") : undefined;
   const vm: NativeVmOptions = {
     permissions: permissions.scopes,
     hostFunctions: functions.names,
+    hostCommands: commands !== undefined,
     warns: onLimitWarning !== undefined,
     os: readOs(given["os"]),
     user: readUser(given["user"]),
@@ -405,6 +409,7 @@ export function readCreateOptions(options: unknown): RuntimeSettings {
     host: {
       permissions: permissions.callbacks,
       functions,
+      commands,
       onLimitWarning,
       limits: {
         jsonPayloadBytes: limits.jsonPayloadBytes ?? DEFAULT_JSON_BYTES,

@@ -271,6 +271,7 @@ export class NodeRuntime {
     for (const context of this.#contexts) void context.dispose();
     const network = this.#networkInUse?.close();
     this.#httpInUse?.close();
+    this.#settings.host.commands?.dispose();
     await Promise.allSettled([network, ...this.#pending, ...[...this.#exposed].map((exposed) => exposed.close())]);
   }
 

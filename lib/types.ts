@@ -221,6 +221,34 @@ export interface HostFunctions {
   [name: string]: HostFunction | HostFunctionDefinition | HostFunctions;
 }
 
+/** How a command of the host is started. Paths are the guest's. */
+export interface CommandOptions {
+  cwd?: string;
+  env?: Record<string, string>;
+  /** Takes what the command writes. While an answered promise is pending the guest has not taken it yet. */
+  onStdout?: (data: Uint8Array) => void | Promise<void>;
+  onStderr?: (data: Uint8Array) => void | Promise<void>;
+}
+
+/** A command of the host that runs. */
+export interface CommandProcess {
+  /** The guest's next write waits for an answered promise. */
+  writeStdin(data: Uint8Array): void | Promise<void>;
+  closeStdin(): void | Promise<void>;
+  /** SIGTERM without a number. */
+  kill(signal?: number): void | Promise<void>;
+  /** Its exit code, once it has ended and told all of its output. */
+  wait(): Promise<number>;
+}
+
+/**
+ * Runs commands on the host that a VM does not have itself. Asked after the permission `childProcess`. What it throws is
+ * the guest's error, by its `code`.
+ */
+export interface CommandExecutor {
+  spawn(command: string, args: string[], options: CommandOptions): CommandProcess | Promise<CommandProcess>;
+}
+
 export type FileType = "file" | "directory" | "symlink" | "device" | "fifo" | "socket";
 
 /** What is known of a file. */
@@ -380,6 +408,8 @@ export interface NodeRuntimeCreateOptions {
   hostFunctions?: HostFunctions;
   /** The same. */
   bindings?: HostFunctions;
+  /** Runs commands that the VM does not have; without one they are `ENOENT`. */
+  commandExecutor?: CommandExecutor;
   /** Hears when 80 % of a limit are in use. An exception in it is ignored. */
   onLimitWarning?: (warning: LimitWarning) => void;
 }

@@ -18,6 +18,7 @@ mod kind {
     pub const FILE_SYSTEM: u32 = 1;
     pub const FUNCTION: u32 = 2;
     pub const WARNING: u32 = 3;
+    pub const COMMAND: u32 = 4;
 }
 
 /// Arguments of the JavaScript callback: the question's number, a number of [`kind`], who is asked, and what.
@@ -102,6 +103,7 @@ impl Host for HostCalls {
             Target::Permission(scope) => (kind::PERMISSION, scope.to_owned()),
             Target::FileSystem(number) => (kind::FILE_SYSTEM, number.to_string()),
             Target::Function(name) => (kind::FUNCTION, name),
+            Target::Command => (kind::COMMAND, String::new()),
         };
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         if let Some(waiting) = self

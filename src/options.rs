@@ -95,6 +95,8 @@ pub struct NativeVmOptions {
     pub permission_timeout_ms: Option<f64>,
     /// Dotted paths of the host's functions.
     pub host_functions: Vec<String>,
+    /// Whether the host runs commands that the VM does not have.
+    pub host_commands: bool,
     /// Whether the host listens for limits that are nearly reached.
     pub warns: bool,
     /// The machine.
@@ -303,6 +305,7 @@ impl From<NativeVmOptions> for VmOptions {
             permissions: permissions(native.permissions),
             permission_limit: native.permission_timeout_ms.map(millis),
             host_functions: native.host_functions,
+            host_commands: native.host_commands,
             warns: native.warns,
             os: native.os.into(),
             user: native.user.into(),

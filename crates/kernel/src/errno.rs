@@ -141,6 +141,13 @@ impl Errno {
     pub const fn uv(self) -> i32 {
         -(self as i32)
     }
+
+    /// The error that libuv returns as `number`; [`Errno::UNKNOWN`] when there is none.
+    #[must_use]
+    pub fn from_uv(number: i32) -> Self {
+        let known = Self::ALL.iter().find(|errno| errno.uv() == number);
+        known.copied().unwrap_or(Self::UNKNOWN)
+    }
 }
 
 impl fmt::Debug for Errno {

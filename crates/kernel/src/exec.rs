@@ -47,6 +47,7 @@ pub struct Executable {
     name: String,
     path: String,
     argv: Vec<String>,
+    of_host: bool,
 }
 
 impl Executable {
@@ -60,6 +61,12 @@ impl Executable {
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// Whether the tree has no such program, so that the embedder is to run it.
+    #[must_use]
+    pub fn is_of_host(&self) -> bool {
+        self.of_host
     }
 
     /// The arguments that the program gets, its own name first.
@@ -129,13 +136,32 @@ impl Kernel {
                 pid: p.pid(),
             })?;
         }
+        match self.find_in_tree(p, file, &argv, search, cwd) {
+            Err(Errno::ENOENT) if self.host_commands => Ok(Executable {
+                name: file.to_owned(),
+                path: file.to_owned(),
+                argv,
+                of_host: true,
+            }),
+            found => found,
+        }
+    }
+
+    fn find_in_tree(
+        &self,
+        p: &Process,
+        file: &str,
+        argv: &[String],
+        search: Option<&str>,
+        cwd: Option<&[u8]>,
+    ) -> Result<Executable> {
         if file.contains('/') {
-            return self.load(p, file.to_owned(), argv, cwd);
+            return self.load(p, file.to_owned(), argv.to_vec(), cwd);
         }
         let mut refused = Errno::ENOENT;
         for folder in search.unwrap_or(DEFAULT_PATH).split(':') {
             let folder = if folder.is_empty() { "." } else { folder };
-            match self.load(p, format!("{folder}/{file}"), argv.clone(), cwd) {
+            match self.load(p, format!("{folder}/{file}"), argv.to_vec(), cwd) {
                 Ok(found) => return Ok(found),
                 Err(Errno::EACCES) => refused = Errno::EACCES,
                 Err(Errno::ENOENT | Errno::ENOTDIR) => {}
@@ -158,7 +184,12 @@ impl Kernel {
                 Head::Machine(name) => {
                     let path = self.realpath(p, &seen_from(cwd, &path))?;
                     let path = String::from_utf8_lossy(&path).into_owned();
-                    return Ok(Executable { name, path, argv });
+                    return Ok(Executable {
+                        name,
+                        path,
+                        argv,
+                        of_host: false,
+                    });
                 }
                 Head::Script {
                     interpreter,

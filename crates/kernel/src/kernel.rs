@@ -63,6 +63,8 @@ pub struct KernelOptions {
     pub permission_bits: PermissionBits,
     /// Asked about every program that a process starts; `None` grants all.
     pub process_policy: Option<Arc<dyn ProcessPolicy>>,
+    /// Whether programs that the tree does not have are taken for commands of the embedder's.
+    pub host_commands: bool,
     /// The network.
     pub net: NetOptions,
 }
@@ -92,8 +94,15 @@ pub struct Kernel {
     host: Process,
     pub(crate) table: ProcessTable,
     pub(crate) process_policy: Option<Arc<dyn ProcessPolicy>>,
+    pub(crate) host_commands: bool,
     pub(crate) net: Arc<Net>,
     pub(crate) dns_overrides: Vec<(String, Vec<IpAddr>)>,
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        self.net.account.in_flight().clear();
+    }
 }
 
 /// The part that open files keep alive.
@@ -223,6 +232,7 @@ impl Kernel {
             host,
             table: ProcessTable::default(),
             process_policy: options.process_policy,
+            host_commands: options.host_commands,
             net: Net::new(
                 Account::new(options.net.limits),
                 Gate {

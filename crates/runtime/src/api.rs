@@ -115,6 +115,8 @@ pub struct VmOptions {
     pub host: Option<Arc<dyn Host>>,
     /// Dotted paths of the host's functions.
     pub host_functions: Vec<String>,
+    /// Whether the host runs commands that the VM does not have.
+    pub host_commands: bool,
     /// Whether the host wants to hear of limits that are nearly reached.
     pub warns: bool,
 }

@@ -33,6 +33,8 @@ pub enum Target {
     FileSystem(u32),
     /// A function of the host, by its dotted path.
     Function(String),
+    /// The executor of commands.
+    Command,
 }
 
 /// One question.

@@ -18,6 +18,7 @@ use secure_exec_userland::{Body, Context, Finish, Host, Start, Waker};
 use crate::child::ChildJob;
 use crate::clock::Mitigation;
 use crate::env::Env;
+use crate::host_command::HostCommand;
 use crate::latch::End;
 use crate::node_command::{Entry, NodeCommand};
 use crate::process::{Control, Work};
@@ -175,6 +176,9 @@ impl Launcher {
         executable: &Executable,
     ) -> Result<(), Errno> {
         let argv = executable.argv().to_vec();
+        if executable.is_of_host() {
+            return self.host_command(process.clone(), runner, executable);
+        }
         if executable.name() != "node" {
             let name = executable.name().to_owned();
             let body: Body =
@@ -189,6 +193,25 @@ impl Launcher {
             return self.thread(process.clone(), runner, body);
         }
         self.node(process.clone(), &runner, executable, command)
+    }
+
+    /// Runs a command of the host as a process.
+    fn host_command(
+        &self,
+        process: Arc<Process>,
+        runner: Arc<Runner>,
+        executable: &Executable,
+    ) -> Result<(), Errno> {
+        let host = self.vm.options().host.clone().ok_or(Errno::ENOENT)?;
+        let cwd = self.vm.kernel().getcwd(&process)?;
+        let mut argv = executable.argv().to_vec();
+        if let Some(name) = argv.first_mut() {
+            executable.name().clone_into(name);
+        }
+        let command = HostCommand::begin(host, &argv, &cwd, &process.env_all())?;
+        let ends = runner.clone();
+        let body: Body = Box::new(move |context| command.run(context, || ends.ending()));
+        self.thread(process, runner, body)
     }
 
     fn node(
@@ -264,6 +287,7 @@ impl Launcher {
                 runner.set(Running::Nothing);
                 match self.run(process, runner.clone(), &executable) {
                     Ok(()) => return,
+                    Err(Errno::ENOENT) => ExitStatus::exited(127),
                     Err(_) => ExitStatus::exited(126),
                 }
             }

@@ -58,6 +58,7 @@ pub mod fatal;
 pub mod fatal_exception;
 pub mod histogram;
 pub mod host;
+mod host_command;
 pub mod host_fs;
 pub mod host_functions;
 pub mod host_pool;

@@ -131,6 +131,7 @@ impl Vm {
             user: options.user.clone(),
             policy,
             process_policy: Some(permissions.clone()),
+            host_commands: options.host_commands && options.host.is_some(),
             net: NetOptions {
                 limits: NetLimits {
                     max_sockets: limits.max_sockets.into(),

@@ -26,7 +26,8 @@ impl Waker {
         Box::new(move || waker.wake())
     }
 
-    fn wait(&self, deadline: Option<Instant>) {
+    /// Waits until it is woken.
+    pub fn wait(&self, deadline: Option<Instant>) {
         let mut woken = self.0.0.lock();
         while !*woken {
             match deadline {
@@ -83,6 +84,12 @@ impl Context {
     #[must_use]
     pub fn host(&self) -> &Arc<dyn Host> {
         &self.host
+    }
+
+    /// What ends its waits.
+    #[must_use]
+    pub fn waker(&self) -> &Waker {
+        &self.waker
     }
 
     /// Fails with `EINTR` once the process is to end. Called at least once in every step of every loop.

@@ -357,7 +357,15 @@ impl Kernel {
 
     /// What libuv would guess of a descriptor.
     pub fn handle_kind(&self, p: &Process, fd: Fd) -> Result<HandleKind> {
-        Ok(match &p.file(fd)?.object {
+        Ok(p.file(fd)?.handle_kind())
+    }
+}
+
+impl OpenFile {
+    /// What libuv would guess of it.
+    #[must_use]
+    pub fn handle_kind(&self) -> HandleKind {
+        match &self.object {
             Object::Inode {
                 opened: Opened::Directory,
                 ..
@@ -376,6 +384,6 @@ impl Kernel {
                 OutputLook::File => HandleKind::File,
                 OutputLook::Pipe => HandleKind::Pipe,
             },
-        })
+        }
     }
 }

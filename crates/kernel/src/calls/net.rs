@@ -85,6 +85,33 @@ impl Kernel {
         Ok(pair.map(|socket| OpenFile::new(Object::Socket(socket), flags)))
     }
 
+    /// `sendmsg` with a descriptor (`SCM_RIGHTS`), which goes with the first byte. Local sockets only.
+    pub fn send_file(
+        &self,
+        p: &Process,
+        fd: Fd,
+        data: &[u8],
+        file: &Arc<OpenFile>,
+    ) -> Result<usize> {
+        let socket = self.stream_socket(p, fd)?;
+        if socket.domain() != Domain::Local {
+            return Err(Errno::EINVAL);
+        }
+        let carried = socket.carry(file.clone());
+        let carried = carried.map_err(|error| p.report(error))?;
+        socket.end()?.send(data, Some(carried))
+    }
+
+    /// `recvmsg`: bytes, and the descriptor that goes with them.
+    pub fn receive_file(
+        &self,
+        p: &Process,
+        fd: Fd,
+        buf: &mut [u8],
+    ) -> Result<(usize, Option<Arc<OpenFile>>)> {
+        self.stream_socket(p, fd)?.end()?.receive(buf)
+    }
+
     /// The family of a stream socket.
     pub fn socket_domain(&self, p: &Process, fd: Fd) -> Result<Domain> {
         Ok(self.stream_socket(p, fd)?.domain())

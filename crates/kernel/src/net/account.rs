@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use crate::net::in_flight::Table;
 use crate::quota::{Limit, LimitError};
 
 /// Bytes that wait in one direction of a connection while the VM has room.
@@ -42,6 +43,7 @@ pub(crate) struct Account {
     sockets: AtomicU64,
     connections: AtomicU64,
     bytes: AtomicUsize,
+    in_flight: Table,
 }
 
 /// What a [`Slot`] counts.
@@ -89,6 +91,11 @@ impl Account {
             }),
             Err(used) => Err(LimitError::new(limit, max, used)),
         }
+    }
+
+    /// Descriptors that sockets carry.
+    pub fn in_flight(&self) -> &Table {
+        &self.in_flight
     }
 
     pub fn used(&self) -> (u64, u64, usize) {

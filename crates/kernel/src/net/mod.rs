@@ -7,6 +7,7 @@
 //!        |            |        |
 //!   table.rs   ports and local names; who listens, who waits for a listener
 //!   stream.rs  a connection: two ends with bounded buffers     egress.rs  policy and the way out
+//!   in_flight.rs  descriptors that local sockets carry
 //!   account.rs what all of it may hold                          address.rs which addresses are the VM's own
 //! ```
 //! Two VMs share nothing: both can own port 3000. The host reaches a guest's server through
@@ -15,6 +16,7 @@
 mod account;
 mod address;
 mod egress;
+mod in_flight;
 mod listener;
 mod socket;
 mod stream;

@@ -14,14 +14,17 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use parking_lot::Mutex;
 
 use crate::errno::{Errno, Result};
+use crate::file::OpenFile;
 use crate::net::account::{Counted, Slot};
 use crate::net::address::{SocketName, destination, is_own, shown_on};
 use crate::net::egress::{Dial, NetOp};
+use crate::net::in_flight::InFlight;
 use crate::net::listener::{Incoming, Listener};
 use crate::net::stream::{Manners, StreamEnd, connection};
 use crate::net::table::{BindOptions, Lease, LocalKey, Net, Protocol};
 use crate::net::wakes::Wakes;
 use crate::pipe::Wake;
+use crate::quota::LimitError;
 
 /// The family of a stream socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -469,6 +472,11 @@ impl Socket {
             inner.on_change.take()
         };
         wakes.call();
+    }
+
+    /// Takes an open file that is to go over this socket.
+    pub fn carry(&self, file: Arc<OpenFile>) -> Result<InFlight, LimitError> {
+        InFlight::new(&self.net.account, file)
     }
 
     /// The connection, if there is one.

@@ -13,7 +13,9 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::errno::{Errno, Result};
+use crate::file::OpenFile;
 use crate::net::account::Slot;
+use crate::net::in_flight::InFlight;
 use crate::net::wakes::Wakes;
 use crate::pipe::Wake;
 
@@ -34,6 +36,11 @@ struct Direction {
     buffer: VecDeque<u8>,
     /// The writing end writes no more.
     finished: bool,
+    /// Bytes that were ever written, and taken.
+    written: u64,
+    taken: u64,
+    /// Descriptors, each with the byte that it goes with.
+    carried: VecDeque<(u64, InFlight)>,
     on_readable: Wakes,
     on_writable: Wakes,
 }
@@ -141,13 +148,21 @@ fn take_front(from: &mut VecDeque<u8>, to: &mut [u8]) -> usize {
 }
 
 impl StreamEnd {
-    /// Takes what is there; 0 at the end, `EAGAIN` when more may come, `ECONNRESET` once after a reset.
+    /// Takes what is there; 0 at the end, `EAGAIN` when more may come, `ECONNRESET` once after a reset. A descriptor
+    /// that goes with these bytes is closed.
     pub fn read(&self, buf: &mut [u8]) -> Result<usize> {
+        let (n, file) = self.receive(buf)?;
+        drop(file);
+        Ok(n)
+    }
+
+    /// As [`Self::read`], with the descriptor that goes with these bytes. It stops before bytes with another one.
+    pub(crate) fn receive(&self, buf: &mut [u8]) -> Result<(usize, Option<Arc<OpenFile>>)> {
         if buf.is_empty() {
-            return Ok(0);
+            return Ok((0, None));
         }
         let account = self.channel.slot.account();
-        let (n, wakes) = {
+        let (n, wakes, carried) = {
             let mut state = self.channel.state.lock();
             let View { into, own, .. } = state.of(self.side);
             if into.buffer.is_empty() {
@@ -156,29 +171,43 @@ impl StreamEnd {
                     error => {
                         own.error = error;
                         if into.finished || own.closed {
-                            Ok(0)
+                            Ok((0, None))
                         } else {
                             Err(Errno::EAGAIN)
                         }
                     }
                 };
             }
-            let n = take_front(&mut into.buffer, buf);
+            let here = into
+                .carried
+                .front()
+                .is_some_and(|(at, _)| *at == into.taken);
+            let carried = if here { into.carried.pop_front() } else { None };
+            let room = into.carried.front().map_or(buf.len(), |(at, _)| {
+                usize::try_from(at - into.taken).map_or(buf.len(), |room| room.min(buf.len()))
+            });
+            let n = take_front(&mut into.buffer, buf.get_mut(..room).unwrap_or_default());
+            into.taken += n as u64;
             // A writer that waits is woken for a good part of the buffer, not for each byte.
             let wakes = if into.buffer.len() <= account.capacity() / 2 {
                 into.on_writable.take()
             } else {
                 Wakes::default()
             };
-            (n, wakes)
+            (n, wakes, carried)
         };
         account.remove(n);
         wakes.call();
-        Ok(n)
+        Ok((n, carried.and_then(|(_, file)| file.arrive())))
     }
 
     /// Puts in what fits; `EAGAIN` when nothing does, `EPIPE` after [`Self::shutdown`] or when nobody reads.
     pub fn write(&self, data: &[u8]) -> Result<usize> {
+        self.send(data, None)
+    }
+
+    /// As [`Self::write`]; `carried` goes with the first byte.
+    pub(crate) fn send(&self, data: &[u8], carried: Option<InFlight>) -> Result<usize> {
         let account = self.channel.slot.account();
         let (n, wakes) = {
             let mut state = self.channel.state.lock();
@@ -207,6 +236,10 @@ impl StreamEnd {
                 return Err(Errno::EAGAIN);
             }
             out.buffer.extend(data.get(..n).unwrap_or_default());
+            if let Some(carried) = carried {
+                out.carried.push_back((out.written, carried));
+            }
+            out.written += n as u64;
             (n, out.on_readable.take())
         };
         account.add(n);
@@ -237,7 +270,7 @@ impl StreamEnd {
     }
 
     fn close_with(&self, reset: bool) {
-        let (unread, wakes) = {
+        let (unread, carried, wakes) = {
             let mut state = self.channel.state.lock();
             let View {
                 out,
@@ -250,6 +283,7 @@ impl StreamEnd {
             }
             own.closed = true;
             let unread = std::mem::take(&mut into.buffer).len();
+            let carried = std::mem::take(&mut into.carried);
             if (reset || unread > 0) && !peer.closed {
                 peer.error = Some(Errno::ECONNRESET);
             }
@@ -262,8 +296,9 @@ impl StreamEnd {
             ] {
                 wakes.extend(more);
             }
-            (unread, wakes)
+            (unread, carried, wakes)
         };
+        drop(carried);
         self.channel.slot.account().remove(unread);
         wakes.call();
     }

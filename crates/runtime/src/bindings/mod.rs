@@ -26,6 +26,8 @@ pub mod heap_utils;
 pub mod http2;
 pub mod http_parser;
 pub mod icu;
+pub mod js_stream;
+pub mod js_udp_wrap;
 pub mod messaging;
 pub mod mksnapshot;
 pub mod module_wrap;
@@ -44,6 +46,7 @@ pub mod signal_wrap;
 pub mod spawn_options;
 pub mod spawn_sync;
 pub mod stream_base;
+pub mod stream_pipe;
 pub mod stream_wrap;
 pub mod string_decoder;
 mod string_width;
@@ -93,6 +96,8 @@ pub static BINDINGS: &[&Binding] = &[
     &http2::BINDING,
     &http_parser::BINDING,
     &icu::BINDING,
+    &js_stream::BINDING,
+    &js_udp_wrap::BINDING,
     &messaging::BINDING,
     &mksnapshot::BINDING,
     &module_wrap::BINDING,
@@ -108,6 +113,7 @@ pub static BINDINGS: &[&Binding] = &[
     &serdes::BINDING,
     &signal_wrap::BINDING,
     &spawn_sync::BINDING,
+    &stream_pipe::BINDING,
     &stream_wrap::BINDING,
     &string_decoder::BINDING,
     &symbols::BINDING,

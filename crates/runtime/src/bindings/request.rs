@@ -33,7 +33,7 @@ pub struct Request {
     in_flight: Rc<InFlight>,
     resource: Rc<Resource>,
     object: v8::Global<v8::Object>,
-    _alive: ActiveGuard,
+    alive: Option<ActiveGuard>,
 }
 
 /// The constructor of every request class.
@@ -88,13 +88,24 @@ impl Request {
             in_flight,
             resource,
             object: v8::Global::new(scope, object),
-            _alive: env.keep_alive(),
+            alive: Some(env.keep_alive()),
         }
     }
 
     /// The request's object.
     pub fn object<'s>(&self, scope: &mut v8::PinScope<'s, '_>) -> v8::Local<'s, v8::Object> {
         v8::Local::new(scope, &self.object)
+    }
+
+    /// Lets the process end before the request does.
+    pub fn unref(&mut self) {
+        self.alive = None;
+    }
+
+    /// Ends it without a call.
+    pub fn finish(self, scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>) {
+        self.in_flight.0.set(false);
+        self.resource.destroy(scope, env);
     }
 
     /// Calls `oncomplete(...args)`.

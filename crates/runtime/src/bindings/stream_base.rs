@@ -5,7 +5,8 @@
 //!   JavaScript --write*, shutdown--> Stream (a socket, a pipe, a stream of JavaScript's)
 //!   JavaScript <--onread-- top of the stack of listeners <--bytes-- Stream
 //! ```
-//! A listener, such as an HTTP parser, takes the bytes before JavaScript sees them.
+//! A listener, such as an HTTP parser, takes the bytes before JavaScript sees them. Rust writes to a stream by
+//! [`write_bytes`] and ends it by [`end`].
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -15,8 +16,8 @@ use secure_exec_kernel::Errno;
 
 use crate::array_buffer::{self, Contents};
 use crate::binding::{Args, Callback, Function, Ret, function};
-use crate::bindings::fs::resource::Resource;
-use crate::bindings::request;
+use crate::bindings::fs::resource::{Provider, Resource};
+use crate::bindings::request::{self, Request};
 use crate::env::Env;
 use crate::text::{self, Encoding};
 use crate::throw::Throw;
@@ -27,10 +28,21 @@ const ON_READ: usize = 1;
 pub const EXTRA_FIELDS: usize = 1;
 /// The most that one read takes.
 pub const READ_BYTES: usize = 64 << 10;
+/// Writes of one stream that wait, beyond which the guest has lost its mind.
+pub const MAX_QUEUED_WRITES: usize = 1 << 20;
 /// Strings up to this length are written without memory of their own.
 const SMALL_STRING: usize = 16 << 10;
 /// The longest string that is written, as libuv's buffers have it.
 const MAX_STRING: usize = i32::MAX as usize;
+
+const SHUTDOWN_PROVIDER: Provider = Provider {
+    name: "SHUTDOWNWRAP",
+    number: 34,
+};
+const WRITE_PROVIDER: Provider = Provider {
+    name: "WRITEWRAP",
+    number: 50,
+};
 
 /// Indexes of `stream_wrap.streamBaseState`.
 mod state_field {
@@ -50,6 +62,72 @@ pub trait StreamListener {
         stream: &Rc<dyn Stream>,
         data: Result<Rc<[u8]>, Errno>,
     );
+
+    /// The most that it takes in one call.
+    fn room(&self) -> usize {
+        READ_BYTES
+    }
+
+    /// The stream, which says so ([`Stream::asks_for_writes`]), would take about so many bytes now.
+    fn on_wants_write(
+        &self,
+        _scope: &mut v8::PinScope<'_, '_>,
+        _env: &Rc<Env>,
+        _stream: &Rc<dyn Stream>,
+        _size: usize,
+    ) {
+    }
+
+    /// The stream is gone. No JavaScript may run from here.
+    fn on_destroy(&self, _env: &Env) {}
+}
+
+/// Runs when a write or a shutdown that Rust asked for is done, with 0 or libuv's error.
+pub type OnDone = Box<dyn FnOnce(&mut v8::PinScope<'_, '_>, &Rc<Env>, i32)>;
+
+/// Who asked for a write or a shutdown.
+pub enum Requester<'s> {
+    /// JavaScript, with a request object that [`request::unused`] answered.
+    Object(v8::Local<'s, v8::Object>),
+    /// Rust.
+    Rust(OnDone),
+}
+
+/// A write or a shutdown in flight.
+pub struct Pending {
+    request: Request,
+    on_done: Option<OnDone>,
+}
+
+impl Pending {
+    /// Tells whoever asked; `stream` is where it was asked for.
+    pub fn complete(
+        self,
+        scope: &mut v8::PinScope<'_, '_>,
+        env: &Rc<Env>,
+        stream: &StreamBase,
+        status: i32,
+    ) {
+        if let Some(on_done) = self.on_done {
+            self.request.finish(scope, env);
+            return on_done(scope, env, status);
+        }
+        let undefined = v8::undefined(scope).into();
+        let object = stream.object(scope).map_or(undefined, Into::into);
+        let status = v8::Integer::new(scope, status).into();
+        self.request
+            .complete(scope, env, &[status, object, undefined]);
+    }
+
+    /// The request's object.
+    pub fn object<'s>(&self, scope: &mut v8::PinScope<'s, '_>) -> v8::Local<'s, v8::Object> {
+        self.request.object(scope)
+    }
+
+    /// Lets the process end although this is not done: only the guest can bring it about.
+    pub fn unref(&mut self) {
+        self.request.unref();
+    }
 }
 
 /// One piece of a write.
@@ -62,8 +140,8 @@ pub enum Chunk {
 
 /// A write that was not done at once.
 pub struct Write<'s> {
-    /// The request object.
-    pub request: v8::Local<'s, v8::Object>,
+    /// Whom to tell.
+    pub request: Requester<'s>,
     /// What is to be written.
     pub chunks: Vec<Chunk>,
     /// How much of the first chunk was written.
@@ -96,13 +174,24 @@ pub trait Stream: Any {
         self: Rc<Self>,
         scope: &mut v8::PinScope<'s, '_>,
         env: &Rc<Env>,
-        request: v8::Local<'s, v8::Object>,
+        request: Requester<'s>,
     ) -> i32;
     /// Its descriptor, or a negative number.
     fn fd(&self) -> i32;
     /// Whether handles can go over it.
     fn is_ipc(&self) -> bool {
         false
+    }
+    /// Whether it tells its listeners when it would take more ([`StreamBase::ask_for_write`]). Others take what there
+    /// is.
+    fn asks_for_writes(&self) -> bool {
+        false
+    }
+    /// Whether it is being closed.
+    fn is_going(self: Rc<Self>, _scope: &mut v8::PinScope<'_, '_>, _env: &Rc<Env>) -> bool {
+        self.base()
+            .resource()
+            .is_none_or(|resource| resource.is_closing())
     }
 }
 
@@ -113,6 +202,8 @@ pub struct StreamHandle(pub Rc<dyn Stream>);
 #[derive(Default)]
 pub struct StreamBase {
     resource: RefCell<Weak<Resource>>,
+    /// The object, where the resource does not hold it.
+    own: RefCell<Option<v8::Weak<v8::Object>>>,
     listeners: RefCell<Vec<Rc<dyn StreamListener>>>,
     /// The guest's own buffer to read into.
     user_buffer: RefCell<Option<v8::Global<v8::ArrayBufferView>>>,
@@ -136,6 +227,80 @@ impl StreamBase {
         self.resource.replace(Rc::downgrade(resource));
     }
 
+    /// Binds it to the resource of an object that only JavaScript keeps.
+    pub fn attach_weak(
+        &self,
+        scope: &mut v8::PinScope<'_, '_>,
+        resource: &Rc<Resource>,
+        object: v8::Local<v8::Object>,
+    ) {
+        self.attach(resource);
+        self.own.replace(Some(v8::Weak::new(scope, object)));
+    }
+
+    /// The stream's object, while it lives.
+    pub fn object<'s>(
+        &self,
+        scope: &mut v8::PinScope<'s, '_>,
+    ) -> Option<v8::Local<'s, v8::Object>> {
+        let held = self.resource().and_then(|resource| resource.object(scope));
+        held.or_else(|| self.own.borrow().as_ref()?.to_local(scope))
+    }
+
+    /// Takes a write that is not done at once.
+    pub fn start_write<'s>(
+        &self,
+        scope: &mut v8::PinScope<'s, '_>,
+        env: &Rc<Env>,
+        requester: Requester<'s>,
+    ) -> Result<Pending, Errno> {
+        self.start(
+            scope,
+            env,
+            requester,
+            WRITE_PROVIDER,
+            "stream_wrap.WriteWrap",
+        )
+    }
+
+    /// Takes a shutdown.
+    pub fn start_shutdown<'s>(
+        &self,
+        scope: &mut v8::PinScope<'s, '_>,
+        env: &Rc<Env>,
+        requester: Requester<'s>,
+    ) -> Result<Pending, Errno> {
+        self.start(
+            scope,
+            env,
+            requester,
+            SHUTDOWN_PROVIDER,
+            "stream_wrap.ShutdownWrap",
+        )
+    }
+
+    fn start<'s>(
+        &self,
+        scope: &mut v8::PinScope<'s, '_>,
+        env: &Rc<Env>,
+        requester: Requester<'s>,
+        provider: Provider,
+        class: &'static str,
+    ) -> Result<Pending, Errno> {
+        let trigger = self.resource().map(|resource| resource.context().async_id);
+        let (object, on_done) = match requester {
+            Requester::Object(object) => (object, None),
+            Requester::Rust(on_done) => {
+                let object = env.new_instance(scope, class).map_err(|_| Errno::ENOMEM)?;
+                (object, Some(on_done))
+            }
+        };
+        Ok(Pending {
+            request: Request::start(scope, env, object, provider, trigger),
+            on_done,
+        })
+    }
+
     /// The resource, while it lives.
     pub fn resource(&self) -> Option<Rc<Resource>> {
         self.resource.borrow().upgrade()
@@ -154,9 +319,37 @@ impl StreamBase {
     }
 
     /// Forgets all listeners: the stream is gone.
-    pub fn clear_listeners(&self) {
+    pub fn clear_listeners(&self, env: &Env) {
         let listeners = self.listeners.take();
-        drop(listeners);
+        for listener in listeners.iter().rev() {
+            listener.on_destroy(env);
+        }
+    }
+
+    fn listener(&self) -> Option<Rc<dyn StreamListener>> {
+        self.listeners.borrow().last().cloned()
+    }
+
+    /// The listener that `above` stands before; `None` is JavaScript.
+    fn listener_below(&self, above: &Rc<dyn StreamListener>) -> Option<Rc<dyn StreamListener>> {
+        let listeners = self.listeners.borrow();
+        let at = listeners
+            .iter()
+            .position(|known| Rc::ptr_eq(known, above))?;
+        listeners.get(at.checked_sub(1)?).cloned()
+    }
+
+    /// Tells listeners that the stream would take about `size` bytes now.
+    pub fn ask_for_write(
+        &self,
+        scope: &mut v8::PinScope<'_, '_>,
+        env: &Rc<Env>,
+        stream: &Rc<dyn Stream>,
+        size: usize,
+    ) {
+        if let Some(listener) = self.listener() {
+            listener.on_wants_write(scope, env, stream, size);
+        }
     }
 
     /// Bytes that were read so far.
@@ -184,10 +377,23 @@ impl StreamBase {
         available: usize,
         read: impl FnOnce(&mut [u8]) -> Result<usize, Errno>,
     ) -> ReadOutcome {
-        let listener = self.listeners.borrow().last().cloned();
+        let read = |bytes: &mut [u8]| read(bytes).inspect(|count| self.count_read(*count));
+        self.hand_on(scope, env, stream, available, read, self.listener())
+    }
+
+    fn hand_on(
+        &self,
+        scope: &mut v8::PinScope<'_, '_>,
+        env: &Rc<Env>,
+        stream: &Rc<dyn Stream>,
+        available: usize,
+        read: impl FnOnce(&mut [u8]) -> Result<usize, Errno>,
+        listener: Option<Rc<dyn StreamListener>>,
+    ) -> ReadOutcome {
         if let Some(listener) = listener {
+            let room = listener.room().clamp(1, READ_BYTES);
             let (outcome, bytes) = env.with_scratch(READ_BYTES, |scratch| {
-                let outcome = count(read(scratch));
+                let outcome = ReadOutcome::of(read(scratch.get_mut(..room).unwrap_or_default()));
                 let n = match outcome {
                     ReadOutcome::Bytes(n) => n,
                     _ => 0,
@@ -197,8 +403,7 @@ impl StreamBase {
                     Rc::<[u8]>::from(scratch.get(..n).unwrap_or_default()),
                 )
             });
-            if let ReadOutcome::Bytes(n) = outcome {
-                self.count_read(n);
+            if let ReadOutcome::Bytes(_) = outcome {
                 listener.on_read(scope, env, stream, Ok(bytes));
             }
             return outcome;
@@ -206,9 +411,8 @@ impl StreamBase {
         let user_buffer = self.user_buffer.borrow().clone();
         if let Some(user_buffer) = user_buffer {
             let view = v8::Local::new(scope, user_buffer);
-            let outcome = count(read(array_buffer::writable(scope, view)));
+            let outcome = ReadOutcome::of(read(array_buffer::writable(scope, view)));
             if let ReadOutcome::Bytes(n) = outcome {
-                self.count_read(n);
                 self.emit_to_user_buffer(scope, env, n);
             }
             return outcome;
@@ -223,12 +427,11 @@ impl StreamBase {
                 // SAFETY: the buffer is new, nothing else knows it, and no JavaScript runs until `read` returns.
                 let bytes =
                     unsafe { std::slice::from_raw_parts_mut(data.as_ptr().cast::<u8>(), length) };
-                count(read(bytes))
+                ReadOutcome::of(read(bytes))
             }
             None => ReadOutcome::Failed(Errno::ENOBUFS),
         };
         if let ReadOutcome::Bytes(n) = outcome {
-            self.count_read(n);
             self.call_on_read(scope, env, signed(n), buffer.into());
         }
         outcome
@@ -240,11 +443,24 @@ impl StreamBase {
         scope: &mut v8::PinScope<'_, '_>,
         env: &Rc<Env>,
         stream: &Rc<dyn Stream>,
+        bytes: &[u8],
+    ) {
+        self.count_read(bytes.len());
+        self.hand_bytes_on(scope, env, stream, bytes, Self::listener);
+    }
+
+    fn hand_bytes_on(
+        &self,
+        scope: &mut v8::PinScope<'_, '_>,
+        env: &Rc<Env>,
+        stream: &Rc<dyn Stream>,
         mut bytes: &[u8],
+        listener: impl Fn(&Self) -> Option<Rc<dyn StreamListener>>,
     ) {
         while !bytes.is_empty() && !env.is_ending() {
+            v8::scope!(let scope, scope);
             let available = bytes.len();
-            let outcome = self.read_from(scope, env, stream, available, |target| {
+            let copy = |target: &mut [u8]| {
                 let n = target.len().min(bytes.len());
                 let (head, rest) = bytes.split_at(n);
                 if let Some(target) = target.get_mut(..n) {
@@ -252,7 +468,8 @@ impl StreamBase {
                 }
                 bytes = rest;
                 Ok(n)
-            });
+            };
+            let outcome = self.hand_on(scope, env, stream, available, copy, listener(self));
             if !matches!(outcome, ReadOutcome::Bytes(_)) {
                 return;
             }
@@ -267,7 +484,34 @@ impl StreamBase {
         stream: &Rc<dyn Stream>,
         errno: Errno,
     ) {
-        let listener = self.listeners.borrow().last().cloned();
+        self.tell_error(scope, env, stream, errno, self.listener());
+    }
+
+    /// For a listener that leaves what it was told to whoever stands behind it.
+    pub fn pass_on(
+        &self,
+        scope: &mut v8::PinScope<'_, '_>,
+        env: &Rc<Env>,
+        stream: &Rc<dyn Stream>,
+        data: Result<Rc<[u8]>, Errno>,
+        from: &Rc<dyn StreamListener>,
+    ) {
+        match data {
+            Ok(bytes) => {
+                self.hand_bytes_on(scope, env, stream, &bytes, |base| base.listener_below(from))
+            }
+            Err(errno) => self.tell_error(scope, env, stream, errno, self.listener_below(from)),
+        }
+    }
+
+    fn tell_error(
+        &self,
+        scope: &mut v8::PinScope<'_, '_>,
+        env: &Rc<Env>,
+        stream: &Rc<dyn Stream>,
+        errno: Errno,
+        listener: Option<Rc<dyn StreamListener>>,
+    ) {
         match listener {
             Some(listener) => listener.on_read(scope, env, stream, Err(errno)),
             None => {
@@ -286,7 +530,7 @@ impl StreamBase {
         buffer: v8::Local<'s, v8::Value>,
     ) -> Option<v8::Local<'s, v8::Value>> {
         let resource = self.resource()?;
-        let object = resource.object(scope)?;
+        let object = self.object(scope)?;
         let function = object
             .get_internal_field(scope, ON_READ)
             .and_then(|field| v8::Local::<v8::Function>::try_from(field).ok())?;
@@ -316,12 +560,15 @@ impl StreamBase {
     }
 }
 
-fn count(read: Result<usize, Errno>) -> ReadOutcome {
-    match read {
-        Ok(0) => ReadOutcome::Failed(Errno::EOF),
-        Ok(n) => ReadOutcome::Bytes(n),
-        Err(Errno::EAGAIN) => ReadOutcome::Nothing,
-        Err(errno) => ReadOutcome::Failed(errno),
+impl ReadOutcome {
+    /// What a read answered.
+    pub fn of(read: Result<usize, Errno>) -> Self {
+        match read {
+            Ok(0) => Self::Failed(Errno::EOF),
+            Ok(n) => Self::Bytes(n),
+            Err(Errno::EAGAIN) => Self::Nothing,
+            Err(errno) => Self::Failed(errno),
+        }
     }
 }
 
@@ -344,6 +591,55 @@ impl Env {
         let result = body(memory.get_mut(..length).unwrap_or_default());
         kept.0.set(memory);
         result
+    }
+}
+
+// ---- for Rust ------------------------------------------------------------------------------------------------------
+
+/// Writes bytes. Answers whether that is done; if not, `on_done` is called when it is.
+pub fn write_bytes(
+    scope: &mut v8::PinScope<'_, '_>,
+    env: &Rc<Env>,
+    stream: &Rc<dyn Stream>,
+    bytes: Vec<u8>,
+    on_done: OnDone,
+) -> Result<bool, Errno> {
+    v8::scope!(let scope, scope);
+    let length = bytes.len();
+    let written = match stream.try_write(env, &bytes) {
+        Err(Errno::EAGAIN) => 0,
+        other => other?,
+    };
+    stream.base().wrote(length);
+    if written == length {
+        return Ok(true);
+    }
+    let write = Write {
+        request: Requester::Rust(on_done),
+        chunks: vec![Chunk::Bytes(bytes)],
+        offset: written,
+        handle: None,
+    };
+    match stream.clone().write(scope, env, write) {
+        0 => Ok(false),
+        error => Err(Errno::from_uv(error)),
+    }
+}
+
+/// Ends the writable side after all writes; `on_done` is called when it has ended, unless this fails.
+pub fn end(
+    scope: &mut v8::PinScope<'_, '_>,
+    env: &Rc<Env>,
+    stream: &Rc<dyn Stream>,
+    on_done: OnDone,
+) -> Result<(), Errno> {
+    v8::scope!(let scope, scope);
+    match stream
+        .clone()
+        .shutdown(scope, env, Requester::Rust(on_done))
+    {
+        0 => Ok(()),
+        error => Err(Errno::from_uv(error)),
     }
 }
 
@@ -424,7 +720,7 @@ fn read_stop<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
 fn shutdown<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     on_stream(scope, args, |scope, env, stream| {
         let request = request::unused(scope, args.get(0))?;
-        Ok(stream.shutdown(scope, env, request))
+        Ok(stream.shutdown(scope, env, Requester::Object(request)))
     })
 }
 
@@ -497,7 +793,7 @@ fn write<'s>(
     if later {
         chunks.drain(..done);
         let write = Write {
-            request,
+            request: Requester::Object(request),
             chunks,
             offset,
             handle,
@@ -561,7 +857,7 @@ fn write_rest<'s>(
     bytes: usize,
 ) -> i32 {
     let write = Write {
-        request,
+        request: Requester::Object(request),
         chunks: vec![chunk],
         offset,
         handle: None,

@@ -10,18 +10,23 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashSet, VecDeque};
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 
-use secure_exec_kernel::{Connect, Errno, FdHandle, Interest};
+use secure_exec_kernel::{Connect, Errno, FdHandle, HandleKind, Interest, OpenFile};
 
 use crate::array_buffer::Contents;
-use crate::binding::{Binding, Callback, Class, function};
+use crate::binding::{Args, Binding, Callback, Class, Function, Ret, function};
 use crate::bindings::fs::resource::{Provider, Resource};
 use crate::bindings::request::{self, Request};
 use crate::bindings::stream_base::{
-    self, Chunk, ReadOutcome, Stream, StreamBase, StreamHandle, Write,
+    self, Chunk, MAX_QUEUED_WRITES, Pending, ReadOutcome, Requester, Stream, StreamBase,
+    StreamHandle, Write,
 };
+use crate::bindings::udp_wrap;
 use crate::env::Env;
 use crate::readiness::Ready;
+use crate::realm::set;
+use crate::throw::Throw;
 
 const REQUEST: Callback = function!(request::construct);
 
@@ -32,8 +37,8 @@ pub static BINDING: Binding = Binding {
         Class {
             name: "LibuvStreamWrap",
             parent: Some("fs.HandleWrap"),
-            methods: &stream_base::METHODS,
-            accessors: &stream_base::ACCESSORS,
+            methods: &METHODS,
+            accessors: &ACCESSORS,
             hidden: true,
             extra_fields: stream_base::EXTRA_FIELDS,
             ..Class::DEFAULT
@@ -54,18 +59,20 @@ pub static BINDING: Binding = Binding {
     ..Binding::DEFAULT
 };
 
-const SHUTDOWN_PROVIDER: Provider = Provider {
-    name: "SHUTDOWNWRAP",
-    number: 34,
+/// `LibuvStreamWrap.prototype`: what this adds to every stream's methods.
+static METHODS: [Function; 11] = {
+    let [a, b, c, d, e, f, g, h, i, j] = stream_base::METHODS;
+    let set_blocking = ("setBlocking", function!(set_blocking));
+    [a, b, c, d, e, f, g, h, i, j, set_blocking]
 };
-const WRITE_PROVIDER: Provider = Provider {
-    name: "WRITEWRAP",
-    number: 50,
+static ACCESSORS: [(&str, Callback, Option<Callback>); 7] = {
+    let [a, b, c, d, e, f] = stream_base::ACCESSORS;
+    let queue = ("writeQueueSize", function!(write_queue_size), None);
+    [a, b, c, d, e, f, queue]
 };
+
 /// Reads of one turn of the loop, so that one busy stream does not keep the others waiting.
 const READS_A_TURN: usize = 32;
-/// Writes of one stream that wait, beyond which the guest has lost its mind.
-const MAX_QUEUED_WRITES: usize = 1 << 20;
 
 /// What kind of descriptor a stream is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,9 +114,11 @@ impl Env {
 
 /// A write that waits.
 struct QueuedWrite {
-    request: Request,
+    request: Pending,
     chunks: VecDeque<Chunk>,
     offset: usize,
+    /// Goes with the first byte.
+    file: Option<Arc<OpenFile>>,
 }
 
 /// A stream on a descriptor.
@@ -126,7 +135,7 @@ pub struct KernelStream {
     armed_to_read: Cell<bool>,
     armed_to_write: Cell<bool>,
     writes: RefCell<VecDeque<QueuedWrite>>,
-    shutdown: RefCell<Option<Request>>,
+    shutdown: RefCell<Option<Pending>>,
     ended: Cell<bool>,
     connect: RefCell<Option<Request>>,
     /// An error of `bind` that the next call tells, as libuv does.
@@ -253,6 +262,14 @@ impl KernelStream {
                 Ok(fd) => fd,
                 Err(errno) => return self.end_reading(scope, env, errno),
             };
+            if self.is_ipc() {
+                let outcome = self.receive(scope, env, fd);
+                match outcome {
+                    ReadOutcome::Bytes(_) => continue,
+                    ReadOutcome::Nothing => break,
+                    ReadOutcome::Failed(errno) => return self.end_reading(scope, env, errno),
+                }
+            }
             let available = kernel.available(&process, fd);
             let read = |bytes: &mut [u8]| kernel.read(&process, fd, bytes, None);
             match self
@@ -273,6 +290,42 @@ impl KernelStream {
         self.reading.set(false);
         self.update(env);
         self.base.emit_error(scope, env, &self.handle(), errno);
+    }
+
+    /// Reads from a pipe that carries handles. One that comes with the bytes is `pendingHandle` while JavaScript hears of
+    /// them.
+    fn receive(
+        self: &Rc<Self>,
+        scope: &mut v8::PinScope<'_, '_>,
+        env: &Rc<Env>,
+        fd: i32,
+    ) -> ReadOutcome {
+        let (Ok(kernel), Ok(process)) = (env.kernel(), env.process()) else {
+            return ReadOutcome::Failed(Errno::ESRCH);
+        };
+        let mut bytes = vec![0; stream_base::READ_BYTES];
+        let (count, file) = match kernel.receive_file(&process, fd, &mut bytes) {
+            // A pipe that is no socket carries none.
+            Err(Errno::ENOTSOCK) => {
+                let read = kernel.read(&process, fd, &mut bytes, None);
+                match read {
+                    Ok(count) => (count, None),
+                    Err(errno) => return ReadOutcome::of(Err(errno)),
+                }
+            }
+            Ok(received) => received,
+            Err(errno) => return ReadOutcome::of(Err(errno)),
+        };
+        let outcome = ReadOutcome::of(Ok(count));
+        if let ReadOutcome::Bytes(_) = outcome {
+            let handle = file.and_then(|file| handle_for(scope, env, file).ok());
+            if let (Some(handle), Some(own)) = (handle, self.base.object(scope)) {
+                set(scope, own, "pendingHandle", handle.into());
+            }
+            bytes.truncate(count);
+            self.base.emit_bytes(scope, env, &self.handle(), &bytes);
+        }
+        outcome
     }
 
     // ---- writing ---------------------------------------------------------------------------------------------------
@@ -299,6 +352,23 @@ impl KernelStream {
         let Some(front) = writes.front_mut() else {
             return Ok(false);
         };
+        if let (Some(file), Some(chunk)) = (&front.file, front.chunks.front()) {
+            let mut contents = Contents::default();
+            let bytes = match chunk {
+                Chunk::Bytes(bytes) => bytes.as_slice(),
+                Chunk::View(view) => contents.of(scope, v8::Local::new(scope, view)),
+            };
+            let fd = self.open_fd(env)?;
+            let (Ok(kernel), Ok(process)) = (env.kernel(), env.process()) else {
+                return Err(Errno::ESRCH);
+            };
+            match kernel.send_file(&process, fd, bytes, file) {
+                Ok(count) => front.offset = count,
+                Err(Errno::EAGAIN) => return Ok(false),
+                Err(errno) => return Err(errno),
+            }
+            front.file = None;
+        }
         while let Some(chunk) = front.chunks.front() {
             let (length, written) = match chunk {
                 Chunk::Bytes(bytes) => {
@@ -339,31 +409,13 @@ impl KernelStream {
             };
             let done = self.writes.borrow_mut().pop_front();
             if let Some(done) = done {
-                self.complete(scope, env, done.request, status);
+                done.request.complete(scope, env, &self.base, status);
             }
             if env.is_ending() {
                 return;
             }
         }
         self.end_if_asked(scope, env);
-    }
-
-    /// `oncomplete(status, handle, undefined)` of a write or a shutdown.
-    fn complete(
-        &self,
-        scope: &mut v8::PinScope<'_, '_>,
-        env: &Rc<Env>,
-        request: Request,
-        status: i32,
-    ) {
-        let undefined = v8::undefined(scope).into();
-        let object = self
-            .base
-            .resource()
-            .and_then(|resource| resource.object(scope))
-            .map_or(undefined, Into::into);
-        let status = v8::Integer::new(scope, status).into();
-        request.complete(scope, env, &[status, object, undefined]);
     }
 
     /// Ends the writable side when that was asked for and nothing waits to be written.
@@ -385,7 +437,7 @@ impl KernelStream {
         env.event_loop.complete(Box::new(move |scope, env| {
             let request = stream.shutdown.borrow_mut().take();
             if let Some(request) = request {
-                stream.complete(scope, env, request, status);
+                request.complete(scope, env, &stream.base, status);
             }
         }));
     }
@@ -614,17 +666,28 @@ impl Stream for KernelStream {
         if self.writes.borrow().len() >= MAX_QUEUED_WRITES {
             return Errno::ENOBUFS.uv();
         }
-        let trigger = self
-            .base
-            .resource()
-            .map(|resource| resource.context().async_id);
-        let object = v8::Local::new(scope, write.request);
-        let request = Request::start(scope, env, object, WRITE_PROVIDER, trigger);
+        v8::scope!(let scope, scope);
+        let file = match write.handle {
+            Some(handle) => match file_of(scope, env, handle) {
+                Ok(file) => Some(file),
+                Err(errno) => return errno.uv(),
+            },
+            None => None,
+        };
+        let request = match self.base.start_write(scope, env, write.request) {
+            Ok(request) => request,
+            Err(errno) => return errno.uv(),
+        };
         self.writes.borrow_mut().push_back(QueuedWrite {
             request,
             chunks: write.chunks.into(),
             offset: write.offset,
+            file,
         });
+        if self.writes.borrow().len() == 1 && self.connect.borrow().is_none() {
+            // A process may end before the loop turns; what fails now fails again then.
+            let _ = self.write_front(scope, env);
+        }
         self.arm(env, Interest::Writable);
         0
     }
@@ -633,16 +696,15 @@ impl Stream for KernelStream {
         self: Rc<Self>,
         scope: &mut v8::PinScope<'s, '_>,
         env: &Rc<Env>,
-        request: v8::Local<'s, v8::Object>,
+        request: Requester<'s>,
     ) -> i32 {
         if !self.has_fd() || self.ended.get() || self.shutdown.borrow().is_some() {
             return Errno::ENOTCONN.uv();
         }
-        let trigger = self
-            .base
-            .resource()
-            .map(|resource| resource.context().async_id);
-        let request = Request::start(scope, env, request, SHUTDOWN_PROVIDER, trigger);
+        let request = match self.base.start_shutdown(scope, env, request) {
+            Ok(request) => request,
+            Err(errno) => return errno.uv(),
+        };
         self.shutdown.replace(Some(request));
         self.end_if_asked(scope, env);
         0
@@ -655,6 +717,71 @@ impl Stream for KernelStream {
     fn is_ipc(&self) -> bool {
         self.kind == Kind::Pipe { ipc: true }
     }
+}
+
+/// The open file behind a handle that is to be sent.
+fn file_of(
+    scope: &mut v8::PinScope<'_, '_>,
+    env: &Env,
+    handle: v8::Local<v8::Object>,
+) -> Result<Arc<OpenFile>, Errno> {
+    let process = env.process().map_err(|_| Errno::ESRCH)?;
+    let fd = match KernelStream::of(scope, handle) {
+        Some((_, stream)) => stream.open_fd(env)?,
+        None => udp_wrap::fd_of(scope, env, handle)?,
+    };
+    process.file(fd)
+}
+
+/// A new handle on an open file that was received.
+fn handle_for<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    env: &Rc<Env>,
+    file: Arc<OpenFile>,
+) -> Result<v8::Local<'s, v8::Object>, Throw> {
+    let failed = |errno| Throw::system(errno, "recvmsg");
+    let kind = file.handle_kind();
+    let class = match kind {
+        HandleKind::Tcp => "tcp_wrap.TCP",
+        HandleKind::Pipe => "pipe_wrap.Pipe",
+        HandleKind::Udp => "udp_wrap.UDP",
+        HandleKind::File | HandleKind::Unknown => return Err(failed(Errno::EINVAL)),
+    };
+    let (kernel, process) = (env.kernel()?, env.process()?);
+    let object = env.new_instance(scope, class)?;
+    let fd = kernel.adopt(&process, file).map_err(failed)?;
+    let taken = match KernelStream::of(scope, object) {
+        Some((_, stream)) => stream.set_fd(env, fd),
+        None => udp_wrap::set_fd(scope, env, object, fd),
+    };
+    taken.map_err(failed)?;
+    Ok(object)
+}
+
+/// `writeQueueSize`: bytes that wait.
+fn write_queue_size<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let bytes = KernelStream::of(scope, args.this()).map_or(0, |(_, stream)| {
+        let writes = stream.writes.borrow();
+        let waiting = writes.iter().map(|write| {
+            let chunks = write.chunks.iter().map(|chunk| match chunk {
+                Chunk::Bytes(bytes) => bytes.len(),
+                Chunk::View(view) => v8::Local::new(scope, view).byte_length(),
+            });
+            chunks.sum::<usize>().saturating_sub(write.offset)
+        });
+        waiting.sum()
+    });
+    let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+    Ok(v8::Integer::new_from_unsigned(scope, bytes).into())
+}
+
+/// `setBlocking(enable)`: of no use to a stream that writes at once what it can, as on Linux.
+fn set_blocking<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let result = match KernelStream::of(scope, args.this()) {
+        Some((_, stream)) if stream.has_fd() => 0,
+        _ => Errno::EBADF.uv(),
+    };
+    Ok(v8::Integer::new(scope, result).into())
 }
 
 /// Closes the descriptor; whoever waits is told `ECANCELED` before the close callback runs.
@@ -676,7 +803,7 @@ fn stop(env: &Env, resource: &Resource) {
             let _ = kernel.close(&process, fd);
         }
     }
-    stream.base.clear_listeners();
+    stream.base.clear_listeners(env);
     stream.fd.set(None);
     stream.reading.set(false);
     stream.listening.set(false);
@@ -688,11 +815,11 @@ fn stop(env: &Env, resource: &Resource) {
             if env.is_ending() {
                 return;
             }
-            stream.complete(scope, env, write.request, canceled);
+            write.request.complete(scope, env, &stream.base, canceled);
         }
         let shutdown = stream.shutdown.take();
         if let Some(request) = shutdown.filter(|_| !env.is_ending()) {
-            stream.complete(scope, env, request, canceled);
+            request.complete(scope, env, &stream.base, canceled);
         }
     }));
 }

@@ -148,6 +148,33 @@ fn call(scope: &mut v8::PinScope<'_, '_>, args: &Args<'_>) -> Result<Result<Call
         .ok_or(Errno::EBADF))
 }
 
+/// The descriptor of a `UDP`'s object.
+pub(super) fn fd_of(
+    scope: &mut v8::PinScope<'_, '_>,
+    env: &Env,
+    object: v8::Local<v8::Object>,
+) -> Result<i32, Errno> {
+    let process = env.process().map_err(|_| Errno::ESRCH)?;
+    Resource::of(scope, object)
+        .and_then(|resource| resource.inner::<Udp>())
+        .ok_or(Errno::EINVAL)?
+        .open_fd(&process)
+}
+
+/// Gives a new `UDP`'s object a descriptor.
+pub(super) fn set_fd(
+    scope: &mut v8::PinScope<'_, '_>,
+    env: &Env,
+    object: v8::Local<v8::Object>,
+    fd: i32,
+) -> Result<(), Errno> {
+    let udp = Resource::of(scope, object)
+        .and_then(|resource| resource.inner::<Udp>())
+        .ok_or(Errno::EINVAL)?;
+    udp.fd.set(Some(env.own_fd(fd)?));
+    Ok(())
+}
+
 impl Udp {
     fn open_fd(&self, process: &Process) -> Result<i32, Errno> {
         let handle = self.fd.get().ok_or(Errno::EBADF)?;

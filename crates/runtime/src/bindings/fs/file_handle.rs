@@ -11,9 +11,8 @@ use super::answer::{Answer, Target, constructor_call, failed};
 use super::argument;
 use super::resource::{Provider, Resource};
 use crate::binding::{Args, Function, Ret, function};
-use crate::bindings::request::Request;
 use crate::bindings::stream_base::{
-    self, READ_BYTES, ReadOutcome, Stream, StreamBase, StreamHandle, Write,
+    self, READ_BYTES, ReadOutcome, Requester, Stream, StreamBase, StreamHandle, Write,
 };
 use crate::env::Env;
 use crate::message::TransferData;
@@ -26,11 +25,6 @@ const PROVIDER: Provider = Provider {
 const CLOSE_PROVIDER: Provider = Provider {
     name: "FILEHANDLECLOSEREQ",
     number: 5,
-};
-
-const SHUTDOWN_PROVIDER: Provider = Provider {
-    name: "SHUTDOWNWRAP",
-    number: 34,
 };
 /// When a pipe that was empty is asked again (ms).
 const RETRY_MS: f64 = 10.0;
@@ -91,7 +85,7 @@ pub fn construct<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'
     let stream = Rc::new(StreamHandle(handle.clone()));
     let stop = |_: &Env, _: &Resource| {};
     let resource = Resource::wrap_handle(scope, &env, args.this(), PROVIDER, stop, stream);
-    handle.base.attach(&resource);
+    handle.base.attach_weak(scope, &resource, args.this());
     Ok(v8::undefined(scope).into())
 }
 
@@ -140,7 +134,7 @@ impl FileHandle {
 
     fn close_now(&self, env: &Env) -> Result<(), Errno> {
         self.reading.set(false);
-        self.base.clear_listeners();
+        self.base.clear_listeners(env);
         let fd = self.fd.take().ok_or(Errno::EBADF)?;
         let (Ok(kernel), Ok(process)) = (env.kernel(), env.process()) else {
             return Err(Errno::EINTR);
@@ -276,17 +270,15 @@ impl Stream for FileHandle {
         self: Rc<Self>,
         scope: &mut v8::PinScope<'s, '_>,
         env: &Rc<Env>,
-        request: v8::Local<'s, v8::Object>,
+        request: Requester<'s>,
     ) -> i32 {
-        let trigger = self
-            .base
-            .resource()
-            .map(|resource| resource.context().async_id);
-        let request = Request::start(scope, env, request, SHUTDOWN_PROVIDER, trigger);
+        let request = match self.base.start_shutdown(scope, env, request) {
+            Ok(request) => request,
+            Err(errno) => return errno.uv(),
+        };
         let status = self.close_now(env).map_or_else(Errno::uv, |()| 0);
         env.event_loop.complete(Box::new(move |scope, env| {
-            let status = v8::Integer::new(scope, status).into();
-            request.complete(scope, env, &[status]);
+            request.complete(scope, env, &self.base, status);
         }));
         0
     }

@@ -16,7 +16,7 @@ describe("packages", () => {
 
   beforeAll(async () => {
     runtime = await NodeRuntime.create({
-      permissions: { fs: "allow", network: "allow" },
+      permissions: { fs: "allow", network: "allow", childProcess: "allow" },
       mounts: [{ path: "/workspace/node_modules", source: "host", hostPath: join(folder, "node_modules"), mode: "ro" }],
       memoryLimit: 512,
       timingMitigation: "off",

@@ -43,6 +43,90 @@ describe("child processes", () => {
     expect(result).toMatchObject({ code: 0, stdout: "got 42\n0 null\n" });
   });
 
+  test("servers, connections and datagram sockets go over the channel", async () => {
+    const runtime = await make();
+    const result = await runtime.exec(program(`
+      const net = require('node:net');
+      const dgram = require('node:dgram');
+      fs.writeFileSync('/tmp/h.js', \`process.on('message', (name, handle) => {
+        if (name === 'server') handle.on('connection', (socket) => { socket.end('by the child'); handle.close(); });
+        if (name === 'socket') handle.end('taken over');
+        if (name === 'udp') handle.send('datagram', 0, 8, handle.address().port, '127.0.0.1', () => handle.close());
+        process.send(name);
+      })\`);
+      const child = cp.fork('/tmp/h.js', { serialization: 'advanced' });
+      const say = async (name, handle, options) => {
+        child.send(name, handle, options);
+        await new Promise((resolve) => child.once('message', resolve));
+      };
+      const read = async (port) => {
+        let text = '';
+        for await (const data of net.connect(port, '127.0.0.1')) text += data;
+        return text;
+      };
+      (async () => {
+        const server = net.createServer().listen(0);
+        await require('node:events').once(server, 'listening');
+        const { port } = server.address();
+        await say('server', server);
+        server.close();
+        console.log(await read(port));
+        const other = net.createServer((socket) => say('socket', socket)).listen(0);
+        await require('node:events').once(other, 'listening');
+        console.log(await read(other.address().port));
+        other.close();
+        const udp = dgram.createSocket('udp4');
+        const message = require('node:events').once(udp, 'message');
+        udp.bind(0, () => say('udp', udp));
+        console.log(String((await message)[0]));
+        udp.close();
+        child.disconnect();
+      })();`));
+    expect(result).toMatchObject({ code: 0, stdout: "by the child\ntaken over\ndatagram\n" });
+  });
+
+  test("cluster shares a port", async () => {
+    const runtime = await make({ files: { "/workspace/main.js": `
+      const cluster = require('node:cluster');
+      const http = require('node:http');
+      if (cluster.isPrimary) {
+        let ready = 0;
+        const seen = new Set();
+        for (let i = 0; i < 2; i++) cluster.fork();
+        cluster.on('listening', async () => {
+          if (++ready < 2) return;
+          for (let i = 0; i < 6; i++) {
+            const response = await fetch('http://127.0.0.1:8080/', { headers: { connection: 'close' } });
+            seen.add(await response.text());
+          }
+          console.log(seen.size);
+          cluster.disconnect();
+        });
+      } else {
+        http.createServer((request, response) => response.end(String(cluster.worker.id))).listen(8080);
+      }` } });
+    const result = await runtime.exec("require('child_process').spawn('node', ['main.js'], { stdio: 'inherit' })");
+    expect(result).toMatchObject({ code: 0, stdout: "2\n" });
+  });
+
+  test("channels that carry each other are bounded and no leak", async () => {
+    const runtime = await make({ resourceBudgets: { maxSockets: 64 } });
+    const result = await runtime.exec(program(`
+      const net = require('node:net');
+      fs.writeFileSync('/tmp/s.js', 'setInterval(() => {}, 1000)');
+      const child = cp.fork('/tmp/s.js');
+      const channel = child[Object.getOwnPropertySymbols(child).find((s) => String(s) === 'Symbol(kChannelHandle)')];
+      child.on('error', () => {});
+      for (let i = 0; i < 200; i++) {
+        child._handleQueue = null;
+        child.send('x', channel, () => {});
+      }
+      setTimeout(() => { console.log('alive'); child.kill(); process.exit(0); }, 100);`));
+    expect(result).toMatchObject({ code: 0, stdout: "alive\n" });
+    const again = await runtime.exec("require('net').createServer().listen(0, function () { console.log('listens'); this.close(); })");
+    expect(again.code).toBe(0);
+  });
+
   test("a hanging child is killed, and spawnSync times out", async () => {
     const runtime = await make();
     const result = await runtime.exec(program(`

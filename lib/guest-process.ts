@@ -6,10 +6,11 @@ import { fromNative, typeError, valueError } from "./errors.js";
 import { GuestOutput } from "./guest-output.js";
 import { EventKind, WAIT } from "./native.js";
 import type { NativeExecOptions, NativeListener, NativeOutcome, NativeProcess } from "./native.js";
+import { terminalSize } from "./options.js";
 import type { SpawnSettings } from "./options.js";
 import { execResult } from "./outcome.js";
 import { StdioEvents } from "./stdio.js";
-import type { ExecResult } from "./types.js";
+import type { ExecResult, TerminalSize } from "./types.js";
 
 const SIGNALS = constants.signals as Readonly<Record<string, number>>;
 /** The highest signal of Linux. */
@@ -168,6 +169,12 @@ export class GuestProcess {
       throw fromNative(error);
     }
     return true;
+  }
+
+  /** Changes the size of its terminal; without one nothing happens. */
+  resize(size: TerminalSize): void {
+    const { columns, rows } = terminalSize(size, "size");
+    this.#native.resize(columns, rows);
   }
 
   /** Resolves with its result once it has ended. Never rejects. */

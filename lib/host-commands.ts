@@ -43,6 +43,10 @@ class Running {
     return this.#end !== undefined;
   }
 
+  get hasFailed(): boolean {
+    return this.#end !== undefined && "error" in this.#end;
+  }
+
   /** Output of the command; resolves when the guest has taken it. */
   push(channel: Channel, data: unknown): Promise<void> {
     if (this.#end !== undefined) return Promise.resolve();
@@ -174,8 +178,8 @@ export class HostCommands {
       this.#running.delete(id);
       throw error;
     }
-    // Told to end while it was being started.
-    if (this.#disposed || !this.#running.has(id)) stop(running, SIGKILL);
+    // It was to end while it was being started.
+    if (this.#disposed || running.hasFailed || !this.#running.has(id)) running.kill(SIGKILL);
   }
 
   /** Ends all commands. */

@@ -72,6 +72,7 @@ export type {
   SnapshotOptions,
   StdioEvent,
   StdioHook,
+  TerminalSize,
   TimingMitigation,
   UserConfig,
   VirtualFileSystem,

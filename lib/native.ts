@@ -110,6 +110,7 @@ export interface NativeExecOptions {
   cwd?: string;
   argv?: string[];
   stdin?: Buffer;
+  tty?: { columns: number; rows: number };
   cpuTimeLimitMs?: number;
   wallTimeLimitMs?: number;
   wallSparesListeners?: boolean;
@@ -153,6 +154,7 @@ export interface NativeProcess {
   holdOutput(held: boolean): void;
   writeStdin(buffer: Buffer, offset: number): number;
   endStdin(): void;
+  resize(columns: number, rows: number): void;
 }
 
 export interface NativeListenerInfo {

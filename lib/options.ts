@@ -157,6 +157,7 @@ const SPAWN_KEYS = [
   ...EXEC_KEYS.filter((key) => key !== "context"),
   "onStdout",
   "onStderr",
+  "tty",
 ] as const satisfies (keyof SpawnOptions)[];
 const QUERY_KEYS = ["port", "host", "path"] as const satisfies (keyof ListenerQuery)[];
 const WAIT_KEYS = ["timeoutMs", "signal"] as const satisfies (keyof WaitOptions)[];
@@ -520,10 +521,23 @@ export function readSpawnOptions(code: unknown, options: unknown, defaults: Defa
   settings.native.streamOutput = true;
   // A server may live as long as its runtime: only an option of its own limits its time.
   settings.native.wallTimeLimitMs ??= Number.POSITIVE_INFINITY;
+  const { tty } = given;
+  if (tty !== undefined && tty !== false) {
+    if (settings.native.stdin !== undefined) throw valueError("stdin", "must not be given with tty", given["stdin"]);
+    settings.native.tty = terminalSize(tty === true ? {} : tty, "tty");
+  }
   const hooks = (["onStdout", "onStderr"] as const).map((key) =>
     key in given ? (hook(given[key], key) as unknown as OutputHook) : undefined,
   );
   return { ...settings, onStdout: hooks[0], onStderr: hooks[1] };
+}
+
+const CELLS: Range = { min: 1, max: 65_535, integer: true, unit: "" };
+
+/** Reads the size of a terminal. */
+export function terminalSize(value: unknown, option: string): { columns: number; rows: number } {
+  const { columns = 80, rows = 24 } = bag(value, option, ["columns", "rows"]);
+  return { columns: number(columns, `${option}.columns`, CELLS), rows: number(rows, `${option}.rows`, CELLS) };
 }
 
 /** Reads a port that a guest can have. */

@@ -519,6 +519,17 @@ export interface SpawnOptions extends Omit<ExecOptions, "context"> {
   /** Hear of output as it is written. An exception in them is ignored. */
   onStdout?: OutputHook;
   onStderr?: OutputHook;
+  /**
+   * Its standard streams are a terminal, of 80 columns and 24 rows unless it says otherwise: what is written to `stdin`
+   * is typed, all output is that of `stdout`, and ending `stdin` hangs up.
+   */
+  tty?: boolean | TerminalSize;
+}
+
+/** What a terminal shows at once. */
+export interface TerminalSize {
+  columns?: number;
+  rows?: number;
 }
 
 /** Which listener is meant; what is absent does not matter. */

@@ -6,7 +6,7 @@ use napi::bindgen_prelude::{Buffer, Result};
 use napi_derive::napi;
 use secure_exec_runtime::api::{ExecOptions, Limits, VmOptions, Want};
 use secure_exec_runtime::clock::Mitigation;
-use secure_exec_runtime::kernel::{OsConfig, UserConfig};
+use secure_exec_runtime::kernel::{OsConfig, Terminal, UserConfig, WindowSize};
 
 use crate::permissions::{NativeScope, permissions};
 
@@ -143,6 +143,25 @@ pub struct NativeUser {
     pub shell: Option<String>,
 }
 
+/// What a terminal shows at once.
+#[napi(object, object_to_js = false)]
+pub struct NativeWindowSize {
+    /// Characters of a line.
+    pub columns: u32,
+    /// Lines.
+    pub rows: u32,
+}
+
+impl From<NativeWindowSize> for WindowSize {
+    fn from(size: NativeWindowSize) -> Self {
+        let most = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
+        Self {
+            columns: most(size.columns),
+            rows: most(size.rows),
+        }
+    }
+}
+
 /// One program.
 #[napi(object, object_to_js = false)]
 pub struct NativeExecOptions {
@@ -162,6 +181,8 @@ pub struct NativeExecOptions {
     pub argv: Option<Vec<String>>,
     /// Standard input.
     pub stdin: Option<Buffer>,
+    /// Its standard streams are a terminal of this size.
+    pub tty: Option<NativeWindowSize>,
     /// Milliseconds.
     pub cpu_time_limit_ms: Option<f64>,
     /// Milliseconds.
@@ -338,6 +359,7 @@ impl NativeExecOptions {
             argv: self.argv,
             stdin: self.stdin.map(|bytes| bytes.to_vec()).unwrap_or_default(),
             stdin_pipe: None,
+            terminal: self.tty.map(|size| Terminal::new(size.into())),
             on_start: None,
             cpu,
             wall: wall.or(cpu.map(|cpu| cpu.saturating_mul(WALL_FACTOR))),

@@ -8,7 +8,9 @@ use napi_derive::napi;
 use secure_exec_runtime::api::ExecOptions;
 use secure_exec_runtime::context::{Call, Context};
 use secure_exec_runtime::host::HostError;
-use secure_exec_runtime::kernel::{Errno, Image, PipeWriter, ends_by_default, pipe};
+use secure_exec_runtime::kernel::{
+    Errno, Image, PipeWriter, Terminal, Wake, ends_by_default, pipe,
+};
 use secure_exec_runtime::latch::End;
 use secure_exec_runtime::marshal::HostValue;
 use secure_exec_runtime::plain::Plain;
@@ -19,7 +21,7 @@ use secure_exec_runtime::{host_fs, host_pool};
 use crate::events::{EventArgs, Gate, connect};
 use crate::host_calls::{HostArgs, HostCalls};
 use crate::network::{NativeNetwork, NetworkEventArgs, WAIT, call_error, counted};
-use crate::options::{NativeExecOptions, NativeFile, NativeVmOptions};
+use crate::options::{NativeExecOptions, NativeFile, NativeVmOptions, NativeWindowSize};
 use crate::outcome::number;
 
 /// Separates code and message in an error's text; `lib/errors.ts` splits it there.
@@ -63,13 +65,43 @@ pub struct NativeStats {
     pub inodes: f64,
 }
 
+/// What the host writes to.
+enum Input {
+    Pipe(PipeWriter),
+    Terminal(Arc<Terminal>),
+}
+
+impl Input {
+    fn write(&self, bytes: &[u8]) -> std::result::Result<usize, Errno> {
+        match self {
+            Self::Pipe(writer) => writer.write(bytes),
+            Self::Terminal(terminal) => terminal.type_in(bytes),
+        }
+    }
+
+    fn on_writable(&self, wake: Wake) {
+        match self {
+            Self::Pipe(writer) => writer.on_writable(wake),
+            Self::Terminal(terminal) => terminal.on_room(wake),
+        }
+    }
+}
+
+impl Drop for Input {
+    fn drop(&mut self) {
+        if let Self::Terminal(terminal) = self {
+            terminal.hang_up();
+        }
+    }
+}
+
 /// One process.
 #[napi]
 pub struct NativeProcess {
     vm: Weak<Vm>,
     control: Arc<Control>,
     gate: Arc<Gate>,
-    stdin: Mutex<Option<PipeWriter>>,
+    stdin: Mutex<Option<Input>>,
     on_stdin: Arc<dyn Fn() + Send + Sync>,
 }
 
@@ -125,7 +157,19 @@ impl NativeProcess {
         }
     }
 
-    /// Ends its standard input. Idempotent.
+    /// Changes the size of its terminal, if it has one.
+    #[napi]
+    pub fn resize(&self, columns: u32, rows: u32) {
+        let stdin = self.stdin.lock().unwrap_or_else(PoisonError::into_inner);
+        let terminal = match &*stdin {
+            Some(Input::Terminal(terminal)) => terminal.clone(),
+            _ => return,
+        };
+        drop(stdin);
+        terminal.resize(NativeWindowSize { columns, rows }.into());
+    }
+
+    /// Ends its standard input; a terminal hangs up. Idempotent.
     #[napi]
     pub fn end_stdin(&self) {
         let writer = self
@@ -220,10 +264,12 @@ fn start(
     let mut stdin = None;
     if purpose == Purpose::Interaction {
         exec.on_start = Some(ways.on_start);
-        if exec.stdin.is_empty() {
+        if let Some(terminal) = &exec.terminal {
+            stdin = Some(Input::Terminal(terminal.clone()));
+        } else if exec.stdin.is_empty() {
             let (reader, writer) = pipe();
             exec.stdin_pipe = Some(reader);
-            stdin = Some(writer);
+            stdin = Some(Input::Pipe(writer));
         }
     }
     let control = run(exec, ways.on_done).map_err(|error| failure(&error))?;

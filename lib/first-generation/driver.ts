@@ -9,6 +9,7 @@ import { typeError, unavailable, valueError } from "../errors.js";
 import { allow } from "../permissions.js";
 import type {
   Budgets,
+  CommandExecutor,
   HostFunctions,
   ModuleAccess,
   NetworkRequest,
@@ -65,6 +66,8 @@ export interface NodeDriverOptions {
   filesystem?: VirtualFileSystem;
   /** Packages of the host, read-only; those of `process.cwd()` by default, none for `false`. */
   moduleAccess?: false | (ModuleAccess & { allowPackages?: string[] });
+  /** Runs commands that the VM does not have. */
+  commandExecutor?: CommandExecutor;
   /** What is absent is denied. */
   permissions?: PermissionOptions;
   /** The way out of the VM, and ports of guests' servers on the host's 127.0.0.1. */
@@ -77,6 +80,7 @@ export interface NodeDriverOptions {
 /** A described VM. */
 export interface SystemDriver {
   readonly filesystem: VirtualFileSystem | undefined;
+  readonly commandExecutor: CommandExecutor | undefined;
   readonly permissions: PermissionOptions | undefined;
   readonly runtime: { readonly process: ProcessConfig; readonly os: OSConfig };
 }
@@ -105,6 +109,7 @@ export interface NodeRuntimeOptions {
 const DRIVER_KEYS = [
   "filesystem",
   "moduleAccess",
+  "commandExecutor",
   "permissions",
   "useDefaultNetwork",
   "loopbackExemptPorts",
@@ -145,6 +150,7 @@ export function createNodeDriver(options?: NodeDriverOptions): SystemDriver {
   given.osConfig = copyOf(given.osConfig, "osConfig");
   const driver: SystemDriver = Object.freeze({
     filesystem: given.filesystem,
+    commandExecutor: given.commandExecutor,
     permissions: given.permissions,
     runtime: Object.freeze({ process: Object.freeze({ ...given.processConfig }), os: Object.freeze({ ...given.osConfig }) }),
   });
@@ -191,6 +197,7 @@ export function describe(options: unknown): Described {
   }
   if (given.cpuTimeLimitMs !== undefined) create.wallTimeLimitMs = given.cpuTimeLimitMs;
   if (driver.filesystem !== undefined) create.filesystem = driver.filesystem;
+  if (driver.commandExecutor !== undefined) create.commandExecutor = driver.commandExecutor;
   const access = moduleAccess(driver.moduleAccess);
   if (access !== undefined) create.moduleAccess = access;
   return { create, stdin: processConfig.stdin, opensHostPorts: useDefaultNetwork };

@@ -19,6 +19,7 @@ use crate::pipe::{PipeReader, PipeWriter};
 use crate::resolve::Node;
 use crate::stat::DirEntry;
 use crate::stdio::{OutputChannel, OutputLook, OutputSink};
+use crate::terminal::Terminal;
 
 /// Keeps an inode alive. Dropping it is safe anywhere: the release is done by whoever next has the kernel's lock.
 pub(crate) struct InodeHold {
@@ -81,6 +82,7 @@ pub(crate) enum Object {
     Writer(PipeWriter),
     Socket(Arc<Socket>),
     Udp(Arc<UdpSocket>),
+    Terminal(Arc<Terminal>),
     Output {
         channel: OutputChannel,
         sink: Arc<dyn OutputSink>,
@@ -147,6 +149,15 @@ impl OpenFile {
     #[must_use]
     pub fn flags(&self) -> i32 {
         self.flags.raw
+    }
+
+    /// The terminal that it is.
+    #[must_use]
+    pub fn terminal(&self) -> Option<&Arc<Terminal>> {
+        match &self.object {
+            Object::Terminal(terminal) => Some(terminal),
+            _ => None,
+        }
     }
 
     pub(crate) fn appends(&self) -> bool {
@@ -234,6 +245,7 @@ impl OpenFile {
             Object::Reader(end) => Ok(format!("pipe:[{}]", end.id()).into_bytes()),
             Object::Writer(end) => Ok(format!("pipe:[{}]", end.id()).into_bytes()),
             Object::Socket(_) | Object::Udp(_) => Ok(b"socket:[0]".to_vec()),
+            Object::Terminal(_) => Ok(b"/dev/pts/0".to_vec()),
             Object::Null => Ok(b"/dev/null".to_vec()),
             Object::Output { channel, .. } => Ok(match channel {
                 OutputChannel::Stdout => b"stdout".to_vec(),

@@ -55,6 +55,7 @@ mod signal;
 mod stat;
 mod stdio;
 mod table;
+mod terminal;
 mod untar;
 mod watch;
 
@@ -90,12 +91,13 @@ pub use process::{DEFAULT_CWD, EXEC_PATH, InterruptGuard, Process, ProcessOption
 pub use quota::{Limit, LimitError, Quotas, Usage};
 pub use signal::{
     MAX_SIGNAL, SIGABRT, SIGALRM, SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGQUIT,
-    SIGSTOP, SIGTERM, SignalSet, can_catch, ends_by_default, signal_name, signal_number,
+    SIGSTOP, SIGTERM, SIGWINCH, SignalSet, can_catch, ends_by_default, signal_name, signal_number,
 };
 pub use stat::{DirEntry, FileType, ModuleStat, S_IFMT, Stat, StatFs};
 pub use stdio::{
     CaptureSink, Captured, NullSink, OutputChannel, OutputLook, OutputSink, Stdin, Stdio,
 };
 pub use table::{ExitStatus, ProcessInfo, Supervisor};
+pub use terminal::{OnSignal, Terminal, WindowSize};
 pub use untar::{TarError, TarLimits};
 pub use watch::{WatchEvent, WatchKind, WatchSink};

@@ -260,7 +260,16 @@ impl Process {
             stdin,
             output,
             look,
+            terminal,
         } = options.stdio;
+        if let Some(terminal) = terminal {
+            let flags = OpenFlags::parse(oflag::O_RDWR)?;
+            let file = OpenFile::new(Object::Terminal(terminal), flags);
+            for _ in 0..3 {
+                process.install(file.clone())?;
+            }
+            return Ok(process);
+        }
         let stdin = match stdin {
             Stdin::Null => Object::Null,
             Stdin::Bytes(bytes) => Object::Bytes { bytes, node: None },

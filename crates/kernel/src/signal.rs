@@ -13,6 +13,8 @@ pub const SIGTERM: i32 = 15;
 pub const SIGCHLD: i32 = 17;
 pub const SIGCONT: i32 = 18;
 pub const SIGSTOP: i32 = 19;
+/// The size of the terminal has changed.
+pub const SIGWINCH: i32 = 28;
 
 /// The highest signal number.
 pub const MAX_SIGNAL: i32 = 64;

@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 
 use crate::errno::Result;
 use crate::pipe::PipeReader;
+use crate::terminal::Terminal;
 
 /// Which output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -117,6 +118,8 @@ pub struct Stdio {
     pub output: Arc<dyn OutputSink>,
     /// How 1 and 2 look.
     pub look: OutputLook,
+    /// What all three are, instead. The caller connects it.
+    pub terminal: Option<Arc<Terminal>>,
 }
 
 impl Default for Stdio {
@@ -125,6 +128,7 @@ impl Default for Stdio {
             stdin: Stdin::Null,
             output: Arc::new(NullSink),
             look: OutputLook::File,
+            terminal: None,
         }
     }
 }

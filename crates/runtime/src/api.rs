@@ -7,7 +7,7 @@ use std::time::Duration;
 use secure_exec_kernel::permissions::PermissionSpec;
 use secure_exec_kernel::{
     Egress, ExitStatus, Image, NetPolicy, OsConfig, OutputChannel, PipeReader, SIGABRT, SIGKILL,
-    UserConfig,
+    Terminal, UserConfig,
 };
 
 use crate::clock::Mitigation;
@@ -158,6 +158,8 @@ pub struct ExecOptions {
     pub stdin: Vec<u8>,
     /// Its standard input is a pipe that somebody feeds, instead.
     pub stdin_pipe: Option<PipeReader>,
+    /// Its standard streams are this terminal, instead.
+    pub terminal: Option<Arc<Terminal>>,
     /// Told when it starts.
     pub on_start: Option<OnStart>,
     /// CPU limit instead of the VM's.

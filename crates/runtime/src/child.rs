@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
-use secure_exec_kernel::{ExitStatus, Process};
+use secure_exec_kernel::{ExitStatus, OpenFile, Process};
 use secure_exec_userland::{Context, Finish};
 
 use crate::api::{Captured, Usage};
@@ -115,6 +115,14 @@ pub(crate) fn serve(
 fn set_up(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>, job: &ChildJob) {
     install_budgets(env, &job.vm);
     let process = &job.process;
+    for fd in 0..3 {
+        // As Node does: what is opened later must not be taken for a standard stream.
+        if process.file(fd).is_err()
+            && let Err(errno) = job.vm.kernel().replace(process, fd, OpenFile::null())
+        {
+            tracing::warn!(?errno, fd, "a closed standard stream stays closed");
+        }
+    }
     env.set_machine(job.vm.kernel().clone(), process.clone());
     env.set_vm(&job.vm);
     env.extension::<Current>().set(job.tree.clone());

@@ -709,9 +709,12 @@ pub(crate) fn setup(
                 None if options.stdin.is_empty() => Stdin::Null,
                 None => Stdin::Bytes(options.stdin.clone().into()),
             },
-            output,
+            output: output.clone(),
+            terminal: options.terminal.clone(),
             ..Stdio::default()
         },
+        // Keys of a terminal reach the whole tree.
+        new_group: options.terminal.is_some(),
         program,
         supervisor: Some(Arc::new(IsolateSupervisor(env.shared().clone()))),
         clock: Some(Arc::new(clock)),
@@ -721,6 +724,9 @@ pub(crate) fn setup(
         .kernel()
         .spawn(kernel_options)
         .map_err(|errno| refused(errno, &format!("chdir '{cwd}'")))?;
+    if let Some(terminal) = &options.terminal {
+        connect_terminal(vm, terminal, output, process.pid());
+    }
     let of_files = variables_of_files(vm.kernel(), &process, &options.node_options);
     for (name, value) in of_files.map_err(StartFailure::Option)? {
         if variables.iter().all(|(known, _)| *known != name) {
@@ -951,4 +957,22 @@ pub(crate) fn outcome_of(
         usage,
         exports,
     }
+}
+
+/// Shows what is written to a terminal as the process's output, and sends its signals to the process's group.
+fn connect_terminal(
+    vm: &Arc<Vm>,
+    terminal: &secure_exec_kernel::Terminal,
+    screen: Arc<dyn OutputSink>,
+    pid: u32,
+) {
+    let kernel = Arc::downgrade(vm.kernel());
+    let group = i32::try_from(pid).map_or(0, |pid| -pid);
+    let on_signal = move |signal| {
+        if let Some(kernel) = kernel.upgrade().filter(|_| group != 0) {
+            // Nobody may be left in it.
+            let _ = kernel.kill(kernel.host(), group, signal);
+        }
+    };
+    terminal.connect(screen, Arc::new(on_signal));
 }

@@ -22,6 +22,8 @@ use crate::watch::WatchKind;
 const DEV_PROC: u64 = 2;
 const DEV_PROGRAM: u64 = 3;
 const DEV_PIPE: u64 = 4;
+/// `st_rdev` of a terminal: the first of those of `/dev/pts`.
+const DEV_TERMINAL: u64 = 136 << 8;
 
 fn made_up(cx: &Cx<'_>, dev: u64, ino: u64, file_type: FileType, mode: u32, size: u64) -> Stat {
     Stat {
@@ -152,6 +154,11 @@ impl Kernel {
             Object::Writer(end) => Ok(fifo(end.id())),
             Object::Socket(_) | Object::Udp(_) => {
                 Ok(made_up(cx, DEV_PIPE, 0, FileType::Socket, 0o777, 0))
+            }
+            Object::Terminal(_) => {
+                let mut stat = made_up(cx, DEV_PIPE, 0, FileType::CharDevice, 0o620, 0);
+                stat.rdev = DEV_TERMINAL;
+                Ok(stat)
             }
             Object::Output { look, .. } => Ok(match look {
                 OutputLook::Pipe => fifo(0),

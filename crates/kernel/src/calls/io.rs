@@ -33,6 +33,8 @@ pub enum HandleKind {
     Tcp,
     /// A UDP socket.
     Udp,
+    /// A terminal.
+    Tty,
     /// Anything else.
     Unknown,
 }
@@ -46,6 +48,7 @@ impl HandleKind {
             HandleKind::Pipe => "PIPE",
             HandleKind::Tcp => "TCP",
             HandleKind::Udp => "UDP",
+            HandleKind::Tty => "TTY",
             HandleKind::Unknown => "UNKNOWN",
         }
     }
@@ -139,6 +142,8 @@ impl Kernel {
             Object::Reader(end) => end.read(buf),
             Object::Socket(_) if position.is_some() => Err(Errno::ESPIPE),
             Object::Socket(socket) => socket.end()?.read(buf),
+            Object::Terminal(_) if position.is_some() => Err(Errno::ESPIPE),
+            Object::Terminal(terminal) => terminal.read(buf),
             Object::Udp(_) => Err(Errno::EINVAL),
             Object::Writer(_) | Object::Output { .. } => Err(Errno::EBADF),
         }
@@ -235,6 +240,8 @@ impl Kernel {
             Object::Socket(_) if position.is_some() => Err(Errno::ESPIPE),
             Object::Socket(socket) => socket.end()?.write(data),
             Object::Udp(socket) => socket.send(data, None),
+            Object::Terminal(_) if position.is_some() => Err(Errno::ESPIPE),
+            Object::Terminal(terminal) => terminal.write(data),
             Object::Output {
                 look: OutputLook::Pipe,
                 ..
@@ -319,9 +326,11 @@ impl Kernel {
                 place.mount.alive()?;
                 file.sync(&Caller::new(&p.cx()))
             }
-            Object::Reader(_) | Object::Writer(_) | Object::Socket(_) | Object::Udp(_) => {
-                Err(Errno::EINVAL)
-            }
+            Object::Reader(_)
+            | Object::Writer(_)
+            | Object::Socket(_)
+            | Object::Udp(_)
+            | Object::Terminal(_) => Err(Errno::EINVAL),
             Object::Output {
                 look: OutputLook::Pipe,
                 ..
@@ -350,6 +359,7 @@ impl Kernel {
             (Object::Socket(socket), Interest::Readable) => socket.on_readable(wake),
             (Object::Socket(socket), Interest::Writable) => socket.on_writable(wake),
             (Object::Udp(socket), Interest::Readable) => socket.on_readable(wake),
+            (Object::Terminal(terminal), Interest::Readable) => terminal.on_readable(wake),
             _ => wake(),
         }
         Ok(())
@@ -380,6 +390,7 @@ impl OpenFile {
                 Domain::Inet | Domain::Inet6 => HandleKind::Tcp,
             },
             Object::Udp(_) => HandleKind::Udp,
+            Object::Terminal(_) => HandleKind::Tty,
             Object::Output { look, .. } => match look {
                 OutputLook::File => HandleKind::File,
                 OutputLook::Pipe => HandleKind::Pipe,

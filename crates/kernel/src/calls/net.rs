@@ -261,6 +261,7 @@ impl Kernel {
         match p.file(fd).as_ref().map(|file| &file.object) {
             Ok(Object::Socket(socket)) => socket.end().map_or(0, |end| end.available()),
             Ok(Object::Reader(end)) => end.available(),
+            Ok(Object::Terminal(terminal)) => terminal.available(),
             _ => 0,
         }
     }

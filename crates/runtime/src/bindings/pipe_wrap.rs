@@ -190,7 +190,9 @@ fn open<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
         }
         match call.kernel.handle_kind(&call.process, fd)? {
             HandleKind::Pipe | HandleKind::Tcp => call.stream.set_fd(&call.env, fd),
-            HandleKind::File | HandleKind::Udp | HandleKind::Unknown => Err(Errno::EINVAL),
+            HandleKind::File | HandleKind::Udp | HandleKind::Tty | HandleKind::Unknown => {
+                Err(Errno::EINVAL)
+            }
         }
     });
     status(scope, result)

@@ -306,6 +306,11 @@ impl StreamBase {
         self.resource.borrow().upgrade()
     }
 
+    /// The same, for those who do not keep it.
+    pub fn weak_resource(&self) -> Weak<Resource> {
+        self.resource.borrow().clone()
+    }
+
     /// Puts a listener before JavaScript and all earlier listeners.
     pub fn push_listener(&self, listener: Rc<dyn StreamListener>) {
         self.listeners.borrow_mut().push(listener);

@@ -8,7 +8,7 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
@@ -90,24 +90,36 @@ pub enum Kind {
 
 /// Descriptors that handles of this process are on.
 #[derive(Default)]
-struct OwnedFds(RefCell<HashSet<FdHandle>>);
+struct OwnedFds(RefCell<HashMap<FdHandle, Vec<Weak<Resource>>>>);
 
 impl Env {
-    /// Takes a descriptor for a handle; `EEXIST` when another handle is on it.
-    pub fn own_fd(&self, fd: i32) -> Result<FdHandle, Errno> {
+    /// Takes a descriptor for a handle; `EEXIST` while another handle on it is active, as libuv has it.
+    pub fn own_fd(&self, fd: i32, owner: &Weak<Resource>) -> Result<FdHandle, Errno> {
         let process = self.process().map_err(|_| Errno::EBADF)?;
         let handle = process.fd_handle(fd)?;
-        if self.extension::<OwnedFds>().0.borrow_mut().insert(handle) {
-            Ok(handle)
-        } else {
-            Err(Errno::EEXIST)
+        let owned = self.extension::<OwnedFds>();
+        let mut owned = owned.0.borrow_mut();
+        let owners = owned.entry(handle).or_default();
+        owners.retain(|owner| owner.strong_count() > 0);
+        let is_active = |owner: &Weak<Resource>| owner.upgrade().is_some_and(|it| it.is_active());
+        if owners.iter().any(is_active) {
+            return Err(Errno::EEXIST);
         }
+        owners.push(owner.clone());
+        Ok(handle)
     }
 
-    /// The handle that took a descriptor is closed.
-    pub fn disown_fd(&self, handle: Option<FdHandle>) {
-        if let Some(handle) = handle {
-            self.extension::<OwnedFds>().0.borrow_mut().remove(&handle);
+    /// A handle that took a descriptor is closed.
+    pub fn disown_fd(&self, handle: Option<FdHandle>, owner: &Resource) {
+        let Some(handle) = handle else { return };
+        let owned = self.extension::<OwnedFds>();
+        let mut owned = owned.0.borrow_mut();
+        let Some(owners) = owned.get_mut(&handle) else {
+            return;
+        };
+        owners.retain(|known| !std::ptr::eq(known.as_ptr(), owner));
+        if owners.is_empty() {
+            owned.remove(&handle);
         }
     }
 }
@@ -202,7 +214,8 @@ impl KernelStream {
 
     /// Gives it a descriptor.
     pub fn set_fd(&self, env: &Env, fd: i32) -> Result<(), Errno> {
-        self.fd.set(Some(env.own_fd(fd)?));
+        self.fd
+            .set(Some(env.own_fd(fd, &self.base.weak_resource())?));
         Ok(())
     }
 
@@ -745,7 +758,9 @@ fn handle_for<'s>(
         HandleKind::Tcp => "tcp_wrap.TCP",
         HandleKind::Pipe => "pipe_wrap.Pipe",
         HandleKind::Udp => "udp_wrap.UDP",
-        HandleKind::File | HandleKind::Unknown => return Err(failed(Errno::EINVAL)),
+        HandleKind::File | HandleKind::Tty | HandleKind::Unknown => {
+            return Err(failed(Errno::EINVAL));
+        }
     };
     let (kernel, process) = (env.kernel()?, env.process()?);
     let object = env.new_instance(scope, class)?;
@@ -792,7 +807,7 @@ fn stop(env: &Env, resource: &Resource) {
     else {
         return;
     };
-    env.disown_fd(stream.fd.get());
+    env.disown_fd(stream.fd.get(), resource);
     if let (Ok(kernel), Ok(process)) = (env.kernel(), env.process()) {
         if let Some(path) = stream.path.take() {
             // libuv takes away the name of a pipe that it bound; it may be gone.

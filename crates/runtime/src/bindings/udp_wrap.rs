@@ -171,7 +171,7 @@ pub(super) fn set_fd(
     let udp = Resource::of(scope, object)
         .and_then(|resource| resource.inner::<Udp>())
         .ok_or(Errno::EINVAL)?;
-    udp.fd.set(Some(env.own_fd(fd)?));
+    udp.fd.set(Some(env.own_fd(fd, &udp.resource.borrow())?));
     Ok(())
 }
 
@@ -283,7 +283,7 @@ fn stop(env: &Env, resource: &Resource) {
         return;
     };
     udp.receiving.set(false);
-    env.disown_fd(udp.fd.get());
+    env.disown_fd(udp.fd.get(), resource);
     if let (Ok(kernel), Ok(process)) = (env.kernel(), env.process())
         && let Ok(fd) = udp.open_fd(&process)
     {
@@ -300,7 +300,8 @@ impl Call {
             return self.udp.open_fd(&self.process);
         }
         let fd = self.kernel.udp_socket(&self.process, v6)?;
-        self.udp.fd.set(Some(self.env.own_fd(fd)?));
+        let owner = self.udp.resource.borrow().clone();
+        self.udp.fd.set(Some(self.env.own_fd(fd, &owner)?));
         Ok(fd)
     }
 
@@ -343,7 +344,8 @@ fn open<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
         if call.kernel.handle_kind(&call.process, fd)? != HandleKind::Udp {
             return Err(Errno::ENOTSOCK);
         }
-        call.udp.fd.set(Some(call.env.own_fd(fd)?));
+        let owner = call.udp.resource.borrow().clone();
+        call.udp.fd.set(Some(call.env.own_fd(fd, &owner)?));
         Ok(())
     });
     status(scope, result)

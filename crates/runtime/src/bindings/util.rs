@@ -59,6 +59,7 @@ pub static BINDING: Binding = Binding {
 /// Indexes into the library's list of handle types.
 mod handle_type {
     pub const TCP: i32 = 0;
+    pub const TTY: i32 = 1;
     pub const UDP: i32 = 2;
     pub const FILE: i32 = 3;
     pub const PIPE: i32 = 4;
@@ -164,6 +165,7 @@ fn guess_handle_type<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> R
         Ok(HandleKind::Pipe) => handle_type::PIPE,
         Ok(HandleKind::Tcp) => handle_type::TCP,
         Ok(HandleKind::Udp) => handle_type::UDP,
+        Ok(HandleKind::Tty) => handle_type::TTY,
         Ok(HandleKind::Unknown) => handle_type::UNKNOWN,
         Ok(HandleKind::File) | Err(_) => handle_type::FILE,
     };

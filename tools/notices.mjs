@@ -138,12 +138,16 @@ function filesOf(entry, pattern) {
 /** Crates that come without their licence's text, by the crate of the same repository that has it. */
 const TEXT_IN = { "alloc-stdlib": "alloc-no-stdlib" };
 
+/** Licences of sources that a crate has inside and compiles, where they are not beside its own. */
+const INSIDE = { "libnghttp2-sys": ["nghttp2/COPYING"] };
+
 /** The licence taken and its texts. */
 function licenceOf(entry, known) {
   const expression = (entry.license ?? "").replaceAll("/", " OR ").replace(/\s+/g, " ").trim();
   // A plain `A OR B` is a choice; anything with AND or brackets is kept whole, with all its texts.
   const choices = /AND|\(/.test(expression) ? [expression] : expression.split(" OR ");
-  const notices = filesOf(entry, NOTICE_FILE).map(({ text }) => text);
+  const inside = (INSIDE[entry.name] ?? []).map((file) => read(join(dirname(entry.manifest_path), file)));
+  const notices = [...filesOf(entry, NOTICE_FILE).map(({ text }) => text), ...inside];
   const files = filesOf(known.get(TEXT_IN[entry.name]) ?? entry, LICENCE_FILE);
   if (choices.includes("Apache-2.0")) return { taken: "Apache-2.0", offered: expression, texts: [apache(), ...notices] };
   if (files.length > 0) return { taken: expression || "see text", offered: expression, texts: [...files.map(({ text }) => text), ...notices] };

@@ -159,6 +159,8 @@ pub struct EventLoop {
     completions: RefCell<VecDeque<Task>>,
     idle_completions: RefCell<VecDeque<Task>>,
     closing: RefCell<VecDeque<Task>>,
+    /// Immediates of bindings.
+    immediates: RefCell<VecDeque<Task>>,
     /// Requests in flight and handles that keep the process alive.
     active: Cell<u32>,
     /// Timers of bindings, by due time (ms, whole) and order; none keeps the process alive.
@@ -190,6 +192,7 @@ impl EventLoop {
             completions: RefCell::default(),
             idle_completions: RefCell::default(),
             closing: RefCell::default(),
+            immediates: RefCell::default(),
             active: Cell::new(0),
             own_timers: RefCell::default(),
             next_timer: Cell::new(0),
@@ -204,6 +207,7 @@ impl EventLoop {
         self.completions.take();
         self.idle_completions.take();
         self.closing.take();
+        self.immediates.take();
         self.own_timers.take();
         self.timer_due.set(None);
     }
@@ -216,6 +220,11 @@ impl EventLoop {
     /// Like [`Self::complete`], without keeping the process alive for it.
     pub fn complete_unref(&self, task: Task) {
         self.idle_completions.borrow_mut().push_back(task);
+    }
+
+    /// Runs `task` in the next phase of immediates, before those of JavaScript.
+    pub fn immediate(&self, task: Task) {
+        self.immediates.borrow_mut().push_back(task);
     }
 
     /// Runs `task` in the closing phase, as `uv_close` does with its callback.
@@ -289,6 +298,7 @@ impl Env {
         (work.timer_due.get().is_some() && work.timer_ref.get())
             || work.immediate_ref.get()
             || !work.completions.borrow().is_empty()
+            || !work.immediates.borrow().is_empty()
             || !work.closing.borrow().is_empty()
             || work.active.get() > 0
     }
@@ -377,6 +387,7 @@ impl Env {
             || work.immediate_ref.get()
             || !work.completions.borrow().is_empty()
             || !work.idle_completions.borrow().is_empty()
+            || !work.immediates.borrow().is_empty()
             || !work.closing.borrow().is_empty()
         {
             return;
@@ -478,6 +489,14 @@ impl Env {
     }
 
     fn run_immediates(self: &Rc<Self>, scope: &mut v8::PinScope<'_, '_>) {
+        // What these add runs in the next turn.
+        for task in self.event_loop.immediates.take() {
+            if self.is_ending() {
+                return;
+            }
+            v8::scope!(let scope, scope);
+            task(scope, self);
+        }
         v8::scope!(let scope, scope);
         let Some(info) = self.buffer(scope, "timers.immediateInfo") else {
             return;

@@ -69,6 +69,7 @@ pub mod marshal;
 pub mod memory;
 pub mod message;
 pub mod message_port;
+pub(crate) mod native_account;
 pub mod node_command;
 pub mod object_table;
 pub mod output;

@@ -61,6 +61,7 @@ guests! {
     http_parser,
     net,
     net_hostile,
+    http2,
     zlib,
     crypto,
     crypto_keys,

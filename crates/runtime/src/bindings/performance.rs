@@ -153,6 +153,7 @@ const MILESTONES: u8 = 4;
 /// Indexes of `observerCounts` by the entry type's name.
 const ENTRY_TYPES: [&str; 5] = ["gc", "http", "http2", "net", "dns"];
 const ENTRY_TYPE_GC: usize = 0;
+const ENTRY_TYPE_HTTP2: usize = 2;
 
 fn nanoseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1e9
@@ -234,6 +235,34 @@ fn notify<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
 fn is_observed(scope: &mut v8::PinScope<'_, '_>, env: &Env, index: usize) -> bool {
     env.buffer(scope, "performance.observerCounts")
         .is_some_and(|counts| counts.get::<u32>(index) > 0)
+}
+
+/// Whether anybody observes entries of HTTP/2.
+pub fn observes_http2(scope: &mut v8::PinScope<'_, '_>, env: &Env) -> bool {
+    is_observed(scope, env, ENTRY_TYPE_HTTP2)
+}
+
+/// Hands an entry to whoever observes; times are start and duration in milliseconds.
+pub fn enqueue<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    env: &Env,
+    name: &str,
+    kind: &str,
+    (start, duration): (f64, f64),
+    details: v8::Local<'s, v8::Object>,
+) {
+    let Some(callback) = env.function(scope, "performance.observerCallback") else {
+        return;
+    };
+    let (Some(name), Some(kind)) = (v8::String::new(scope, name), v8::String::new(scope, kind))
+    else {
+        return;
+    };
+    let start = v8::Number::new(scope, start).into();
+    let duration = v8::Number::new(scope, duration).into();
+    let args = [name.into(), kind.into(), start, duration, details.into()];
+    let receiver = v8::Object::new(scope);
+    env.make_callback(scope, receiver, callback, &args, AsyncContext::default());
 }
 
 fn loop_idle_time<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
@@ -322,22 +351,12 @@ fn deliver_collections(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>) {
         if !is_observed(scope, env, ENTRY_TYPE_GC) {
             return;
         }
-        let Some(callback) = env.function(scope, "performance.observerCallback") else {
-            return;
-        };
-        let Some(name) = v8::String::new(scope, "gc") else {
-            return;
-        };
         let details = v8::Object::new(scope);
         for (key, value) in [("kind", kind), ("flags", flags)] {
             let value = v8::Integer::new_from_unsigned(scope, value).into();
             crate::realm::set(scope, details, key, value);
         }
-        let started = v8::Number::new(scope, started).into();
-        let duration = v8::Number::new(scope, duration).into();
-        let args = [name.into(), name.into(), started, duration, details.into()];
-        let receiver = v8::Object::new(scope);
-        env.make_callback(scope, receiver, callback, &args, AsyncContext::default());
+        enqueue(scope, env, "gc", "gc", (started, duration), details);
     }
 }
 

@@ -1,77 +1,11 @@
 //! Memory of codecs, charged to the process that they work for.
 
 use std::ffi::{c_uint, c_void};
-use std::sync::Arc;
 
 use brotli::enc::BrotliAlloc;
 use brotli::{Allocator, SliceWrapper, SliceWrapperMut};
 
-use crate::memory::MemoryBudget;
-
-/// What a codec's memory is charged to. The codec's allocator functions hold a pointer to it.
-#[derive(Clone)]
-pub struct Account(Option<Arc<MemoryBudget>>);
-
-/// Before each block: its size. As large as the strictest alignment that C's allocator promises.
-const HEADER: usize = 16;
-
-impl Account {
-    /// An account of the process that `budget` belongs to.
-    pub fn new(budget: Option<Arc<MemoryBudget>>) -> Self {
-        Self(budget)
-    }
-
-    fn take(&self, bytes: usize) -> bool {
-        self.0
-            .as_ref()
-            .is_none_or(|budget| budget.take_native(bytes))
-    }
-
-    fn release(&self, bytes: usize) {
-        if let Some(budget) = &self.0 {
-            budget.release_native(bytes);
-        }
-    }
-
-    fn allocate(&self, bytes: usize) -> *mut c_void {
-        let Some(total) = bytes.checked_add(HEADER) else {
-            return std::ptr::null_mut();
-        };
-        if !self.take(total) {
-            return std::ptr::null_mut();
-        }
-        // SAFETY: any size will do; zlib's callers rely on zeros nowhere, but a decoder's window must hold nothing old.
-        let block = unsafe { libc::calloc(1, total) };
-        if block.is_null() {
-            self.release(total);
-            return block;
-        }
-        // SAFETY: the block is larger than the header, and aligned for it.
-        unsafe {
-            block.cast::<usize>().write(total);
-            block.byte_add(HEADER)
-        }
-    }
-
-    /// # Safety
-    /// `address` is null, or came from [`Self::allocate`] of this account and was not freed.
-    unsafe fn free(&self, address: *mut c_void) {
-        if address.is_null() {
-            return;
-        }
-        // SAFETY: the header stands before the address, see `allocate`.
-        unsafe {
-            let block = address.byte_sub(HEADER);
-            self.release(block.cast::<usize>().read());
-            libc::free(block);
-        }
-    }
-
-    /// The `opaque` argument for the functions below; valid as long as this account does not move.
-    pub fn opaque(&self) -> *mut c_void {
-        std::ptr::from_ref(self).cast_mut().cast()
-    }
-}
+pub use crate::native_account::Account;
 
 /// zlib's allocation function.
 ///

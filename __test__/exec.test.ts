@@ -65,6 +65,21 @@ describe("programs", () => {
     expect(file).toMatchObject({ code: 0, stdout: "1\n" });
   });
 
+  test("stacks of TypeScript name its own lines, where text had to be printed anew, too", async () => {
+    const runtime = await make();
+    const erased = "interface A {\n  x: number;\n}\nfunction boom<T>(a: T): never {\n      throw new Error('boom');\n}\nboom<number>(1 as number);\n";
+    const printed = `namespace N {\n  export const v: number = 1;\n\n  export function f(): never {\n    throw new Error("in " + v);\n  }\n}\ntype T = string;\n`;
+    for (const filePath of ["/workspace/a.ts", "/workspace/a.mts"]) {
+      const one = await runtime.exec(erased, { filePath });
+      expect(one.error?.stack).toContain(`at boom (${filePath.endsWith("mts") ? "file://" : ""}${filePath}:5:13)`);
+      const { error, stderr } = await runtime.exec(`${printed}class P { constructor(private a: number) {} }\nnew P(1); N.f();\n`, { filePath });
+      expect(error?.stack).toMatch(/\/workspace\/a\.m?ts:5:\d+\)\n.*\/workspace\/a\.m?ts:10:\d+/);
+      expect(stderr).toContain(`throw new Error("in " + v);`);
+    }
+    const caught = await runtime.exec(`${printed}try { N.f(); } catch (e) { console.log((e as Error).stack!.split("\\n")[1]!.trim()); }`, { filePath: "c.cts" });
+    expect(caught.stdout).toMatch(/c\.cts:5:\d+/);
+  });
+
   test("a syntax error is a clear failure", async () => {
     const runtime = await make();
     for (const code of ["let x = ;", "let x: number = ;"]) {

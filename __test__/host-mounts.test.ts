@@ -187,6 +187,31 @@ describe("snapshots", () => {
   });
 });
 
+test("what guests may write to the disk is bounded, and so is the depth of their own directories", async () => {
+  const hostPath = join(folder, "bounded");
+  mkdirSync(hostPath);
+  const mount = { path: "/disk", source: "host", hostPath, mode: "rw", maxBytes: 100, maxEntries: 2 } as const;
+  const runtime = await make({ mounts: [mount], resourceBudgets: { maxDirectoryDepth: 20 } });
+  expect(runtime.listMounts()).toEqual([mount]);
+  const { stdout } = await runtime.exec(`const fs = require("fs"); const codes = [];
+    const attempt = (f) => { try { f(); codes.push("ok"); } catch (e) { codes.push(e.code); } };
+    attempt(() => fs.writeFileSync("/disk/a", "x".repeat(60)));
+    attempt(() => fs.appendFileSync("/disk/a", "x".repeat(60)));
+    attempt(() => fs.mkdirSync("/disk/d"));
+    attempt(() => fs.mkdirSync("/disk/e"));
+    attempt(() => fs.mkdirSync("/workspace" + "/n".repeat(19), { recursive: true }));
+    attempt(() => fs.mkdirSync("/workspace" + "/n".repeat(20)));
+    console.log(codes.join());`);
+  expect(stdout).toBe("ok,ENOSPC,ok,ENOSPC,ok,ENAMETOOLONG\n");
+  for (const [wrong, message] of [
+    [{ ...mount, mode: "ro" }, /mode must be "rw" where maxBytes or maxEntries is given/],
+    [{ ...mount, maxBytes: -1 }, /maxBytes must be an integer from 0/],
+    [{ ...mount, maxEntries: "2" }, /maxEntries must be a number/],
+  ] as const) {
+    await expect(NodeRuntime.create({ mounts: [wrong as never] })).rejects.toThrow(message);
+  }
+});
+
 test("allowAll asks nobody", async () => {
   const runtime = await make({ permissions: { ...allowAll }, env: { A: "1" } });
   expect(await runtime.exec(`require("fs").writeFileSync("/tmp/x", process.env.A)`)).toMatchObject({ code: 0 });

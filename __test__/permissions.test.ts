@@ -331,6 +331,8 @@ describe("limits that are nearly reached", () => {
     ["memoryLimit", { memoryLimit: 64 }, `const a = []; for (;;) a.push(new Uint8Array(1 << 20).fill(1))`],
     ["maxOutputBytes", { resourceBudgets: { maxOutputBytes: 1000 } }, `console.log("x".repeat(850))`],
     ["maxBridgeCalls", { resourceBudgets: { maxBridgeCalls: 10 } }, `for (let i = 0; i < 9; i++) callHostFunction("f")`],
+    ["maxFilesystemBytes", { resourceBudgets: { maxFilesystemBytes: 10_000 } }, `for (let i = 0; i < 9; i++) require("fs").writeFileSync("/tmp/" + i, "x".repeat(1000))`],
+    ["maxInodes", { resourceBudgets: { maxInodes: 20 } }, `for (let i = 0; i < 18; i++) require("fs").mkdirSync("/tmp/" + i)`],
     ["maxTimers", { resourceBudgets: { maxTimers: 10 } }, `for (let i = 0; i < 9; i++) setTimeout(() => {}, 1)`],
   ])("%s", async (limit, options, code) => {
     const warnings: { limit: string; used: number; max: number }[] = [];

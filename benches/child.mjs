@@ -1,6 +1,8 @@
 // One candidate, one measure, one process: `node child.mjs <candidate> <measure> <options as JSON>`.
 // The answer goes to the parent as one IPC message.
-import { readFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { availableMemory, pss, threads } from "./lib/processes.mjs";
 import { PATHS } from "./lib/server.mjs";
@@ -172,22 +174,54 @@ const measures = {
   },
 
   /** One program, fresh each time: whole time from the host's side, and the checksum it printed. */
-  async compute() {
-    const code = readFileSync(new URL(`./programs/${options.program}.js`, import.meta.url), "utf8");
-    const vm = await candidate.create({});
-    check(await vm.exec(TRIVIAL));
-    const samples = [];
-    let checksum;
-    for (let i = 0; i < options.samples; i += 1) {
-      const { ms, value } = await timed(() => vm.exec(code));
-      if (!value.ok) throw new Error(`program failed: ${JSON.stringify(value).slice(0, 400)}`);
-      checksum = value.stdout.trim();
-      samples.push(ms);
+  compute: () => programs("./programs/"),
+
+  /** The same for programs that use files: the VM's own, and for Node those of a tmpfs. */
+  files: () => programs("./files/"),
+
+  /** Memory per VM of many that share one large directory of the host, copied on write, in which each has worked. */
+  async base() {
+    const directory = mkdtempSync(join(tmpdir(), "secure-exec-base-"));
+    try {
+      const data = Buffer.alloc(100 << 10, "x");
+      const count = Math.ceil((options.megabytes << 20) / data.length);
+      for (let i = 0; i < count; i += 1) {
+        if (i % 100 === 0) mkdirSync(join(directory, `package-${i / 100}`));
+        writeFileSync(join(directory, `package-${Math.floor(i / 100)}`, `${i}.js`), data);
+      }
+      return await staircase(async () => {
+        const vm = await candidate.createOver(directory);
+        check(await vm.exec(BASE_PROGRAM), "10 1024");
+        return vm;
+      });
+    } finally {
+      rmSync(directory, { recursive: true });
     }
-    await vm.dispose();
-    return { samples, checksum };
   },
 };
+
+/** Reads what is below and writes beside it. */
+const BASE_PROGRAM = `const fs = process.getBuiltinModule("fs");
+  let read = 0;
+  for (let i = 0; i < 10; i += 1) if (fs.readFileSync("/base/package-0/" + i + ".js").length === 102400) read += 1;
+  fs.writeFileSync("/base/package-0/new", "x".repeat(1024));
+  console.log(read + " " + fs.statSync("/base/package-0/new").size)`;
+
+async function programs(folder) {
+  const code = readFileSync(new URL(`${folder}${options.program}.js`, import.meta.url), "utf8");
+  const vm = await candidate.create({});
+  check(await vm.exec(TRIVIAL));
+  const samples = [];
+  let checksum;
+  for (let i = 0; i < options.samples; i += 1) {
+    const { ms, value } = await timed(() => vm.exec(code));
+    if (!value.ok) throw new Error(`program failed: ${JSON.stringify(value).slice(0, 400)}`);
+    checksum = value.stdout.trim();
+    samples.push(ms);
+  }
+  await vm.dispose();
+  return { samples, checksum };
+}
 
 async function staircase(create) {
   // The first VM pays for what all share; it is the floor that the steps are measured from.

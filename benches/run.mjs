@@ -6,13 +6,17 @@
 //   npm run bench -- --only kill        one measure (repeatable); a candidate's id works too
 //   npm run bench -- --no-peers         this project, node:worker_threads, node:vm and Node only
 //   npm run bench -- --no-write         print, write nothing
+//   npm run bench -- --resume           only what results/latest.json does not have yet
+//   npm run bench -- --fresh            forget what is there
 //
-// Results go to results/latest.json; a whole run that is not --quick also rewrites the tables of docs/benchmarks.md.
+// Each measure goes to results/latest.json when it is done, over what was measured there before in the same way (same
+// machine, Node, --quick and --scale): a run that is cut short loses nothing. Unless it is --quick, a run rewrites the
+// tables of docs/benchmarks.md from that file, with a list of what is missing.
 //
 // Each (candidate, measure) runs in its own child process, in several rounds whose order alternates, so that what the
 // machine does meanwhile hits all alike. All run under the same Node.
 import { execFileSync, fork } from "node:child_process";
-import { mkdirSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, readdirSync, renameSync, writeFileSync } from "node:fs";
 import { cpus, release, totalmem, type } from "node:os";
 import { parseArgs } from "node:util";
 import { fileURLToPath } from "node:url";
@@ -30,6 +34,8 @@ const { values: flags } = parseArgs({
     node: { type: "string" },
     peers: { type: "boolean", default: true },
     write: { type: "boolean", default: true },
+    resume: { type: "boolean", default: false },
+    fresh: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
   },
   allowNegative: true,
@@ -41,6 +47,9 @@ const PEERS = new Set(["secure-exec-0.2.1", "secure-exec-0.2.21", "isolated-vm"]
 const quick = flags.quick;
 const programs = readdirSync(new URL("./programs/", import.meta.url))
   .filter((name) => name.endsWith(".js"))
+  .map((name) => name.slice(0, -3))
+  .sort();
+const filePrograms = readdirSync(new URL("./files/", import.meta.url))
   .map((name) => name.slice(0, -3))
   .sort();
 
@@ -57,6 +66,20 @@ const PLAN = {
   requests: { rounds: quick ? 1 : 3, options: { samples: quick ? 1 : 3, ms: quick ? 500 : 2000, clients: 16 }, timeoutMs: 60_000, each: ["hello", "megabyte"] },
   servers: { rounds: 1, options: { count: quick ? 10 : 200 }, timeoutMs: 120_000, linux: true },
   compute: { rounds: quick ? 1 : 5, options: { samples: 1 }, timeoutMs: 60_000, each: programs },
+  files: {
+    rounds: quick ? 1 : 5,
+    options: { samples: 1 },
+    timeoutMs: 120_000,
+    each: filePrograms,
+    // For Node, which has no files of its own: in memory, too.
+    env: existsSync("/dev/shm") ? { TMPDIR: "/dev/shm" } : {},
+  },
+  base: {
+    rounds: 1,
+    options: { steps: quick ? [10] : [10, 50, 100], settleMs: quick ? 500 : 2000, megabytes: quick ? 20 : 500 },
+    timeoutMs: 600_000,
+    linux: true,
+  },
 };
 
 if (flags.help) {
@@ -150,8 +173,10 @@ function alternate(list, round) {
 }
 
 /** Rounds of one measure over all candidates; answers per candidate, in order. */
-async function measureAll(measure, plan, options, key) {
-  const able = candidates.filter((candidate) => candidate.available === true && candidate.can.has(measure));
+async function measureAll(measure, plan, options, key, known = {}) {
+  const able = candidates.filter(
+    (candidate) => candidate.available === true && candidate.can.has(measure) && !isKnown(known[candidate.id]),
+  );
   const answers = new Map(able.map((candidate) => [candidate.id, []]));
   for (let round = 0; round < plan.rounds; round += 1) {
     for (const { id } of alternate(able, round)) {
@@ -162,7 +187,7 @@ async function measureAll(measure, plan, options, key) {
       if (!answer.ok) console.error(`  ${key} ${id}: ${answer.error}`);
     }
   }
-  console.error(`${key} done`);
+  if (able.length > 0) console.error(`${key} done`);
   return answers;
 }
 
@@ -170,7 +195,7 @@ function combine(measure, answers) {
   const failed = answers.find((answer) => !answer.ok);
   if (failed !== undefined) return { error: failed.error };
   const results = answers.map((answer) => answer.result);
-  if (measure === "memory" || measure === "resting" || measure === "alive" || measure === "servers") return results[0];
+  if (["memory", "resting", "alive", "servers", "base"].includes(measure)) return results[0];
   const combined = summary(results.flatMap((result) => result.samples));
   if (results[0].loadMs !== undefined) combined.loadMs = summary(results.map((result) => result.loadMs)).p50;
   if (results[0].startMs !== undefined) combined.startMs = summary(results.map((result) => result.startMs)).p50;
@@ -178,23 +203,85 @@ function combine(measure, answers) {
   return combined;
 }
 
-const results = {};
+const machine = {
+  cpu: cpus()[0]?.model ?? "unknown",
+  cores: cpus().length,
+  memoryGb: Math.round(totalmem() / 2 ** 30),
+  system: `${type()} ${release()}`,
+};
+const nodeVersion = execFileSync(node, ["--version"], { encoding: "utf8" }).trim();
+const file = new URL("./results/latest.json", import.meta.url);
+
+/** What was measured before in the same way. */
+function earlier() {
+  if (flags.fresh || !existsSync(file)) return {};
+  const report = JSON.parse(readFileSync(file, "utf8"));
+  const way = ({ machine: where, node: version, quick: isQuick, scale: size }) => JSON.stringify([where, version, isQuick, size]);
+  if (way(report) === way({ machine, node: nodeVersion, quick, scale })) return report.results;
+  console.error("results/latest.json was measured in another way and is not added to");
+  return {};
+}
+
+/** Whether `--resume` passes over a result. */
+function isKnown(result) {
+  return flags.resume && result !== undefined && result.error === undefined;
+}
+
+const results = earlier();
+
+function reportOf() {
+  const has = (entry, id) => entry?.[id] !== undefined;
+  const missing = [];
+  for (const [measure, { each, linux }] of Object.entries(PLAN)) {
+    if (linux === true && !measurable) continue;
+    for (const { id, label, can, available } of candidates) {
+      if (available !== true || !can.has(measure)) continue;
+      const lacks =
+        each === undefined
+          ? !has(results[measure], id)
+          : each.filter((name) => !has(results[measure]?.[name], id)).length;
+      if (lacks) missing.push(`${measure} of ${label}${each === undefined ? "" : ` (${lacks} of ${each.length})`}`);
+    }
+  }
+  return {
+    date: new Date().toISOString(),
+    quick,
+    scale,
+    machine,
+    node: nodeVersion,
+    candidates: candidates.map(({ id, label, notes, available }) => ({ id, label, notes, available })),
+    plan: Object.fromEntries(Object.entries(PLAN).map(([name, { rounds, options }]) => [name, { rounds, ...options }])),
+    missing,
+    results,
+  };
+}
+
+function save() {
+  if (!flags.write) return;
+  mkdirSync(new URL("./results/", import.meta.url), { recursive: true });
+  const next = new URL("./results/latest.json.new", import.meta.url);
+  writeFileSync(next, `${JSON.stringify(reportOf(), null, 2)}\n`);
+  renameSync(next, file);
+}
+
 for (const [measure, plan] of Object.entries(PLAN)) {
   if (onlyMeasures.length > 0 && !onlyMeasures.includes(measure)) continue;
   if (plan.linux === true && !measurable) {
     console.error(`${measure} skipped: it reads /proc, which ${process.platform} has not`);
     continue;
   }
-  results[measure] = {};
+  results[measure] ??= {};
   if (plan.each === undefined) {
-    const answers = await measureAll(measure, plan, plan.options, measure);
+    const answers = await measureAll(measure, plan, plan.options, measure, results[measure]);
     for (const [id, list] of answers) results[measure][id] = combine(measure, list);
+    save();
   } else {
     for (const name of plan.each) {
-      const answers = await measureAll(measure, plan, { ...plan.options, program: name }, `${measure} ${name}`);
-      results[measure][name] = {};
-      for (const [id, list] of answers) results[measure][name][id] = combine(measure, list);
-      const checksums = new Set(Object.values(results[measure][name]).map((entry) => entry.checksum).filter(Boolean));
+      const entry = (results[measure][name] ??= {});
+      const answers = await measureAll(measure, plan, { ...plan.options, program: name }, `${measure} ${name}`, entry);
+      for (const [id, list] of answers) entry[id] = combine(measure, list);
+      save();
+      const checksums = new Set(Object.values(entry).map(({ checksum }) => checksum).filter(Boolean));
       if (checksums.size > 1) {
         console.error(`${name}: candidates disagree on the checksum: ${[...checksums].join(" | ")}`);
         process.exitCode = 1;
@@ -203,30 +290,9 @@ for (const [measure, plan] of Object.entries(PLAN)) {
   }
 }
 
-const report = {
-  date: new Date().toISOString(),
-  quick,
-  scale,
-  complete: flags.only.length === 0 && candidates.every(({ available }) => available === true) && flags.peers,
-  machine: {
-    cpu: cpus()[0]?.model ?? "unknown",
-    cores: cpus().length,
-    memoryGb: Math.round(totalmem() / 2 ** 30),
-    system: `${type()} ${release()}`,
-  },
-  node: execFileSync(node, ["--version"], { encoding: "utf8" }).trim(),
-  candidates: candidates.map(({ id, label, notes, available }) => ({ id, label, notes, available })),
-  plan: Object.fromEntries(Object.entries(PLAN).map(([name, { rounds, options }]) => [name, { rounds, ...options }])),
-  results,
-};
-
+const report = reportOf();
 console.log(markdown(report));
-if (flags.write) {
-  mkdirSync(new URL("./results/", import.meta.url), { recursive: true });
-  writeFileSync(new URL("./results/latest.json", import.meta.url), `${JSON.stringify(report, null, 2)}\n`);
-  if (report.complete && !quick) updateDocument(new URL("../docs/benchmarks.md", import.meta.url), markdown(report));
-  else console.error("docs/benchmarks.md left as it is: not a whole run");
-}
+if (flags.write && !quick) updateDocument(new URL("../docs/benchmarks.md", import.meta.url), markdown(report));
 if (candidates.find(({ id, available }) => id === "secure-exec" && available === true) !== undefined) {
   const failures = Object.entries(results).flatMap(([measure, entries]) =>
     Object.entries(entries).filter(([key, value]) => (key === "secure-exec" && value.error) || value["secure-exec"]?.error).map(([key]) => `${measure} ${key}`),

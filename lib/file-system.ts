@@ -1,7 +1,7 @@
 /** `runtime.fs`: the VM's files as the host uses them. */
 
 import { SecureExecError, rangeError, typeError, valueError } from "./errors.js";
-import type { FileStat, FileType, HostDirEntry } from "./types.js";
+import type { FileStat, FileType, FileWatch, HostDirEntry, WatchEvent } from "./types.js";
 import { decode, encode } from "./values.js";
 import type { ValueLimits } from "./values.js";
 
@@ -12,6 +12,9 @@ export type Send = (request: Buffer) => Promise<Buffer>;
 const REQUEST_LIMITS = { jsonPayloadBytes: 1 << 20, base64TransferBytes: Number.MAX_SAFE_INTEGER };
 const MAX_MODE = 0o7777;
 const MAX_ID = 2 ** 32 - 2;
+
+/** Who hears of the host's watches, by their numbers. */
+export type WatchListeners = Map<number, (event: WatchEvent) => void>;
 
 interface NativeError {
   code: string;
@@ -91,10 +94,41 @@ export class FileCalls {
  */
 export class HostFileSystem {
   readonly #calls: FileCalls;
+  readonly #listeners: WatchListeners;
+  #nextWatch = 1;
 
   /** @internal */
-  constructor(calls: FileCalls) {
+  constructor(calls: FileCalls, listeners: WatchListeners) {
     this.#calls = calls;
+    this.#listeners = listeners;
+  }
+
+  /**
+   * Calls `listener` when something happens to a file or in a directory, whoever does it, until it is closed or the
+   * runtime is disposed of. An exception in it is ignored. A watch keeps no process alive.
+   */
+  async watch(file: string, listener: (event: WatchEvent) => void): Promise<FileWatch> {
+    if (typeof listener !== "function") throw typeError("listener", "a function", listener);
+    const number = this.#nextWatch++;
+    this.#listeners.set(number, (event) => {
+      try {
+        listener(event);
+      } catch {
+        // The listener is the host's own affair, as hooks are.
+      }
+    });
+    try {
+      await this.#calls.ask("watch", { path: path(file), number });
+    } catch (error) {
+      this.#listeners.delete(number);
+      throw error;
+    }
+    return {
+      close: async () => {
+        if (!this.#listeners.delete(number)) return;
+        await this.#calls.ask("unwatch", { path: "/", number }).catch(() => {});
+      },
+    };
   }
 
   /** The bytes of a file, or its text. */

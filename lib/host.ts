@@ -7,7 +7,8 @@ import type { CommandQuestion, HostCommands } from "./host-commands.js";
 import type { HostFunctionTable } from "./host-functions.js";
 import type { PermissionCallbacks } from "./permissions.js";
 import { callFileSystem } from "./virtual-file-system.js";
-import type { LimitWarning, VirtualFileSystem } from "./types.js";
+import type { HostWatches } from "./virtual-file-system.js";
+import type { LimitWarning, VirtualFileSystem, WatchEvent } from "./types.js";
 import { decode, encode } from "./values.js";
 import type { ValueLimits } from "./values.js";
 
@@ -26,10 +27,19 @@ export interface HostParts {
 /** File systems of the host by number. */
 type FileSystems = (number: number) => VirtualFileSystem | undefined;
 
+/** What questions are answered with. */
+export interface HostAnswers {
+  fileSystems: FileSystems;
+  /** What file systems of the host watch for guests. */
+  watches: HostWatches;
+  /** Takes what the host itself watches. */
+  onWatchEvent: (number: number, event: WatchEvent) => void;
+}
+
 /** Takes the questions of one VM, each with the number under which it is answered. */
 export function receive(
   parts: HostParts,
-  fileSystems: FileSystems,
+  answers: HostAnswers,
   vm: NativeVm,
   id: number,
   kind: number,
@@ -40,7 +50,11 @@ export function receive(
     warn(parts, target, payload);
     return;
   }
-  answer(parts, fileSystems, kind, target, payload).then(
+  if (kind === HostCallKind.watch) {
+    answers.onWatchEvent(id, { eventType: target as WatchEvent["eventType"], filename: Buffer.from(payload).toString() });
+    return;
+  }
+  answer(parts, answers, kind, target, payload).then(
     (value) => vm.answer(id, value, undefined),
     (error: unknown) => vm.answer(id, undefined, describe(error)),
   );
@@ -48,7 +62,7 @@ export function receive(
 
 async function answer(
   parts: HostParts,
-  fileSystems: FileSystems,
+  { fileSystems, watches }: HostAnswers,
   kind: number,
   target: string,
   payload: Uint8Array,
@@ -72,7 +86,7 @@ async function answer(
     case HostCallKind.fileSystem: {
       const fs = fileSystems(Number(target));
       if (fs === undefined) throw new SecureExecError("EIO", "the file system is not mounted any more");
-      return encode(await callFileSystem(fs, decode(payload) as Parameters<typeof callFileSystem>[1]), limits);
+      return encode(await callFileSystem(fs, decode(payload) as Parameters<typeof callFileSystem>[1], watches), limits);
     }
     default:
       throw new SecureExecError("ERR_INVALID_STATE", `unknown question ${kind}`);

@@ -2,9 +2,12 @@
 
 export { SecureExecError } from "./errors.js";
 export type { LimitDetails } from "./errors.js";
+export { Checkpoint } from "./archive.js";
 export { Context } from "./context.js";
 export { HostFileSystem } from "./file-system.js";
 export { allowAll, allowAllChildProcess, allowAllEnv, allowAllFs, allowAllNetwork } from "./allow-all.js";
+export { HostNodeFileSystem, InMemoryFileSystem, createInMemoryFileSystem } from "./kernel-file-system.js";
+export { NodeFileSystem } from "./node-file-system.js";
 export { NodeRuntime } from "./runtime.js";
 export { createNodeDriver, createNodeRuntimeDriverFactory } from "./first-generation/driver.js";
 export type {
@@ -36,6 +39,7 @@ export type {
   Exposed,
   FileStat,
   FileType,
+  FileWatch,
   FsPermissionRules,
   FsRequest,
   GuestBody,
@@ -64,6 +68,8 @@ export type {
   PermissionOptions,
   PermissionScope,
   Permissions,
+  PersistedArchive,
+  PersistenceAdapter,
   ProcessRequest,
   RunOptions,
   RunResult,
@@ -78,4 +84,5 @@ export type {
   VirtualFileSystem,
   VirtualStat,
   WaitOptions,
+  WatchEvent,
 } from "./types.js";

@@ -1,7 +1,7 @@
 /** What is mounted in a VM, as the host gave it. */
 
 import { isAbsolute, posix } from "node:path";
-import { typeError, valueError } from "./errors.js";
+import { rangeError, typeError, valueError } from "./errors.js";
 import type { FileCalls } from "./file-system.js";
 import type { Mount, VirtualFileSystem } from "./types.js";
 import { readVirtualFileSystem } from "./virtual-file-system.js";
@@ -17,11 +17,18 @@ export interface MountSettings {
   fileSystem: VirtualFileSystem | undefined;
 }
 
+function limit(option: string, name: "maxBytes" | "maxEntries", value: unknown): { maxBytes?: number; maxEntries?: number } {
+  if (value === undefined) return {};
+  if (typeof value !== "number") throw typeError(`${option}.${name}`, "a number", value);
+  if (!Number.isSafeInteger(value) || value < 0) throw rangeError(`${option}.${name}`, "an integer from 0 to 2^53 - 1", value);
+  return { [name]: value };
+}
+
 /** Reads one mount. */
 export function readMount(value: unknown, option: string): MountSettings {
   if (typeof value !== "object" || value === null || Array.isArray(value)) throw typeError(option, "a mount", value);
-  const { path, source, readOnly, hostPath, mode, data } = value as Record<string, unknown>;
-  const known = source === "host" ? ["path", "source", "hostPath", "mode"] : source === "tar" ? [...KEYS, "data"] : KEYS;
+  const { path, source, readOnly, hostPath, mode, data, maxBytes, maxEntries } = value as Record<string, unknown>;
+  const known = source === "host" ? ["path", "source", "hostPath", "mode", "maxBytes", "maxEntries"] : source === "tar" ? [...KEYS, "data"] : KEYS;
   for (const key of Object.keys(value)) {
     if (!known.includes(key)) throw valueError(`${option}.${key}`, `is not known; known are ${known.join(", ")}`, undefined);
   }
@@ -39,7 +46,11 @@ export function readMount(value: unknown, option: string): MountSettings {
       }
       const access = MODES.find((known) => known === mode);
       if (access === undefined) throw valueError(`${option}.mode`, 'must be "ro", "rw" or "cow"', mode);
-      const mount = { path, source, hostPath, mode: access } as const;
+      const limits = { ...limit(option, "maxBytes", maxBytes), ...limit(option, "maxEntries", maxEntries) };
+      if (access !== "rw" && Object.keys(limits).length > 0) {
+        throw valueError(`${option}.mode`, 'must be "rw" where maxBytes or maxEntries is given', mode);
+      }
+      const mount = { path, source, hostPath, mode: access, ...limits } as const;
       return { mount, request: { ...mount, readOnly: access === "ro" }, fileSystem: undefined };
     }
     case "tar": {
@@ -51,9 +62,10 @@ export function readMount(value: unknown, option: string): MountSettings {
       const fileSystem = readVirtualFileSystem(source, `${option}.source`);
       const pread = typeof fileSystem.pread === "function";
       const pwrite = typeof fileSystem.pwrite === "function";
+      const watch = typeof fileSystem.watch === "function";
       return {
         mount: { path, source: fileSystem, ...flags },
-        request: { source: "virtual", pread, pwrite, ...flags },
+        request: { source: "virtual", pread, pwrite, watch, ...flags },
         fileSystem,
       };
     }

@@ -28,6 +28,7 @@ export interface NativeLimits {
   maxOpenFds?: number;
   maxFilesystemBytes?: number;
   maxInodes?: number;
+  maxDirectoryDepth?: number;
   maxSockets?: number;
   maxConnections?: number;
   maxBridgeCalls?: number;
@@ -37,7 +38,9 @@ export interface NativeVmOptions {
   name?: string;
   limits: NativeLimits;
   freeze: boolean;
-  snapshot?: Buffer;
+  snapshot: Buffer[];
+  codeCache: boolean;
+  codeCacheBytes?: number;
   moduleRoots: string[];
   files: NativeFile[];
   env: NativePair[];
@@ -97,7 +100,7 @@ export interface NativeHostError {
 }
 
 /** Who is asked; the numbers are those of `src/host_calls.rs`. */
-export const HostCallKind = { permission: 0, fileSystem: 1, function: 2, warning: 3, command: 4 } as const;
+export const HostCallKind = { permission: 0, fileSystem: 1, function: 2, warning: 3, command: 4, watch: 5 } as const;
 
 export type NativeHost = (id: number, kind: number, target: string, payload: Buffer) => void;
 
@@ -205,6 +208,7 @@ export interface NativeStats {
   processes: number;
   filesystemBytes: number;
   inodes: number;
+  codeCache: { entries: number; bytes: number; hits: number; waiting: number };
 }
 
 export interface NativeVm {
@@ -213,6 +217,7 @@ export interface NativeVm {
   network(listener: NativeNetworkListener): NativeNetwork;
   createContext(options: NativeExecOptions): NativeContext;
   answer(id: number, value: Buffer | undefined, error: NativeHostError | undefined): void;
+  tellWatchers(number: number, isRename: boolean, name: string): void;
   addHostFunctions(names: string[]): void;
   fileSystem(request: Buffer): Promise<Buffer>;
   writeFile(path: string, data: Buffer): void;

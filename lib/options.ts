@@ -1,5 +1,7 @@
 /** Reads the caller's options: once, up front, and strictly. */
 
+import { Checkpoint } from "./archive.js";
+import type { ArchiveSettings, PersistenceSettings } from "./archive.js";
 import { rangeError, typeError, unavailable, valueError } from "./errors.js";
 import type { HostParts } from "./host.js";
 import { HostCommands } from "./host-commands.js";
@@ -57,6 +59,8 @@ const TIME_MS: Range = { min: 1, max: MAX_MS, integer: false, unit: " (milliseco
 const PAYLOAD_BYTES: Range = { min: KIB, max: 64 * MIB, integer: true, unit: " (bytes)" };
 const CAPTURE_BYTES: Range = { min: 1, max: 256 * MIB, integer: true, unit: " (bytes)" };
 const COUNT: Range = { min: 1, max: 2 ** 32 - 1, integer: true, unit: "" };
+const CODE_CACHE_BYTES: Range = { min: MIB, max: 4096 * MIB, integer: true, unit: " (bytes)" };
+const DEPTH: Range = { min: 16, max: 65_536, integer: true, unit: "" };
 const BYTES: Range = { min: 1, max: Number.MAX_SAFE_INTEGER, integer: true, unit: " (bytes)" };
 
 /** Ranges of the budgets. */
@@ -69,6 +73,7 @@ const BUDGETS: Readonly<Record<string, Range>> = {
   maxOpenFds: COUNT,
   maxFilesystemBytes: BYTES,
   maxInodes: COUNT,
+  maxDirectoryDepth: DEPTH,
   maxSockets: COUNT,
   maxConnections: COUNT,
   maxHttpBodyBytes: BYTES,
@@ -83,6 +88,7 @@ const NATIVE_BUDGETS = [
   "maxOpenFds",
   "maxFilesystemBytes",
   "maxInodes",
+  "maxDirectoryDepth",
   "maxSockets",
   "maxConnections",
 ] as const satisfies (keyof NativeLimits)[];
@@ -107,7 +113,9 @@ const CREATE_KEYS = [
   "filesystem",
   "mounts",
   "nodeModules",
+  "codeCache",
   "snapshot",
+  "persistence",
   "permissions",
   "permissionTimeoutMs",
   "os",
@@ -336,6 +344,7 @@ export interface RuntimeSettings {
   lateFiles: NativeFile[];
   /** Whether `/node_modules` leads to the overlay. */
   hasModuleFallback: boolean;
+  persistence: PersistenceSettings | undefined;
   onStdio: StdioHook | undefined;
   captureBytes: number;
   maxHttpBodyBytes: number;
@@ -371,6 +380,12 @@ export function readCreateOptions(options: unknown): RuntimeSettings {
   const modules = readModules(given["moduleAccess"], given["nodeModules"]);
   mounts.push(...modules.mounts);
   const files = "files" in given ? fileList(given["files"], "files") : [];
+  const persistence = "persistence" in given ? readPersistence(given["persistence"]) : undefined;
+  if (persistence !== undefined && "filesystem" in given) {
+    throw valueError("persistence", "cannot be given with filesystem, which keeps its files itself", given["persistence"]);
+  }
+  // Files of the options are put over what is mounted, and are changes of what was loaded.
+  const isLate = mounts.length > 0 || persistence !== undefined;
   const functions = new HostFunctionTable();
   for (const key of ["hostFunctions", "bindings"] as const) {
     if (key in given) functions.add(given[key], key);
@@ -388,16 +403,21 @@ export function readCreateOptions(options: unknown): RuntimeSettings {
     user: readUser(given["user"]),
     limits,
     freeze: "timingMitigation" in given ? freezes(given["timingMitigation"], "timingMitigation") : true,
-    files: mounts.length === 0 ? files : [],
+    files: isLate ? [] : files,
     moduleRoots: modules.roots,
+    codeCache: given["codeCache"] !== false,
+    snapshot: [],
     env: "env" in given ? environment(given["env"], "env") : [],
     argv: "argv" in given ? texts(given["argv"], "argv") : [],
   };
+  if ("codeCache" in given && given["codeCache"] !== false) {
+    const { maxBytes } = bag(given["codeCache"], "codeCache", ["maxBytes"]);
+    if (maxBytes !== undefined) vm.codeCacheBytes = number(maxBytes, "codeCache.maxBytes", CODE_CACHE_BYTES);
+  }
   if ("cwd" in given) vm.cwd = absolutePath(given["cwd"], "cwd");
   if ("name" in given) vm.name = text(given["name"], "name");
   if ("snapshot" in given) {
-    if (!(given["snapshot"] instanceof Uint8Array)) throw typeError("snapshot", "a Uint8Array", given["snapshot"]);
-    vm.snapshot = Buffer.from(given["snapshot"]);
+    vm.snapshot = archives(given["snapshot"]);
   }
   if ("permissionTimeoutMs" in given) {
     vm.permissionTimeoutMs = number(given["permissionTimeoutMs"], "permissionTimeoutMs", TIME_MS);
@@ -405,7 +425,8 @@ export function readCreateOptions(options: unknown): RuntimeSettings {
   return {
     vm,
     mounts,
-    lateFiles: mounts.length === 0 ? [] : files,
+    lateFiles: isLate ? files : [],
+    persistence,
     hasModuleFallback: modules.hasFallback,
     host: {
       permissions: permissions.callbacks,
@@ -671,11 +692,40 @@ const DEFAULT_SNAPSHOT_BYTES = 1024 * MIB;
 /** The most that one `Uint8Array` of Node 20 can hold. */
 const SNAPSHOT_BYTES: Range = { min: 1, max: 4096 * MIB - 1, integer: true, unit: " (bytes)" };
 
-/** Reads the options of `snapshot`. */
-export function readSnapshotOptions(options: unknown): { path: string; times: boolean; maxBytes: number } {
-  const given = bag(options, "options", ["path", "times", "maxBytes"]);
-  if ("times" in given && typeof given["times"] !== "boolean") throw typeError("times", "a boolean", given["times"]);
+/** Archives to start from: one, or a base and what changed after it. */
+function archives(value: unknown): Buffer[] {
+  if (value instanceof Uint8Array) return [Buffer.from(value)];
+  if (!Array.isArray(value)) throw typeError("snapshot", "a Uint8Array or an array of them", value);
+  return Array.from(value as unknown[], (archive, index) => {
+    if (!(archive instanceof Uint8Array)) throw typeError(`snapshot[${index}]`, "a Uint8Array", archive);
+    return Buffer.from(archive);
+  });
+}
+
+/** Reads the option `persistence`. The adapter's methods are called on it. */
+function readPersistence(value: unknown): PersistenceSettings {
+  if (typeof value !== "object" || value === null) throw typeError("persistence", "an object with load and save", value);
+  const { load, save, maxBytes, times } = value as Record<string, unknown>;
+  if (typeof load !== "function") throw typeError("persistence.load", "a function", load);
+  if (typeof save !== "function") throw typeError("persistence.save", "a function", save);
+  if (times !== undefined && typeof times !== "boolean") throw typeError("persistence.times", "a boolean", times);
   return {
+    load: load.bind(value) as PersistenceSettings["load"],
+    save: save.bind(value) as PersistenceSettings["save"],
+    maxBytes: maxBytes === undefined ? DEFAULT_SNAPSHOT_BYTES : number(maxBytes, "persistence.maxBytes", SNAPSHOT_BYTES),
+    times: times === true,
+  };
+}
+
+/** Reads the options of `snapshot`. */
+export function readSnapshotOptions(options: unknown): ArchiveSettings {
+  const given = bag(options, "options", ["path", "times", "maxBytes", "since"]);
+  if ("times" in given && typeof given["times"] !== "boolean") throw typeError("times", "a boolean", given["times"]);
+  const { since } = given;
+  if (since !== undefined && !(since instanceof Checkpoint)) throw typeError("since", "a checkpoint", since);
+  if (since !== undefined && "path" in given) throw valueError("path", "cannot be given with since", given["path"]);
+  return {
+    since,
     path: "path" in given ? absolutePath(given["path"], "path") : "/",
     times: given["times"] === true,
     maxBytes: "maxBytes" in given ? number(given["maxBytes"], "maxBytes", SNAPSHOT_BYTES) : DEFAULT_SNAPSHOT_BYTES,

@@ -1,6 +1,7 @@
 /** `NodeRuntime`: one virtual machine. */
 
-import { disposedError, fromNative } from "./errors.js";
+import { Checkpoint, Persistence, archiveRequest, archiveStream, loadArchive } from "./archive.js";
+import { disposedError, fromNative, valueError } from "./errors.js";
 import { Context } from "./context.js";
 import { expose } from "./expose.js";
 import { describe } from "./first-generation/driver.js";
@@ -10,12 +11,15 @@ import { GuestNetwork } from "./guest-network.js";
 import { GuestProcess } from "./guest-process.js";
 import type { GuestResponse } from "./guest-response.js";
 import { FileCalls, HostFileSystem } from "./file-system.js";
+import type { WatchListeners } from "./file-system.js";
 import { receive } from "./host.js";
+import type { HostAnswers } from "./host.js";
 import { launch } from "./launch.js";
 import { FALLBACK_PATH, OVERLAY_PATHS } from "./module-access.js";
 import { MountTable, readMount } from "./mounts.js";
+import type { MountSettings } from "./mounts.js";
 import { native } from "./native.js";
-import type { NativeHost, NativeOutcome, NativeVm } from "./native.js";
+import type { NativeFile, NativeHost, NativeOutcome, NativeVm, NativeVmOptions } from "./native.js";
 import {
   readContextOptions,
   readCreateOptions,
@@ -52,6 +56,7 @@ import type {
   SpawnOptions,
   WaitOptions,
 } from "./types.js";
+import { HostWatches } from "./virtual-file-system.js";
 
 /** Where programs start unless an option says otherwise. */
 const DEFAULT_CWD = "/workspace";
@@ -79,6 +84,11 @@ export class NodeRuntime {
   #networkInUse: GuestNetwork | undefined;
   #httpInUse: GuestHttp | undefined;
   readonly #calls: FileCalls;
+  /** The same, after the end too. */
+  readonly #lateCalls: FileCalls;
+  readonly #answers: HostAnswers;
+  #persistence: Persistence | undefined;
+  #ending: Promise<void> | undefined;
   readonly #mounts: MountTable;
   readonly #firstGeneration: Described | undefined;
   /** Set while what the constructor described is being set up. */
@@ -88,16 +98,23 @@ export class NodeRuntime {
   #disposed = false;
   readonly #onSignal = (): void => {
     this.#vm.terminate();
-    void this.dispose();
+    // Who disposes of it later hears what went wrong.
+    this.dispose().catch(() => {});
   };
 
   /** Makes a runtime. Options that cannot be meant are a `TypeError` or a `RangeError` at once. */
   static async create(options?: NodeRuntimeCreateOptions): Promise<NodeRuntime> {
     const settings = readCreateOptions(options);
     settings.signal?.throwIfAborted();
+    const { persistence } = settings;
+    const loaded = persistence === undefined ? undefined : await loadArchive(persistence);
+    if (loaded !== undefined) settings.vm.snapshot = [Buffer.from(loaded.buffer, loaded.byteOffset, loaded.byteLength)];
+    settings.signal?.throwIfAborted();
     const runtime = new NodeRuntime(CREATE, settings);
+    // The VM has them now.
+    settings.vm.snapshot = [];
     try {
-      await runtime.#furnish(settings);
+      await runtime.#furnish(settings, loaded !== undefined);
     } catch (error) {
       await runtime.dispose();
       throw error;
@@ -123,12 +140,21 @@ export class NodeRuntime {
     } catch (error) {
       throw fromNative(error);
     }
+    this.#lateCalls = new FileCalls((request) => this.#vm.fileSystem(request), settings.host.limits);
     this.#calls = new FileCalls((request) => {
       if (this.#disposed) return Promise.reject(disposedError("the runtime"));
       return this.#vm.fileSystem(request);
     }, settings.host.limits);
-    this.fs = new HostFileSystem(this.#calls);
+    const listeners: WatchListeners = new Map();
+    this.fs = new HostFileSystem(this.#calls, listeners);
     this.#mounts = new MountTable(this.#calls);
+    this.#answers = {
+      fileSystems: (number) => this.#mounts.fileSystem(number),
+      watches: new HostWatches((number, { eventType, filename }) => {
+        this.#vm.tellWatchers(number, eventType === "rename", String(filename ?? ""));
+      }),
+      onWatchEvent: (number, event) => listeners.get(number)?.(event),
+    };
     settings.signal?.addEventListener("abort", this.#onSignal, { once: true });
     if (described === undefined) return;
     this.#starting = this.#furnish(settings).then(() => {
@@ -240,8 +266,30 @@ export class NodeRuntime {
    * starts from it.
    */
   async snapshot(options?: SnapshotOptions): Promise<Uint8Array> {
-    const { path, times, maxBytes } = readSnapshotOptions(options);
-    return (await this.#calls.ask("snapshot", { path, times, limit: maxBytes })) as Uint8Array;
+    const settings = readSnapshotOptions(options);
+    return (await this.#calls.ask("snapshot", archiveRequest(this.#calls, settings))) as Uint8Array;
+  }
+
+  /** The same, written while it is read. */
+  snapshotStream(options?: SnapshotOptions): ReadableStream<Uint8Array> {
+    const settings = readSnapshotOptions(options);
+    if (this.#disposed) throw disposedError("the runtime");
+    return archiveStream(this.#calls, settings);
+  }
+
+  /**
+   * A moment: `snapshot({ since })` holds what changed after it. Take it before a whole snapshot, and the snapshot and
+   * what changed since make the files of now: `create({ snapshot: [whole, ...changes] })`.
+   */
+  async checkpoint(): Promise<Checkpoint> {
+    return Checkpoint.take(this.#calls);
+  }
+
+  /** Saves the files through the adapter of `persistence`, unless nothing changed since they were loaded or saved. */
+  async persist(): Promise<void> {
+    if (this.#disposed) throw disposedError("the runtime");
+    if (this.#persistence === undefined) throw valueError("persistence", "must be given to create()", undefined);
+    await this.#persistence.save();
   }
 
   /** What is mounted, in the order of mounting. */
@@ -251,8 +299,8 @@ export class NodeRuntime {
 
   /** Counters. They can be read after `dispose` too. */
   async stats(): Promise<RuntimeStats> {
-    const { processes, filesystemBytes, inodes } = this.#vm.stats();
-    return { processes, ...this.#totals, files: { bytes: filesystemBytes, inodes } };
+    const { processes, filesystemBytes, inodes, codeCache } = this.#vm.stats();
+    return { processes, ...this.#totals, files: { bytes: filesystemBytes, inodes }, codeCache };
   }
 
   /** Ends what runs, with reason `"aborted"`; the runtime stays usable. Resolves when everything has ended. */
@@ -263,8 +311,15 @@ export class NodeRuntime {
     this.#networkInUse?.refreshHostPorts();
   }
 
-  /** Ends what runs, with reason `"disposed"`, and refuses more. Resolves when everything has ended. Idempotent. */
-  async dispose(): Promise<void> {
+  /**
+   * Ends what runs, with reason `"disposed"`, and refuses more. Resolves when everything has ended and is saved; rejects
+   * with `ERR_PERSISTENCE_FAILED` when it could not be saved. Idempotent.
+   */
+  dispose(): Promise<void> {
+    return (this.#ending ??= this.#end());
+  }
+
+  async #end(): Promise<void> {
     this.#disposed = true;
     this.#settings.signal?.removeEventListener("abort", this.#onSignal);
     this.#vm.dispose();
@@ -272,7 +327,9 @@ export class NodeRuntime {
     const network = this.#networkInUse?.close();
     this.#httpInUse?.close();
     this.#settings.host.commands?.dispose();
-    await Promise.allSettled([network, ...this.#pending, ...[...this.#exposed].map((exposed) => exposed.close())]);
+    const exposed = [...this.#exposed].map((open) => open.close());
+    await Promise.allSettled([network, this.#answers.watches.close(), ...this.#pending, ...exposed]);
+    await this.#persistence?.save();
   }
 
   /** The same as {@link NodeRuntime.dispose}. */
@@ -293,13 +350,26 @@ export class NodeRuntime {
     return (id, kind, target, payload) => {
       const runtime = weak.deref();
       if (runtime === undefined) return;
-      receive(host, (number) => runtime.#mounts.fileSystem(number), runtime.#vm, id, kind, target, payload);
+      receive(host, runtime.#answers, runtime.#vm, id, kind, target, payload);
     };
   }
 
   /** Mounts, and what is put into them. */
-  async #furnish({ mounts, vm, lateFiles, hasModuleFallback }: RuntimeSettings): Promise<void> {
-    if (mounts.length === 0) return;
+  async #furnish({ mounts, vm, lateFiles, hasModuleFallback, persistence }: RuntimeSettings, isLoaded = false): Promise<void> {
+    const keeper = persistence && new Persistence(persistence, this.#lateCalls);
+    if (isLoaded) await keeper?.markSaved();
+    await this.#put(mounts, vm, lateFiles, hasModuleFallback);
+    // Only what was made whole is saved.
+    this.#persistence = keeper;
+  }
+
+  async #put(
+    mounts: MountSettings[],
+    vm: NativeVmOptions,
+    lateFiles: NativeFile[],
+    hasModuleFallback: boolean,
+  ): Promise<void> {
+    if (mounts.length === 0 && lateFiles.length === 0) return;
     for (const mount of mounts) await this.#mounts.add(mount);
     if (hasModuleFallback) await this.#calls.ask("symlink", { target: OVERLAY_PATHS[0], path: FALLBACK_PATH });
     await this.#calls.ask("mkdir", { path: vm.cwd ?? DEFAULT_CWD, recursive: true });

@@ -1,5 +1,6 @@
 /** Types of the public API. */
 
+import type { Checkpoint } from "./archive.js";
 import type { NativeReason } from "./native.js";
 
 /** Why a program ended. */
@@ -49,6 +50,8 @@ export interface Budgets {
   maxFilesystemBytes: number;
   /** Files and directories of the VM; 131,072 by default. */
   maxInodes: number;
+  /** Directories one below the other in the VM's memory; 1,024 by default. Deeper is `ENAMETOOLONG`. */
+  maxDirectoryDepth: number;
   /** Open sockets of the VM; 4,096 by default. */
   maxSockets: number;
   /** Connections of the VM; 4,096 by default. */
@@ -326,6 +329,25 @@ export interface VirtualFileSystem {
   pread?(path: string, offset: number, length: number): Promise<Uint8Array>;
   /** Writes part of a file. Without it files are written whole. */
   pwrite?(path: string, offset: number, data: Uint8Array): Promise<void>;
+  /**
+   * Calls `listener` when something happens at a path or in a directory, until what it answers is closed. Without it
+   * `fs.watch` there is `ENOSYS`.
+   */
+  watch?(path: string, listener: (event: WatchEvent) => void): FileWatch | Promise<FileWatch>;
+}
+
+/** Something that happened to a file, or in a directory. */
+export interface WatchEvent {
+  /** `"rename"`: a name came, went or changed; `"change"`: contents or attributes did. */
+  eventType: "rename" | "change";
+  /** The name in the directory that is watched, or the file's own. */
+  filename: string;
+}
+
+/** A watch that runs. */
+export interface FileWatch {
+  /** Ends it. Idempotent. */
+  close(): void | Promise<void>;
 }
 
 /** Something that is put over a directory of the VM (made if it is missing), live for guests and host. */
@@ -334,9 +356,10 @@ export type Mount =
   | { path: string; source: "memory"; readOnly?: boolean }
   /**
    * A directory of the host's disk: `ro` never changes, `rw` changes in place, `cow` keeps changes in the VM's memory.
-   * Links in it are walked in the VM's tree: none leads out.
+   * Links in it are walked in the VM's tree: none leads out. With `rw`, `maxBytes` (16 GiB) and `maxEntries` (1,048,576) are
+   * what guests may write and make there in the mount's life; then it is `ENOSPC`.
    */
-  | { path: string; source: "host"; hostPath: string; mode: "ro" | "rw" | "cow" }
+  | { path: string; source: "host"; hostPath: string; mode: "ro" | "rw" | "cow"; maxBytes?: number; maxEntries?: number }
   /** What is in an archive; changes are the VM's own. */
   | { path: string; source: "tar"; data: Uint8Array; readOnly?: boolean }
   /** A file system that the host wrote. */
@@ -358,6 +381,26 @@ export interface SnapshotOptions {
   times?: boolean;
   /** Bytes of all files together; more is an error. 1 GiB by default. */
   maxBytes?: number;
+  /** Only what changed since then: what went comes first, as character devices 0, 0. Not together with `path`. */
+  since?: Checkpoint;
+}
+
+/** What an adapter has kept: a tar archive, or nothing yet. */
+export type PersistedArchive = Uint8Array | AsyncIterable<Uint8Array> | null | undefined;
+
+/** Keeps a runtime's files between its lives. */
+export interface PersistenceAdapter {
+  /** Called once, by `create`. With nothing to load the runtime starts from `snapshot`, if that is given. */
+  load(): PersistedArchive | Promise<PersistedArchive>;
+  /**
+   * Called by `persist()`, and by `dispose()` when all programs have ended, unless nothing changed. The archive must be
+   * read to its end; a rejection rejects that call with `ERR_PERSISTENCE_FAILED`.
+   */
+  save(archive: ReadableStream<Uint8Array>): void | Promise<void>;
+  /** Bytes of all files together; more is an error. 1 GiB by default. */
+  maxBytes?: number;
+  /** Whether modification times go along: without them equal files make equal bytes. */
+  times?: boolean;
 }
 
 /** How a runtime is made. Options are copied: changing the object later changes nothing. */
@@ -394,8 +437,15 @@ export interface NodeRuntimeCreateOptions {
   moduleAccess?: false | ModuleAccess;
   /** A `node_modules` of the host's disk, read-only at `/node_modules` or `guestPath`. */
   nodeModules?: string | { hostPath: string; guestPath?: string };
-  /** Files to start from: what `snapshot()` gave, or any tar archive. */
-  snapshot?: Uint8Array;
+  /**
+   * V8's compiled code of modules in read-only mounts is kept in this OS process, by the hash of their text, for the next
+   * program that loads them. `false`: not for this runtime. `maxBytes` is for all runtimes together; 64 MiB at first.
+   */
+  codeCache?: false | { maxBytes?: number };
+  /** Files to start from: what `snapshot()` gave, or any tar archive; or one and then what changed after it, in order. */
+  snapshot?: Uint8Array | Uint8Array[];
+  /** Loads the files and saves them. `files` are written over what was loaded. */
+  persistence?: PersistenceAdapter;
   /** Takes the place of the VM's own tree at `/`, but for `/dev` and `/proc`. */
   filesystem?: VirtualFileSystem;
   mounts?: Mount[];
@@ -508,6 +558,8 @@ export interface RuntimeStats {
   /** The highest of their heap peaks. */
   peakHeapBytes: number;
   files: { bytes: number; inodes: number };
+  /** The cache of compiled code, which is that of all runtimes: sources in it, its size, uses, and sources on their way. */
+  codeCache: { entries: number; bytes: number; hits: number; waiting: number };
   /** Bytes of output that results did not keep. */
   droppedOutputBytes: number;
 }

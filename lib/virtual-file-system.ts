@@ -1,7 +1,7 @@
 /** File systems that the host wrote, as the addon asks them. */
 
 import { SecureExecError, typeError, valueError } from "./errors.js";
-import type { VirtualFileSystem, VirtualStat } from "./types.js";
+import type { FileWatch, VirtualFileSystem, VirtualStat, WatchEvent } from "./types.js";
 
 /** What every one must have. */
 const REQUIRED = [
@@ -47,8 +47,36 @@ function missing(value: object): string | undefined {
   return REQUIRED.find((name) => typeof (value as Record<string, unknown>)[name] !== "function");
 }
 
+/** What file systems watch for one VM. */
+export class HostWatches {
+  readonly #tell: (number: number, event: WatchEvent) => void;
+  readonly #running = new Map<number, FileWatch>();
+
+  constructor(tell: (number: number, event: WatchEvent) => void) {
+    this.#tell = tell;
+  }
+
+  async start(fs: VirtualFileSystem, path: string, number: number): Promise<void> {
+    const watch = await fs.watch?.(path, (event) => this.#tell(number, event));
+    if (typeof watch?.close !== "function") throw new SecureExecError("EIO", "watch must answer with what can be closed");
+    this.#running.set(number, watch);
+  }
+
+  async stop(number: number): Promise<void> {
+    const watch = this.#running.get(number);
+    this.#running.delete(number);
+    await watch?.close();
+  }
+
+  /** Ends all; what fails then has nobody to be told. */
+  async close(): Promise<void> {
+    await Promise.allSettled([...this.#running.keys()].map((number) => this.stop(number)));
+  }
+}
+
 interface Request {
   op: string;
+  number: number;
   path: string;
   to: string;
   target: string;
@@ -63,16 +91,16 @@ interface Request {
 }
 
 /** Asks a file system. Its answer is brought into the one form that the addon reads. */
-export async function callFileSystem(fs: VirtualFileSystem, request: Request): Promise<unknown> {
+export async function callFileSystem(fs: VirtualFileSystem, request: Request, watches: HostWatches): Promise<unknown> {
   try {
-    return await dispatch(fs, request);
+    return await dispatch(fs, request, watches);
   } catch (error) {
     throw withCode(error);
   }
 }
 
-async function dispatch(fs: VirtualFileSystem, request: Request): Promise<unknown> {
-  const { path, to, target, data, mode, uid, gid, atime, mtime, length, offset } = request;
+async function dispatch(fs: VirtualFileSystem, request: Request, watches: HostWatches): Promise<unknown> {
+  const { path, number, to, target, data, mode, uid, gid, atime, mtime, length, offset } = request;
   switch (request.op) {
     case "lstat":
       return stat(await fs.lstat(path));
@@ -111,6 +139,10 @@ async function dispatch(fs: VirtualFileSystem, request: Request): Promise<unknow
       return bytes(await fs.pread?.(path, offset, length));
     case "pwrite":
       return void (await fs.pwrite?.(path, offset, data));
+    case "watch":
+      return watches.start(fs, path, number);
+    case "unwatch":
+      return watches.stop(number);
     default:
       throw new SecureExecError("ENOSYS", `a file system cannot ${request.op}`);
   }

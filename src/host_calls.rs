@@ -4,13 +4,14 @@
 //! `NativeVm.answer`; closing the table ends every wait.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use napi::bindgen_prelude::{Buffer, FnArgs, Function, Result, Unknown};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use secure_exec_runtime::budget::LimitWarning;
 use secure_exec_runtime::host::{Answer, Host, HostCall, Reply, Target};
+use secure_exec_runtime::kernel::{WatchEvent, WatchKind};
 
 /// Second argument of the JavaScript callback.
 mod kind {
@@ -19,12 +20,26 @@ mod kind {
     pub const FUNCTION: u32 = 2;
     pub const WARNING: u32 = 3;
     pub const COMMAND: u32 = 4;
+    pub const WATCH: u32 = 5;
 }
 
 /// Arguments of the JavaScript callback: the question's number, a number of [`kind`], who is asked, and what.
 pub type HostArgs = FnArgs<(f64, u32, String, Buffer)>;
 
+/// Events of watches that may wait for Node's thread; more are lost, as inotify's are.
+const MAX_EVENTS: usize = 4096;
+
+/// Counts an event that waits.
+struct Waiting(Arc<AtomicUsize>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 struct Message {
+    waiting: Option<Waiting>,
     id: u64,
     kind: u32,
     target: String,
@@ -39,6 +54,7 @@ pub struct HostCalls {
     next: AtomicU64,
     /// `None` once it is closed.
     waiting: Mutex<Option<HashMap<u64, Reply>>>,
+    events: Arc<AtomicUsize>,
 }
 
 impl HostCalls {
@@ -50,17 +66,20 @@ impl HostCalls {
             .weak::<true>()
             .build_callback(|context| {
                 let Message {
+                    waiting,
                     id,
                     kind,
                     target,
                     payload,
                 } = context.value;
+                drop(waiting);
                 Ok((crate::outcome::number(id), kind, target, payload.into()).into())
             })?;
         Ok(Arc::new(Self {
             channel,
             next: AtomicU64::new(1),
             waiting: Mutex::new(Some(HashMap::new())),
+            events: Arc::default(),
         }))
     }
 
@@ -118,6 +137,7 @@ impl Host for HostCalls {
         }
         let payload = call.payload.into_bytes();
         let message = Message {
+            waiting: None,
             id,
             kind,
             target,
@@ -133,10 +153,29 @@ impl Host for HostCalls {
         let LimitWarning { option, used, max } = warning;
         let payload = [used.to_le_bytes(), max.to_le_bytes()].concat();
         self.send(Message {
+            waiting: None,
             id: 0,
             kind: kind::WARNING,
             target: option.to_owned(),
             payload,
+        });
+    }
+
+    fn watch_event(&self, number: u32, event: WatchEvent) {
+        let kind = match event.kind {
+            WatchKind::Rename => "rename",
+            WatchKind::Change => "change",
+        };
+        let waiting = Waiting(self.events.clone());
+        if self.events.fetch_add(1, Ordering::Relaxed) >= MAX_EVENTS {
+            return;
+        }
+        self.send(Message {
+            waiting: Some(waiting),
+            id: number.into(),
+            kind: kind::WATCH,
+            target: kind.to_owned(),
+            payload: event.name.to_vec(),
         });
     }
 }

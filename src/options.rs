@@ -60,6 +60,8 @@ pub struct NativeLimits {
     pub max_filesystem_bytes: Option<f64>,
     /// Number of entries.
     pub max_inodes: Option<f64>,
+    /// Number of directories one below the other.
+    pub max_directory_depth: Option<u32>,
     /// Number of sockets.
     pub max_sockets: Option<u32>,
     /// Number of connections.
@@ -77,8 +79,12 @@ pub struct NativeVmOptions {
     pub limits: NativeLimits,
     /// Whether clocks stand still while guest code runs.
     pub freeze: bool,
-    /// A tar archive to start from.
-    pub snapshot: Option<Buffer>,
+    /// Tar archives to start from, each laid over those before it.
+    pub snapshot: Vec<Buffer>,
+    /// Whether modules in read-only mounts take part in the cache of compiled code.
+    pub code_cache: bool,
+    /// What that cache may hold, for all VMs; absent: as it is.
+    pub code_cache_bytes: Option<f64>,
     /// Directories of modules that the host gave.
     pub module_roots: Vec<String>,
     /// Files to start with.
@@ -219,7 +225,7 @@ pub fn count(value: f64) -> u64 {
     clippy::cast_sign_loss,
     reason = "saturates; TypeScript checked the range"
 )]
-fn size(value: f64) -> usize {
+pub fn size(value: f64) -> usize {
     value as usize
 }
 
@@ -267,6 +273,9 @@ impl From<NativeLimits> for Limits {
                 .max_filesystem_bytes
                 .map_or(default.max_filesystem_bytes, count),
             max_inodes: native.max_inodes.map_or(default.max_inodes, count),
+            max_directory_depth: native
+                .max_directory_depth
+                .unwrap_or(default.max_directory_depth),
             max_sockets: native.max_sockets.unwrap_or(default.max_sockets),
             max_connections: native.max_connections.unwrap_or(default.max_connections),
             max_bridge_calls: native
@@ -313,7 +322,12 @@ impl From<NativeVmOptions> for VmOptions {
             name: native.name.unwrap_or_default(),
             limits: native.limits.into(),
             mitigation: mitigation(native.freeze),
-            snapshot: native.snapshot.map(|archive| archive.to_vec()),
+            code_cache: native.code_cache,
+            snapshot: native
+                .snapshot
+                .iter()
+                .map(|archive| archive.to_vec())
+                .collect(),
             module_roots: native.module_roots,
             files: native
                 .files

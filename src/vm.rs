@@ -9,14 +9,14 @@ use secure_exec_runtime::api::ExecOptions;
 use secure_exec_runtime::context::{Call, Context};
 use secure_exec_runtime::host::HostError;
 use secure_exec_runtime::kernel::{
-    Errno, Image, PipeWriter, Terminal, Wake, ends_by_default, pipe,
+    Errno, Image, PipeWriter, Terminal, Wake, WatchEvent, WatchKind, ends_by_default, pipe,
 };
 use secure_exec_runtime::latch::End;
 use secure_exec_runtime::marshal::HostValue;
 use secure_exec_runtime::plain::Plain;
 use secure_exec_runtime::process::Control;
 use secure_exec_runtime::vm::{OnDone, Vm, VmError};
-use secure_exec_runtime::{host_fs, host_pool};
+use secure_exec_runtime::{code_cache, host_fs, host_pool};
 
 use crate::events::{EventArgs, Gate, connect};
 use crate::host_calls::{HostArgs, HostCalls};
@@ -63,6 +63,21 @@ pub struct NativeStats {
     pub filesystem_bytes: f64,
     /// Entries of the VM's file system.
     pub inodes: f64,
+    /// The cache of compiled code that all VMs share.
+    pub code_cache: NativeCodeCache,
+}
+
+/// Counters of the cache of compiled code.
+#[napi(object, object_from_js = false)]
+pub struct NativeCodeCache {
+    /// Sources whose code is kept.
+    pub entries: f64,
+    /// Bytes of it.
+    pub bytes: f64,
+    /// How often code was taken from it.
+    pub hits: f64,
+    /// Sources that are being compiled for it.
+    pub waiting: f64,
 }
 
 /// What the host writes to.
@@ -308,6 +323,9 @@ impl NativeVm {
         image: Option<&NativeImage>,
         host: Option<Function<'_, HostArgs, Unknown<'static>>>,
     ) -> Result<Self> {
+        if let Some(bytes) = options.code_cache_bytes {
+            code_cache::set_max_bytes(crate::options::size(bytes));
+        }
         let mut options: secure_exec_runtime::api::VmOptions = options.into();
         options.image = image.map(|image| image.0.clone());
         let host = host.map(|host| HostCalls::connect(&host)).transpose()?;
@@ -339,6 +357,20 @@ impl NativeVm {
         if let Some(host) = &self.1 {
             host.answer(crate::options::count(id), answer);
         }
+    }
+
+    /// Tells those who watch a file system of the host's JavaScript, under the number that its `watch` got.
+    #[napi]
+    pub fn tell_watchers(&self, number: u32, is_rename: bool, name: String) {
+        let event = WatchEvent {
+            kind: if is_rename {
+                WatchKind::Rename
+            } else {
+                WatchKind::Change
+            },
+            name: name.into_bytes().into(),
+        };
+        self.0.listeners().tell(number, event);
     }
 
     /// Gives processes that start from now on these functions of the host.
@@ -443,10 +475,17 @@ impl NativeVm {
     #[napi]
     pub fn stats(&self) -> NativeStats {
         let usage = self.0.kernel().usage();
+        let code = code_cache::usage();
         NativeStats {
             processes: u32::try_from(self.0.process_count()).unwrap_or(u32::MAX),
             filesystem_bytes: number(usage.filesystem_bytes),
             inodes: number(usage.inodes),
+            code_cache: NativeCodeCache {
+                entries: number(code.entries as u64),
+                bytes: number(code.bytes as u64),
+                hits: number(code.hits),
+                waiting: number(code.waiting as u64),
+            },
         }
     }
 }

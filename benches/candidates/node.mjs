@@ -1,4 +1,4 @@
-// Plain Node 22: the yardstick of the compute rows. The program runs in the main context of a fresh process.
+// Plain Node 22: the yardstick of the compute and file rows. The program runs in the main context of a fresh process.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { Agent, get } from "node:http";
@@ -8,7 +8,7 @@ import { server } from "../lib/server.mjs";
 export const id = "node";
 export const label = "Node 22";
 export const notes = "No isolation at all; the program runs in the process's own main context.";
-export const can = ["compute", "requests"];
+export const can = ["compute", "files", "requests"];
 
 export const available = () => true;
 export async function load() {}
@@ -20,7 +20,7 @@ export async function create() {
       const log = console.log;
       console.log = (text) => lines.push(String(text));
       try {
-        new Script(code).runInThisContext();
+        await new Script(code).runInThisContext();
         return { ok: true, stdout: lines.join("\n"), reason: "exit" };
       } catch (error) {
         return { ok: false, stdout: lines.join("\n"), reason: "error", error: String(error) };

@@ -6,7 +6,7 @@ import { server } from "../lib/server.mjs";
 export const id = "secure-exec";
 export const label = "secure-exec (this)";
 export const notes = "Node 22's whole library in every VM. Cold rows run with the warm pool off (SECURE_EXEC_POOL=0).";
-export const can = ["first", "cold", "pool", "warm", "memory", "resting", "alive", "kill", "compute", "requests", "servers"];
+export const can = ["first", "cold", "pool", "warm", "memory", "resting", "alive", "kill", "compute", "files", "base", "requests", "servers"];
 
 const entry = process.env.SECURE_EXEC_ENTRY ?? fileURLToPath(new URL("../../dist/index.js", import.meta.url));
 let api;
@@ -19,8 +19,12 @@ export async function load() {
   api = await import(pathToFileURL(entry).href);
 }
 
-export async function create({ cpuMs } = {}) {
-  const options = cpuMs === undefined ? {} : { cpuTimeLimitMs: cpuMs };
+export const create = ({ cpuMs } = {}) => vm(cpuMs === undefined ? {} : { cpuTimeLimitMs: cpuMs });
+
+/** A VM with a directory of the host's at `/base`. */
+export const createOver = (hostPath) => vm({ mounts: [{ path: "/base", source: "host", hostPath, mode: "cow" }] });
+
+async function vm(options) {
   const runtime = await api.NodeRuntime.create(options);
   return {
     async exec(code) {

@@ -23,12 +23,13 @@ function table(head, rows) {
   return [`| ${head.join(" | ")} |`, `|${head.map((_, i) => (i === 0 ? "---" : "---:")).join("|")}|`, ...rows.map((row) => `| ${row.map(cell).join(" | ")} |`)].join("\n");
 }
 
-export function markdown({ date, quick, scale, machine, node, candidates, plan, results }) {
+export function markdown({ date, quick, scale, machine, node, candidates, plan, missing, results }) {
   const label = new Map(candidates.map(({ id, label: name }) => [id, name]));
   const out = [
-    `Measured ${date.slice(0, 10)} on ${machine.cores} cores (${machine.cpu}), ${machine.memoryGb} GB, ${machine.system}; every candidate under Node ${node.replace("v", "")}, in one run${quick ? ", **quick mode: too few samples to quote**" : scale < 1 ? ` (--scale ${scale})` : ""}.`,
+    `Measured ${date.slice(0, 10)} on ${machine.cores} cores (${machine.cpu}), ${machine.memoryGb} GB, ${machine.system}; every candidate under Node ${node.replace("v", "")}${quick ? ", **quick mode: too few samples to quote**" : scale < 1 ? ` (--scale ${scale})` : ""}.`,
   ];
   for (const { label: name, available } of candidates) if (available !== true) out.push(`Not measured: ${name} (${available}).`);
+  if (missing.length > 0) out.push(`**Still missing:** ${missing.join(", ")}.`);
 
   for (const [measure, title] of Object.entries(TITLES)) {
     const entries = results[measure];
@@ -48,6 +49,7 @@ export function markdown({ date, quick, scale, machine, node, candidates, plan, 
   for (const [measure, title] of [
     ["memory", "Memory per idle VM that holds live JavaScript state"],
     ["resting", "Memory per idle VM that ran one program"],
+    ["base", "Memory per VM on a directory of the host that all share"],
   ]) {
     const entries = results[measure];
     if (entries === undefined) continue;
@@ -94,24 +96,27 @@ export function markdown({ date, quick, scale, machine, node, candidates, plan, 
     );
   }
 
-  if (results.compute !== undefined) {
-    const ids = [...new Set(Object.values(results.compute).flatMap((entry) => Object.keys(entry)))];
+  for (const [measure, title, text] of [
+    ["compute", "JavaScript compute, relative to Node 22", ""],
+    ["files", "Files, relative to Node 22", " A VM's files are in its memory, Node's in a tmpfs."],
+  ]) {
+    const all = results[measure];
+    if (all === undefined) continue;
+    const ids = [...new Set(Object.values(all).flatMap((entry) => Object.keys(entry)))].filter((id) => id !== "node");
     const speed = (entry, id) => (entry[id]?.p50 === undefined || entry.node?.p50 === undefined ? undefined : entry.node.p50 / entry[id].p50);
-    const rows = Object.entries(results.compute).map(([program, entry]) => [
+    const rows = Object.entries(all).map(([program, entry]) => [
       program,
       ms(entry.node?.p50),
-      ...ids.filter((id) => id !== "node").map((id) => (entry[id]?.error === undefined ? (speed(entry, id)?.toFixed(2) ?? "") : "failed")),
+      ...ids.map((id) => (entry[id]?.error === undefined ? (speed(entry, id)?.toFixed(2) ?? "") : "failed")),
     ]);
-    const means = ids
-      .filter((id) => id !== "node")
-      .map((id) => {
-        const speeds = Object.values(results.compute).map((entry) => speed(entry, id)).filter((value) => value !== undefined);
-        return speeds.length === 0 ? "" : `**${geometricMean(speeds).toFixed(2)}**`;
-      });
+    const means = ids.map((id) => {
+      const speeds = Object.values(all).map((entry) => speed(entry, id)).filter((value) => value !== undefined);
+      return speeds.length === 0 ? "" : `**${geometricMean(speeds).toFixed(2)}**`;
+    });
     out.push(
-      "### JavaScript compute, relative to Node 22",
-      "1.00 is as fast as the same program in a fresh Node 22 process, more is faster. Whole time from the host's side, medians; what a VM needs to start an exec is in it.",
-      table(["program", "Node 22, ms", ...ids.filter((id) => id !== "node").map((id) => label.get(id))], [...rows, ["**geometric mean**", "", ...means]]),
+      `### ${title}`,
+      `1.00 is as fast as the same program in a fresh Node 22 process, more is faster. Whole time from the host's side, medians; what a VM needs to start an exec is in it.${text}`,
+      table(["program", "Node 22, ms", ...ids.map((id) => label.get(id))], [...rows, ["**geometric mean**", "", ...means]]),
     );
   }
 

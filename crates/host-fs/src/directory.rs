@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Dir, Mode, OFlags};
 use secure_exec_kernel::{
     Caller, DirEntry, Errno, FileType, Found, MountedFile, MountedFs, OpenHow, Result, Stat,
-    StatFs, TimeSpec,
+    StatFs, TimeSpec, WatchSink,
 };
 
 use crate::beneath::{Root, Walk, split};
@@ -138,6 +138,23 @@ fn stays_inside(text: &[u8], path: &[u8]) -> bool {
 }
 
 impl MountedFs for HostDirectory {
+    #[cfg(target_os = "linux")]
+    fn watch(
+        &self,
+        _caller: &Caller<'_>,
+        path: &[u8],
+        sink: Arc<dyn WatchSink>,
+    ) -> Result<Box<dyn Send + Sync>> {
+        let fd = self.root.open(path, OFlags::PATH, Mode::empty())?;
+        match of_fd(&fd)?.stat.file_type {
+            FileType::Regular | FileType::Directory => {}
+            FileType::Symlink => return Err(Errno::ELOOP),
+            _ => return Err(Errno::ENXIO),
+        }
+        let (_, name) = split(path);
+        Ok(Box::new(crate::watches::watch(&fd, name, sink)?))
+    }
+
     fn lstat(&self, _: &Caller<'_>, path: &[u8]) -> Result<Stat> {
         Ok(self.root.stat(path)?.stat)
     }

@@ -3,6 +3,8 @@
 //! ```text
 //!   HostDirectory (MountedFs)   what the kernel asks for, by path beneath the root
 //!        |
+//!        |----- watches.rs     inotify, on handles that beneath.rs opened
+//!        |
 //!   beneath.rs                  the only place that opens: from the root's handle, names only, no link followed
 //!        |
 //!   rustix                      openat2, or openat name by name
@@ -23,6 +25,8 @@ mod budget;
 mod directory;
 mod file;
 mod stat;
+#[cfg(target_os = "linux")]
+mod watches;
 
 pub use budget::HostLimits;
 pub use directory::{Access, HostDirectory, HostOptions};

@@ -370,3 +370,104 @@ fn no_race_leads_out() {
         assert!(!outside.join(format!("{left}new")).exists());
     }
 }
+
+/// The events of a watch, in the order in which they come.
+fn watched(k: &Kernel, p: &Process, path: &[u8]) -> (Watch, std::sync::mpsc::Receiver<WatchEvent>) {
+    let (sender, events) = std::sync::mpsc::channel();
+    let sender = std::sync::Mutex::new(sender);
+    let sink = move |event: WatchEvent| {
+        let _ = sender.lock().unwrap().send(event);
+    };
+    (k.watch(p, path, Arc::new(sink)).unwrap(), events)
+}
+
+/// Waits for an event, however many others come first.
+fn comes(events: &std::sync::mpsc::Receiver<WatchEvent>, kind: WatchKind, name: &str) {
+    loop {
+        let event = events
+            .recv_timeout(std::time::Duration::from_secs(20))
+            .unwrap();
+        if event.kind == kind && *event.name == *name.as_bytes() {
+            return;
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn watches_tell_what_the_host_and_the_guest_do() {
+    let host = tempfile::tempdir().unwrap();
+    let dir = host.path().join("dir");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("file"), "1").unwrap();
+    let [a, b] = both_walks(host.path(), READ_WRITE);
+    for directory in [a, b] {
+        let (k, p) = mounted(directory);
+        let (in_dir, events) = watched(&k, &p, b"/mnt/dir");
+        let (of_file, file_events) = watched(&k, &p, b"/mnt/dir/file");
+        let (twice, more_events) = watched(&k, &p, b"/mnt/dir");
+        std::fs::write(dir.join("by-host"), "x").unwrap();
+        comes(&events, WatchKind::Rename, "by-host");
+        comes(&more_events, WatchKind::Rename, "by-host");
+        drop(twice);
+        k.write_file(&p, b"/mnt/dir/file", b"by guest", WRITE, 0o644)
+            .unwrap();
+        comes(&events, WatchKind::Change, "file");
+        comes(&file_events, WatchKind::Change, "file");
+        std::fs::remove_file(dir.join("by-host")).unwrap();
+        comes(&events, WatchKind::Rename, "by-host");
+        drop((in_dir, of_file));
+        // The thread ended with the last watch, or will; a new watch works all the same.
+        let (_again, events) = watched(&k, &p, b"/mnt/dir");
+        std::fs::write(dir.join("later"), "x").unwrap();
+        comes(&events, WatchKind::Rename, "later");
+        std::fs::remove_file(dir.join("later")).unwrap();
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn watches_stay_inside() {
+    let host = tempfile::tempdir().unwrap();
+    let outside = tempfile::tempdir().unwrap();
+    std::fs::write(host.path().join("file"), "").unwrap();
+    symlink(outside.path(), host.path().join("out")).unwrap();
+    for directory in both_walks(host.path(), READ_WRITE) {
+        let (k, p) = mounted(directory);
+        let sink = Arc::new(|_: WatchEvent| panic!("nothing is watched"));
+        for (path, errno) in [
+            (&b"/mnt/out"[..], Errno::ENOENT),
+            (b"/mnt/none", Errno::ENOENT),
+            (b"/mnt/file/x", Errno::ENOTDIR),
+        ] {
+            assert_eq!(k.watch(&p, path, sink.clone()).map(drop), Err(errno));
+        }
+        std::fs::write(outside.path().join("x"), "").unwrap();
+    }
+}
+
+#[test]
+fn a_copied_on_write_directory_is_watched_in_memory() {
+    let host = tempfile::tempdir().unwrap();
+    std::fs::create_dir(host.path().join("dir")).unwrap();
+    std::fs::write(host.path().join("dir/file"), "base").unwrap();
+    let directory = HostDirectory::open(host.path(), HostOptions::default()).unwrap();
+    let kernel = Kernel::new(KernelOptions::default()).unwrap();
+    let source = MountSource::CopyOnWrite(Arc::new(directory));
+    kernel
+        .mount(b"/mnt", source, MountOptions::default())
+        .unwrap();
+    let (k, p) = (&kernel, kernel.spawn(ProcessOptions::default()).unwrap());
+    let (_dir, events) = watched(k, &p, b"/mnt/dir");
+    let (_file, file_events) = watched(k, &p, b"/mnt/dir/file");
+    k.write_file(&p, b"/mnt/dir/new", b"x", WRITE, 0o644)
+        .unwrap();
+    comes(&events, WatchKind::Rename, "new");
+    k.write_file(&p, b"/mnt/dir/file", b"changed", WRITE, 0o644)
+        .unwrap();
+    comes(&file_events, WatchKind::Change, "file");
+    assert_eq!(
+        std::fs::read(host.path().join("dir/file")).unwrap(),
+        b"base"
+    );
+}

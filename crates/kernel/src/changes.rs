@@ -15,6 +15,20 @@ pub(crate) type Generation = u64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mark(pub(crate) Generation);
 
+impl Mark {
+    /// A number that stands for it.
+    #[must_use]
+    pub const fn number(self) -> u64 {
+        self.0
+    }
+
+    /// The mark of the same kernel that a number stands for.
+    #[must_use]
+    pub const fn from_number(number: u64) -> Mark {
+        Mark(number)
+    }
+}
+
 /// What changed since a mark. A path can be in both lists: it went, and another came.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Changes {
@@ -34,8 +48,8 @@ pub(crate) struct ChangeLog {
     tracking: bool,
     removed: BTreeMap<Vec<u8>, Generation>,
     removed_bytes: usize,
-    /// The last generation of which not all is known.
-    forgot: Option<Generation>,
+    /// The last generation of which not all is known; 0 when all is.
+    forgot: Generation,
 }
 
 impl Default for ChangeLog {
@@ -45,7 +59,7 @@ impl Default for ChangeLog {
             tracking: false,
             removed: BTreeMap::new(),
             removed_bytes: 0,
-            forgot: None,
+            forgot: 0,
         }
     }
 }
@@ -63,27 +77,27 @@ impl ChangeLog {
         mark
     }
 
+    /// A name went. When there is no room for it, all that is known is given up: what is asked about marks before now is
+    /// incomplete, and there is room again for those that come.
     pub fn removed(&mut self, path: Vec<u8>) {
-        if self.removed_bytes.saturating_add(path.len()) > REMOVED_BYTES_MAX {
-            self.forgot = Some(self.generation);
+        let len = path.len();
+        if self.removed_bytes.saturating_add(len) > REMOVED_BYTES_MAX {
+            self.removed.clear();
+            self.removed_bytes = 0;
+            self.forgot = self.generation;
             return;
         }
-        let len = path.len();
         if self.removed.insert(path, self.generation).is_none() {
             self.removed_bytes += len;
         }
     }
 
-    /// What went after a mark. What went before it is forgotten.
-    pub fn removed_since(&mut self, mark: Mark) -> (Vec<Vec<u8>>, bool) {
-        self.removed.retain(|path, generation| {
-            let keeps = *generation > mark.0;
-            if !keeps {
-                self.removed_bytes = self.removed_bytes.saturating_sub(path.len());
-            }
-            keeps
-        });
-        let incomplete = self.forgot.is_some_and(|generation| generation > mark.0);
-        (self.removed.keys().cloned().collect(), incomplete)
+    /// What went after a mark, and whether that is not all.
+    pub fn removed_since(&self, mark: Mark) -> (Vec<Vec<u8>>, bool) {
+        let after = |(path, generation): (&Vec<u8>, &Generation)| {
+            (*generation > mark.0).then(|| path.clone())
+        };
+        let removed = self.removed.iter().filter_map(after).collect();
+        (removed, self.forgot > mark.0)
     }
 }

@@ -65,7 +65,8 @@ pub(crate) fn needed(
     location: &Location,
     known: &Known,
 ) -> Result<Option<CopyUp>> {
-    if fs.mounts.is_empty() || !(ask.op.is_change() || ask.op == FsOp::Chdir) {
+    if fs.mounts.is_empty() || !(ask.op.is_change() || matches!(ask.op, FsOp::Chdir | FsOp::Watch))
+    {
         return Ok(None);
     }
     if location.target.is_none() {

@@ -38,6 +38,7 @@ impl Image {
                 Kind::Dir(Directory::new(ROOT, Name::default())),
                 0o755,
             )],
+            is_machine: false,
         }
     }
 
@@ -47,6 +48,7 @@ impl Image {
         let mut builder = Image::empty();
         // The skeleton's paths are constants that cannot fail; a test holds that they are there.
         let _ = builder.skeleton();
+        builder.is_machine = true;
         builder
     }
 
@@ -77,6 +79,8 @@ impl Image {
 #[derive(Debug)]
 pub struct ImageBuilder {
     nodes: Vec<Inode>,
+    /// Whether it began with the tree of a bare machine.
+    is_machine: bool,
 }
 
 fn new_inode(kind: Kind, mode: u32) -> Inode {
@@ -163,6 +167,88 @@ impl ImageBuilder {
                 Ok(self)
             }
         }
+    }
+
+    /// Takes away what is at an absolute path, with all that is in it; nothing there is no error. What is the machine's
+    /// own, devices and `/proc`, stays, and so do the directories that lead there.
+    pub fn remove(&mut self, path: impl AsRef<[u8]>) -> Result<&mut Self> {
+        let path = absolute(path.as_ref())?;
+        let (parent, name) = crate::path::split_last(&path);
+        if name.is_empty() {
+            self.clear();
+            return Ok(self);
+        }
+        let entry = match self.find(parent) {
+            Ok(parent) => self
+                .dir_mut(parent)?
+                .entries
+                .get_key_value(name)
+                .map(|(name, entry)| (parent, name.clone(), *entry)),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => None,
+            Err(errno) => return Err(errno),
+        };
+        // All that goes, directories before what is in them; then it goes from behind.
+        let mut found: Vec<(Ino, Name, Entry)> = entry.into_iter().collect();
+        let mut next = 0;
+        while let Some((_, _, entry)) = found.get(next) {
+            let ino = entry.ino;
+            next += 1;
+            if entry.file_type == FileType::Directory
+                && let Ok(dir) = self.dir_mut(ino)
+            {
+                let entries = dir.entries.iter();
+                found.extend(entries.map(|(name, entry)| (ino, name.clone(), *entry)));
+            }
+        }
+        for (parent, name, entry) in found.into_iter().rev() {
+            self.unlink(parent, &name, entry)?;
+        }
+        Ok(self)
+    }
+
+    /// Takes a file or link out of the way of another one; whatever else is there stays.
+    pub(crate) fn make_way(&mut self, path: &[u8]) -> Result<()> {
+        let (parent, name) = crate::path::split_last(path);
+        let Ok(parent) = self.find(parent) else {
+            return Ok(());
+        };
+        match self.dir_mut(parent)?.entries.get(name).copied() {
+            Some(entry) if matches!(entry.file_type, FileType::Regular | FileType::Symlink) => {
+                self.unlink(parent, name, entry)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Begins anew.
+    pub fn clear(&mut self) {
+        *self = if self.is_machine {
+            Image::builder()
+        } else {
+            Image::empty()
+        };
+    }
+
+    /// Removes one name, unless it is the machine's or holds something. What has no name any more holds nothing.
+    fn unlink(&mut self, parent: Ino, name: &[u8], entry: Entry) -> Result<()> {
+        let node = self.node_mut(entry.ino).ok_or(Errno::ENOENT)?;
+        match &node.kind {
+            Kind::Dir(dir) if !dir.entries.is_empty() => return Ok(()),
+            Kind::Dir(_) => {}
+            Kind::File(_) | Kind::Symlink(_) => {
+                node.nlink -= 1;
+                if node.nlink == 0 {
+                    node.kind = Kind::File(Content::Shared(Arc::default()));
+                }
+            }
+            _ => return Ok(()),
+        }
+        let dir = self.dir_mut(parent)?;
+        Arc::make_mut(&mut dir.entries).remove(name);
+        if entry.file_type == FileType::Directory {
+            dir.subdirs = dir.subdirs.saturating_sub(1);
+        }
+        Ok(())
     }
 
     /// Sets the modification time of what is at an absolute path.

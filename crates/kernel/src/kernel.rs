@@ -34,7 +34,7 @@ use crate::policy::{
     Answers, CheckedPath, Decision, FsOp, FsPolicy, FsRequest, decide, grant_own_tree,
 };
 use crate::process::{Cwd, Cx, Process, ProcessOptions};
-use crate::quota::{LimitError, Quotas, Usage};
+use crate::quota::{LimitError, OnNearLimit, Quotas, Usage};
 use crate::resolve::{Halt, Known, Location, Node, Walk, canonical, resolve};
 use crate::stat::FileType;
 use crate::table::{ProcessTable, Refused};
@@ -67,6 +67,8 @@ pub struct KernelOptions {
     pub host_commands: bool,
     /// The network.
     pub net: NetOptions,
+    /// Hears once of each of the file system's limits when four fifths of it are in use, on the thread of the call.
+    pub on_near_limit: Option<OnNearLimit>,
 }
 
 /// How a VM's network is made.
@@ -159,13 +161,20 @@ impl DerefMut for Locked<'_> {
 
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
-        if self.guard.watchers.pending.is_empty() {
+        if self.guard.watchers.pending.is_empty() && self.guard.ledger.near.is_empty() {
             return;
         }
         let pending = std::mem::take(&mut self.guard.watchers.pending);
+        let near = std::mem::take(&mut self.guard.ledger.near);
+        let on_near = self.guard.on_near_limit.clone();
         MutexGuard::unlocked(&mut self.guard, || {
             for (sink, event) in pending {
                 sink.event(event);
+            }
+            if let Some(on_near) = on_near {
+                for limit in near {
+                    on_near(limit);
+                }
             }
         });
     }
@@ -242,12 +251,12 @@ impl Kernel {
             ),
             dns_overrides: options.net.dns_overrides,
         };
-        kernel.furnish()?;
+        kernel.furnish(options.on_near_limit)?;
         Ok(Arc::new(kernel))
     }
 
     /// What depends on the configuration: `/etc` where the image has nothing there, and the home directory.
-    fn furnish(&self) -> Result<()> {
+    fn furnish(&self, on_near_limit: Option<OnNearLimit>) -> Result<()> {
         let (uid, gid) = (self.machine.user.uid, self.machine.user.gid);
         for (path, text) in self.machine.etc() {
             self.furnish_file(path.as_bytes(), text.into_bytes())?;
@@ -258,7 +267,10 @@ impl Kernel {
             self.chown(&self.host, &home, Some(uid), Some(gid))?;
         }
         // What the machine came with is not on the VM's account.
-        self.shared.lock().ledger.start(self.quotas);
+        let mut fs = self.shared.lock();
+        fs.ledger.start(self.quotas);
+        fs.on_near_limit = on_near_limit;
+        drop(fs);
         Ok(())
     }
 

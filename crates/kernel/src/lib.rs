@@ -88,7 +88,7 @@ pub use path::{GuestPath, LINK_DEPTH_MAX, NAME_MAX, PATH_MAX, normalize};
 pub use pipe::{PIPE_CAPACITY, PipeReader, PipeWriter, Wake, pipe};
 pub use policy::{CheckedPath, FsOp, FsPolicy, FsRequest};
 pub use process::{DEFAULT_CWD, EXEC_PATH, InterruptGuard, Process, ProcessOptions, Program};
-pub use quota::{Limit, LimitError, Quotas, Usage};
+pub use quota::{Limit, LimitError, OnNearLimit, Quotas, Usage};
 pub use signal::{
     MAX_SIGNAL, SIGABRT, SIGALRM, SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGQUIT,
     SIGSTOP, SIGTERM, SIGWINCH, SignalSet, can_catch, ends_by_default, signal_name, signal_number,

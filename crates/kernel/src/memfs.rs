@@ -25,7 +25,7 @@ use crate::mount::{MountId, Mounts, Place, Point, device_number};
 use crate::path::is_ancestor;
 use crate::policy::CheckedPath;
 use crate::process::Cx;
-use crate::quota::Ledger;
+use crate::quota::{Ledger, Limit, LimitError, OnNearLimit};
 use crate::resolve::Node;
 use crate::stat::{DirEntry, FileType, Stat, StatFs};
 use crate::watch::{WatchKind, Watchers};
@@ -66,6 +66,8 @@ pub(crate) struct MemFs {
     pub mounts: Mounts,
     pub changes: ChangeLog,
     pub ledger: Ledger,
+    /// Hears of limits that are nearly reached, without the lock.
+    pub on_near_limit: Option<OnNearLimit>,
     pub watchers: Watchers,
     /// Memory of a file that was cut to nothing, for the next one.
     spare: Option<Vec<u8>>,
@@ -91,6 +93,7 @@ impl MemFs {
             mounts: Mounts::default(),
             changes: ChangeLog::default(),
             ledger: Ledger::new(),
+            on_near_limit: None,
             watchers: Watchers::default(),
             spare: None,
         };
@@ -618,6 +621,9 @@ impl MemFs {
     /// Adds a new inode at a path whose last name is free.
     pub fn create(&mut self, at: &CheckedPath, kind: Kind, mode: u32, cx: &Cx<'_>) -> Result<Ino> {
         let dir = self.creatable_parent(at, cx)?;
+        if matches!(kind, Kind::Dir(_)) {
+            self.may_nest(dir, 1)?;
+        }
         let charge = match &kind {
             Kind::Symlink(text) => text.len() as u64,
             _ => 0,
@@ -902,6 +908,9 @@ impl MemFs {
         if let Some(target) = &new.target {
             self.may_take(new_dir, self.owner_at(target, cx)?, cx)?;
         }
+        if is_dir && old_dir != new_dir {
+            self.may_nest(new_dir, self.height(ino)?)?;
+        }
         if let Some(victim) = victim {
             match (&self.get(victim)?.kind, is_dir) {
                 (Kind::ProcRoot, _) => return Err(Errno::EBUSY),
@@ -938,6 +947,42 @@ impl MemFs {
         self.watchers.entry(new_dir, &new.name, WatchKind::Rename);
         self.watchers.inode(ino, WatchKind::Rename);
         Ok(())
+    }
+
+    /// Whether `height` directories may be put one below the other into `dir`.
+    fn may_nest(&mut self, dir: Ino, height: u32) -> Result<()> {
+        let max = self.ledger.quotas().max_directory_depth;
+        let mut depth = height;
+        let mut at = dir;
+        while local(at) != ROOT {
+            depth += 1;
+            at = self.parent_of(at)?;
+        }
+        if depth > max {
+            let error = LimitError::new(Limit::DirectoryDepth, max.into(), depth.into());
+            return Err(self.ledger.report(error));
+        }
+        Ok(())
+    }
+
+    /// How many directories are one below the other in `top`, itself counted.
+    fn height(&self, top: Ino) -> Result<u32> {
+        let mut level = vec![top];
+        let mut height = 0;
+        while !level.is_empty() {
+            height += 1;
+            let mut next = Vec::new();
+            for ino in level {
+                let dir = self.dir(ino)?;
+                if dir.subdirs > 0 {
+                    let is_dir = |entry: &&Entry| entry.file_type == FileType::Directory;
+                    let below = dir.entries.values().filter(is_dir);
+                    next.extend(below.map(|entry| beside(ino, entry.ino)));
+                }
+            }
+            level = next;
+        }
+        Ok(height)
     }
 
     /// Whether directory `dir` is `top` or below it.

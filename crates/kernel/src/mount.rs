@@ -89,6 +89,13 @@ pub struct MountInfo {
     pub dev: u64,
 }
 
+impl MountInfo {
+    /// Whether what is in it is the embedder's own and stays out of archives.
+    pub(crate) fn is_embedders(&self) -> bool {
+        matches!(self.kind, MountKind::Foreign | MountKind::CopyOnWrite)
+    }
+}
+
 /// A file system of the embedder, as one mount has it.
 pub(crate) struct Foreign {
     pub id: MountId,

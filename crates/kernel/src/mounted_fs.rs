@@ -18,6 +18,7 @@ use crate::clock::TimeSpec;
 use crate::errno::{Errno, Result};
 use crate::process::{Cx, InterruptGuard, Process};
 use crate::stat::{DirEntry, FileType, Stat, StatFs};
+use crate::watch::WatchSink;
 
 /// As `uid` or `gid` of a [`Stat`]: the VM's own user or group.
 pub const VM_OWNER: u32 = u32::MAX;
@@ -131,6 +132,16 @@ pub trait MountedFs: Send + Sync {
 
     /// Room in the file system; `ENOSYS` has the kernel say that it is empty and full.
     fn statfs(&self, _caller: &Caller<'_>, _path: &[u8]) -> Result<StatFs> {
+        Err(Errno::ENOSYS)
+    }
+
+    /// Tells `sink` what happens at a path, whoever does it, until the answer is dropped. Events may come on any thread.
+    fn watch(
+        &self,
+        _caller: &Caller<'_>,
+        _path: &[u8],
+        _sink: Arc<dyn WatchSink>,
+    ) -> Result<Box<dyn Send + Sync>> {
         Err(Errno::ENOSYS)
     }
 

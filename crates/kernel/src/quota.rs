@@ -5,6 +5,7 @@
 //! longest name), and the allocator's slack (at most an eighth of a file's length).
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::errno::{Errno, Result};
 
@@ -15,6 +16,8 @@ pub struct Quotas {
     pub max_filesystem_bytes: u64,
     /// Directory entries that the VM makes, hard links included; `resourceBudgets.maxInodes`.
     pub max_inodes: u64,
+    /// Directories above one another in memory; `resourceBudgets.maxDirectoryDepth`.
+    pub max_directory_depth: u32,
     /// Descriptors of one process; `resourceBudgets.maxOpenFds`.
     pub max_open_fds: u32,
     /// Bytes of one process's environment: names, values, and 64 for each variable.
@@ -30,6 +33,8 @@ impl Quotas {
     pub const DEFAULT_FILESYSTEM_BYTES: u64 = 256 << 20;
     /// Enough for a large `node_modules` that the guest unpacks by itself.
     pub const DEFAULT_INODES: u64 = 131_072;
+    /// Deeper than a path can say from the root at once only with names of a few characters.
+    pub const DEFAULT_DIRECTORY_DEPTH: u32 = 1024;
     /// 1 MiB.
     pub const DEFAULT_ENV_BYTES: u64 = 1 << 20;
     /// Enough for a build tool's workers.
@@ -41,6 +46,7 @@ impl Default for Quotas {
         Quotas {
             max_filesystem_bytes: Quotas::DEFAULT_FILESYSTEM_BYTES,
             max_inodes: Quotas::DEFAULT_INODES,
+            max_directory_depth: Quotas::DEFAULT_DIRECTORY_DEPTH,
             max_open_fds: Quotas::DEFAULT_OPEN_FDS,
             max_env_bytes: Quotas::DEFAULT_ENV_BYTES,
             max_child_processes: Quotas::DEFAULT_CHILD_PROCESSES,
@@ -55,6 +61,8 @@ pub enum Limit {
     FilesystemBytes,
     /// See [`Quotas::max_inodes`].
     Inodes,
+    /// See [`Quotas::max_directory_depth`].
+    DirectoryDepth,
     /// See [`Quotas::max_open_fds`].
     OpenFds,
     /// See [`Quotas::max_env_bytes`].
@@ -74,6 +82,7 @@ impl Limit {
         match self {
             Limit::FilesystemBytes => "maxFilesystemBytes",
             Limit::Inodes => "maxInodes",
+            Limit::DirectoryDepth => "maxDirectoryDepth",
             Limit::OpenFds => "maxOpenFds",
             Limit::EnvBytes => "maxEnvBytes",
             Limit::ChildProcesses => "maxChildProcesses",
@@ -88,6 +97,7 @@ impl Limit {
         match self {
             Limit::FilesystemBytes => "resourceBudgets.maxFilesystemBytes",
             Limit::Inodes => "resourceBudgets.maxInodes",
+            Limit::DirectoryDepth => "resourceBudgets.maxDirectoryDepth",
             Limit::OpenFds => "resourceBudgets.maxOpenFds",
             Limit::EnvBytes => "env",
             Limit::ChildProcesses => "resourceBudgets.maxChildProcesses",
@@ -101,6 +111,7 @@ impl Limit {
     pub const fn errno(self) -> Errno {
         match self {
             Limit::FilesystemBytes | Limit::Inodes => Errno::ENOSPC,
+            Limit::DirectoryDepth => Errno::ENAMETOOLONG,
             Limit::OpenFds => Errno::EMFILE,
             Limit::EnvBytes => Errno::ENOMEM,
             Limit::ChildProcesses => Errno::EAGAIN,
@@ -154,6 +165,9 @@ impl From<LimitError> for Errno {
     }
 }
 
+/// Hears of a limit that is nearly reached.
+pub type OnNearLimit = Arc<dyn Fn(LimitError) + Send + Sync>;
+
 /// What a VM uses now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Usage {
@@ -169,7 +183,14 @@ pub(crate) struct Ledger {
     quotas: Quotas,
     usage: Usage,
     last: Option<LimitError>,
+    /// Whether each of bytes and inodes has been told to be nearly used up.
+    warned: [bool; 2],
+    /// What is to be told once the lock is released.
+    pub near: Vec<LimitError>,
 }
+
+/// A limit is nearly reached when this part of it is in use: four fifths.
+const NEAR: (u64, u64) = (4, 5);
 
 impl Ledger {
     /// Without limits until `start`.
@@ -183,6 +204,26 @@ impl Ledger {
             quotas,
             usage: Usage::default(),
             last: None,
+            warned: [false; 2],
+            near: Vec::new(),
+        }
+    }
+
+    /// Notes, once for each, that a limit is nearly reached.
+    fn look(&mut self) {
+        let limits = [
+            (
+                Limit::FilesystemBytes,
+                self.quotas.max_filesystem_bytes,
+                self.usage.filesystem_bytes,
+            ),
+            (Limit::Inodes, self.quotas.max_inodes, self.usage.inodes),
+        ];
+        for ((limit, max, used), warned) in limits.into_iter().zip(&mut self.warned) {
+            if !*warned && used >= max / NEAR.1 * NEAR.0 && max < u64::MAX {
+                *warned = true;
+                self.near.push(LimitError::new(limit, max, used));
+            }
         }
     }
 
@@ -228,6 +269,9 @@ impl Ledger {
             .filesystem_bytes
             .saturating_sub(old)
             .saturating_add(new);
+        if new > old {
+            self.look();
+        }
         Ok(())
     }
 
@@ -237,6 +281,7 @@ impl Ledger {
             return Err(self.report(error));
         }
         self.usage.inodes += 1;
+        self.look();
         Ok(())
     }
 
@@ -245,6 +290,8 @@ impl Ledger {
         self.quotas = quotas;
         self.usage = Usage::default();
         self.last = None;
+        self.warned = [false; 2];
+        self.near.clear();
     }
 
     pub fn refund_inode(&mut self) {

@@ -2,12 +2,13 @@
 //!
 //! The archive is not trusted. Names are taken as text: a leading `/` means the image's root, `..` is refused, and a name
 //! under something that is not a directory is refused, so nothing is ever written through a link. Links are data. Devices
-//! and pipes are passed over. What it may hold is bounded before it is read.
+//! and pipes are passed over, but for the character device 0, 0, which says that what is at its path goes. What it may hold
+//! is bounded before it is read.
 
 use std::fmt;
 use std::io::{self, Read};
 
-use tar::{Archive, EntryType};
+use tar::{Archive, EntryType, Header};
 
 use crate::clock::TimeSpec;
 use crate::errno::Errno;
@@ -84,9 +85,19 @@ fn place(name: &[u8]) -> Result<Option<Vec<u8>>, Errno> {
     Ok((!path.is_empty()).then_some(path))
 }
 
+/// Whether an entry says that what is at its path goes, as overlayfs has it.
+fn is_whiteout(header: &Header) -> bool {
+    let is_zero = |number: io::Result<Option<u32>>| matches!(number, Ok(Some(0)));
+    header.entry_type() == EntryType::Char
+        && is_zero(header.device_major())
+        && is_zero(header.device_minor())
+}
+
 impl ImageBuilder {
     /// Adds what is in an archive: files, directories, symbolic and hard links, with modes and modification times (a time
-    /// of 0 is the VM's start). All belongs to the VM's user. After an error the image holds what came before it.
+    /// of 0 is the VM's start). All belongs to the VM's user. An archive of changes, as
+    /// [`Kernel::export_changes`](crate::Kernel::export_changes) writes it, is read over what it changes. After an error the
+    /// image holds what came before it.
     pub fn tar(&mut self, archive: impl Read, limits: TarLimits) -> Result<&mut Self, TarError> {
         let mut archive = Archive::new(archive);
         let mut bytes_left = limits.bytes;
@@ -108,6 +119,8 @@ impl ImageBuilder {
             let Some(path) = path else {
                 if kind == EntryType::Directory {
                     self.dir("/", mode).map_err(refused)?;
+                } else if is_whiteout(entry.header()) {
+                    self.clear();
                 }
                 continue;
             };
@@ -118,12 +131,14 @@ impl ImageBuilder {
                     bytes_left = bytes_left.checked_sub(size).ok_or(too_large)?;
                     let mut bytes = Vec::new();
                     entry.read_to_end(&mut bytes)?;
+                    self.make_way(&path).map_err(refused)?;
                     self.file(&path, bytes, mode).map_err(refused)?;
                 }
                 EntryType::Directory => {
                     self.dir(&path, mode).map_err(refused)?;
                 }
                 EntryType::Symlink => {
+                    self.make_way(&path).map_err(refused)?;
                     let text = entry.link_name_bytes();
                     let text = text.ok_or_else(|| refused(Errno::EINVAL))?;
                     self.symlink(&path, text).map_err(refused)?;
@@ -134,7 +149,14 @@ impl ImageBuilder {
                         .and_then(|name| place(&name).transpose())
                         .ok_or_else(|| refused(Errno::EINVAL))?
                         .map_err(refused)?;
+                    if path != existing {
+                        self.make_way(&path).map_err(refused)?;
+                    }
                     self.hard_link(&path, &existing).map_err(refused)?;
+                    continue;
+                }
+                EntryType::Char if is_whiteout(entry.header()) => {
+                    self.remove(&path).map_err(refused)?;
                     continue;
                 }
                 _ => continue,

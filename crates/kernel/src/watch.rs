@@ -82,6 +82,15 @@ impl Watchers {
         id
     }
 
+    /// Counts a watch that a foreign file system keeps.
+    pub fn add_foreign(&mut self) {
+        self.count += 1;
+    }
+
+    pub fn remove_foreign(&mut self) {
+        self.count = self.count.saturating_sub(1);
+    }
+
     pub fn remove(&mut self, ino: Ino, id: u64) {
         if let Some(list) = self.by_inode.get_mut(&ino) {
             let before = list.len();

@@ -434,3 +434,145 @@ fn changes_over_a_base() {
         "what is underneath moved along"
     );
 }
+
+/// A machine that starts from these archives, one over the other.
+fn restored(archives: &[&[u8]]) -> Arc<Kernel> {
+    let mut builder = Image::builder();
+    for archive in archives {
+        builder.tar(*archive, TarLimits::default()).unwrap();
+    }
+    Kernel::new(KernelOptions {
+        image: Some(builder.build()),
+        ..KernelOptions::default()
+    })
+    .unwrap()
+}
+
+fn increment(k: &Kernel, since: Mark) -> Vec<u8> {
+    let mut archive = Vec::new();
+    k.export_changes(since, ExportOptions::default(), &mut archive)
+        .unwrap();
+    archive
+}
+
+#[test]
+fn a_base_and_its_increments_make_the_same_machine() {
+    let k = machine();
+    let h = k.host();
+    fill(&k);
+    k.mkdir_recursive(h, b"/w/d/e", 0o755).unwrap();
+    for name in ["a", "b", "same", "becomes-dir", "d/f", "d/e/g", "replaced"] {
+        put(&k, &format!("/w/{name}"), name.as_bytes());
+    }
+    k.link(h, b"/w/a", b"/w/a2").unwrap();
+    k.mkdir(h, b"/w/becomes-file", 0o755).unwrap();
+    put(&k, "/w/becomes-file/inside", b"");
+    let one = k.mark();
+    let base = export(&k, "/");
+    let nothing = increment(&k, one);
+    assert!(nothing == [0; 1024]);
+
+    put(&k, "/w/a", b"through both names");
+    put(&k, "/w/d/f", b"new");
+    k.unlink(h, b"/w/b").unwrap();
+    k.unlink(h, b"/w/becomes-dir").unwrap();
+    k.mkdir(h, b"/w/becomes-dir", 0o700).unwrap();
+    put(&k, "/w/becomes-dir/inside", b"1");
+    k.remove_all(h, b"/w/becomes-file").unwrap();
+    put(&k, "/w/becomes-file", b"file");
+    k.unlink(h, b"/w/replaced").unwrap();
+    k.symlink(h, b"a", b"/w/replaced").unwrap();
+    k.rmdir(h, b"/opt").unwrap();
+    k.remove_all(h, b"/t").unwrap();
+    let two = k.mark();
+    let first = increment(&k, one);
+    assert!(first == increment(&k, one), "the same bytes");
+
+    k.rename(h, b"/w/d", b"/w/moved").unwrap();
+    k.rename(h, b"/w/becomes-file", b"/w/same").unwrap();
+    k.unlink(h, b"/w/a2").unwrap();
+    k.mount(b"/w/m", MountSource::Memory, MountOptions::default())
+        .unwrap();
+    put(&k, "/w/m/in-mount", b"m");
+    let other = machine();
+    other.mkdir(other.host(), b"/base", 0o755).unwrap();
+    put(&other, "/base/x", b"");
+    let cow = MountSource::CopyOnWrite(KernelFs::new(other, "/base"));
+    k.mount(b"/w/cow", cow, MountOptions::default()).unwrap();
+    put(&k, "/w/cow/y", b"the embedder's");
+    k.unlink(h, b"/w/cow/x").unwrap();
+    let second = increment(&k, two);
+
+    let whole = export(&k, "/");
+    let again = restored(&[&base, &first, &second]);
+    assert!(export(&again, "/") == whole);
+    assert_eq!(text(&again, "/w/a").unwrap(), b"through both names");
+    assert_eq!(text(&again, "/w/same").unwrap(), b"file");
+    assert_eq!(
+        again.stat(again.host(), b"/w/a").map(|stat| stat.nlink),
+        Ok(1)
+    );
+    assert_eq!(again.stat(again.host(), b"/opt"), Err(Errno::ENOENT));
+    // Two steps at once are the same as one after the other, and a mark stays good after a later one was asked about.
+    assert!(export(&restored(&[&base, &increment(&k, one)]), "/") == whole);
+    assert_eq!(again.usage(), Usage::default());
+}
+
+#[test]
+fn an_increment_of_which_not_all_is_known_holds_everything() {
+    let k = machine();
+    let h = k.host();
+    put(&k, "/gone", b"");
+    let base = export(&k, "/");
+    let mark = k.mark();
+    k.unlink(h, b"/gone").unwrap();
+    for n in 0..20_000 {
+        let path = format!("/{n}-{}", "z".repeat(240)).into_bytes();
+        k.mkdir(h, &path, 0o755).unwrap();
+        k.rmdir(h, &path).unwrap();
+    }
+    put(&k, "/new", b"n");
+    let later = increment(&k, mark);
+    let again = restored(&[&base, &later]);
+    assert_eq!(text(&again, "/gone"), Err(Errno::ENOENT));
+    assert!(export(&again, "/") == export(&k, "/"));
+    assert!(again.stat(again.host(), b"/dev/null").is_ok());
+    assert!(again.stat(again.host(), b"/proc/version").is_ok());
+}
+
+#[test]
+fn what_goes_is_never_the_machines() {
+    let mut archive = Vec::new();
+    for name in [
+        "dev",
+        "proc",
+        "dev/null",
+        "not/there",
+        "etc/hosts/x",
+        "../etc",
+        "bin/..",
+    ] {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(EntryType::Char);
+        header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_size(0);
+        header.set_mode(0);
+        header.set_mtime(0);
+        header.set_device_major(0).unwrap();
+        header.set_device_minor(0).unwrap();
+        header.set_cksum();
+        if name.contains("..") {
+            assert!(
+                Image::builder()
+                    .tar(&header.as_bytes()[..], TarLimits::default())
+                    .is_err()
+            );
+        } else {
+            archive.extend_from_slice(header.as_bytes());
+        }
+    }
+    let k = restored(&[&archive]);
+    assert!(k.stat(k.host(), b"/dev/null").is_ok());
+    assert!(k.stat(k.host(), b"/proc/self").is_ok());
+    assert!(k.stat(k.host(), b"/dev/fd").is_err());
+}

@@ -870,3 +870,80 @@ fn sticky_directories() {
     k.chmod(h, b"/drop", 0o777).unwrap();
     k.rmdir(&other, b"/drop/dir").unwrap();
 }
+
+#[test]
+fn directories_nest_as_deep_as_they_may() {
+    let quotas = Quotas {
+        max_directory_depth: 40,
+        ..Quotas::default()
+    };
+    let kernel = Kernel::new(KernelOptions {
+        quotas,
+        ..KernelOptions::default()
+    })
+    .unwrap();
+    let (k, p) = (&kernel, kernel.spawn(ProcessOptions::default()).unwrap());
+    let deep = |name: &str, depth: usize| format!("/workspace{}", format!("/{name}").repeat(depth));
+    k.mkdir_recursive(&p, deep("a", 39).as_bytes(), 0o755)
+        .unwrap();
+    assert_eq!(
+        k.mkdir(&p, deep("a", 40).as_bytes(), 0o755),
+        Err(Errno::ENAMETOOLONG)
+    );
+    let met = k.take_limit_error().unwrap();
+    assert_eq!(
+        (met.limit, met.configured, met.option),
+        (
+            Limit::DirectoryDepth,
+            40,
+            "resourceBudgets.maxDirectoryDepth"
+        )
+    );
+    // Neither step by step from a working directory, nor by moving what is deep into what is deep.
+    k.chdir(&p, deep("a", 39).as_bytes()).unwrap();
+    assert_eq!(k.mkdir(&p, b"more", 0o755), Err(Errno::ENAMETOOLONG));
+    put(k, &p, "file", "files are no directories");
+    k.mkdir_recursive(&p, deep("b", 20).as_bytes(), 0o755)
+        .unwrap();
+    let to = format!("{}/b", deep("a", 20));
+    assert_eq!(
+        k.rename(&p, b"/workspace/b", to.as_bytes()),
+        Err(Errno::ENAMETOOLONG)
+    );
+    let to = format!("{}/b", deep("a", 19));
+    k.rename(&p, b"/workspace/b", to.as_bytes()).unwrap();
+}
+
+#[test]
+fn limits_that_are_nearly_reached_are_told_once() {
+    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let sink = told.clone();
+    let quotas = Quotas {
+        max_filesystem_bytes: 1000,
+        max_inodes: 10,
+        ..Quotas::default()
+    };
+    let kernel = Kernel::new(KernelOptions {
+        quotas,
+        on_near_limit: Some(Arc::new(move |near: LimitError| {
+            sink.lock()
+                .unwrap()
+                .push((near.limit.name(), near.used, near.configured));
+        })),
+        ..KernelOptions::default()
+    })
+    .unwrap();
+    let (k, p) = (&kernel, kernel.spawn(ProcessOptions::default()).unwrap());
+    put(k, &p, "a", &"x".repeat(799));
+    assert!(told.lock().unwrap().is_empty());
+    put(k, &p, "a", &"x".repeat(900));
+    put(k, &p, "b", &"x".repeat(50));
+    for n in 0..8 {
+        k.mkdir(&p, format!("d{n}").as_bytes(), 0o755).unwrap();
+    }
+    assert_eq!(k.mkdir(&p, b"full", 0o755), Err(Errno::ENOSPC));
+    let told = told.lock().unwrap();
+    assert_eq!(told.len(), 2);
+    assert_eq!((told[0].0, told[0].2), ("maxFilesystemBytes", 1000));
+    assert_eq!(told[1], ("maxInodes", 8, 10));
+}

@@ -44,6 +44,8 @@ pub struct Limits {
     pub max_filesystem_bytes: u64,
     /// Entries in the VM's own file system. Default 131,072.
     pub max_inodes: u64,
+    /// Directories one below the other.
+    pub max_directory_depth: u32,
     /// Sockets of the VM. Default 4,096.
     pub max_sockets: u32,
     /// Connections inside the VM, with the host, and to the outside. Default 4,096.
@@ -67,6 +69,7 @@ impl Default for Limits {
             max_open_fds: 1024,
             max_filesystem_bytes: 256 << 20,
             max_inodes: 131_072,
+            max_directory_depth: 1024,
             max_sockets: 4096,
             max_connections: 4096,
             max_bridge_calls: 1_000_000,
@@ -85,8 +88,10 @@ pub struct VmOptions {
     pub mitigation: Mitigation,
     /// The tree to start from.
     pub image: Option<Arc<Image>>,
-    /// A tar archive that is laid over that tree.
-    pub snapshot: Option<Vec<u8>>,
+    /// Tar archives that are laid over that tree, one after the other.
+    pub snapshot: Vec<Vec<u8>>,
+    /// Whether code of modules in its read-only mounts is taken from the cache that the VMs of this OS process share.
+    pub code_cache: bool,
     /// Directories of modules that the host gave: native addons there are refused by a name of their own.
     pub module_roots: Vec<String>,
     /// Files to put there, by absolute path; parents are made.

@@ -16,6 +16,10 @@ const OVERHEAD_BYTES: usize = 256;
 const GRANULE_BYTES: usize = 128;
 /// Buffers up to this size are never refused: V8 makes some where it cannot report a failure.
 const ALWAYS_BYTES: usize = 64;
+/// Blocks of these sizes get their pages at once. Smaller ones are parts of pages that are there; of larger ones guests
+/// often use a part.
+#[cfg(target_os = "linux")]
+const POPULATED_BYTES: std::ops::RangeInclusive<usize> = (128 << 10)..=(8 << 20);
 /// V8's own maximum (`ArrayBuffer::kMaxByteLength` of a 64-bit build, 2^53 - 1, cut to what the sandbox holds).
 const MAX_BYTES: usize = 8 << 30;
 
@@ -84,6 +88,36 @@ fn cost(length: usize) -> usize {
     length.max(GRANULE_BYTES).saturating_add(OVERHEAD_BYTES)
 }
 
+/// Has the operating system give a fresh block its pages in one call; each would be a fault of its own when it is first
+/// written, which costs more than the copying. Where that is not possible the faults do it.
+#[cfg(target_os = "linux")]
+fn populate(block: *mut c_void, length: usize) {
+    const PAGE_BYTES: usize = 4096;
+    if block.is_null() || !is_populated(length) {
+        return;
+    }
+    let start = block.addr().next_multiple_of(PAGE_BYTES);
+    let end = (block.addr() + length) & !(PAGE_BYTES - 1);
+    if let Some(bytes) = end.checked_sub(start) {
+        // SAFETY: these are whole pages inside a block that is ours, and the call changes no contents.
+        unsafe { libc::madvise(block.with_addr(start), bytes, libc::MADV_POPULATE_WRITE) };
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn populate(_block: *mut c_void, _length: usize) {}
+
+/// Whether [`populate`] does something for blocks of this size.
+#[cfg(target_os = "linux")]
+fn is_populated(length: usize) -> bool {
+    POPULATED_BYTES.contains(&length)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_populated(_length: usize) -> bool {
+    false
+}
+
 impl Counting {
     fn charge(&self, length: usize) -> bool {
         if length <= ALWAYS_BYTES {
@@ -113,7 +147,20 @@ unsafe extern "C" fn allocate(this: *mut Counting, length: usize) -> *mut c_void
         return std::ptr::null_mut();
     }
     // SAFETY: as above, for V8's own allocator.
-    let block = unsafe { ((*(*counting.inner).table).allocate)(counting.inner, length) };
+    let table = unsafe { &*(*counting.inner).table };
+    let block = if is_populated(length) {
+        // SAFETY: as above.
+        let block = unsafe { (table.allocate_uninitialized)(counting.inner, length) };
+        populate(block, length);
+        if !block.is_null() {
+            // SAFETY: a block of `length` bytes that nobody else knows yet.
+            unsafe { block.cast::<u8>().write_bytes(0, length) };
+        }
+        block
+    } else {
+        // SAFETY: as above.
+        unsafe { (table.allocate)(counting.inner, length) }
+    };
     if block.is_null() {
         counting.budget.release_external(cost(length));
     }
@@ -130,6 +177,7 @@ unsafe extern "C" fn allocate_uninitialized(this: *mut Counting, length: usize) 
     // SAFETY: as above, for V8's own allocator.
     let block =
         unsafe { ((*(*counting.inner).table).allocate_uninitialized)(counting.inner, length) };
+    populate(block, length);
     if block.is_null() {
         counting.budget.release_external(cost(length));
     }

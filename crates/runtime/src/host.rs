@@ -14,6 +14,7 @@ use std::cell::RefCell;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use secure_exec_kernel::WatchEvent;
 use secure_exec_kernel::permissions::{Answer as Approval, Approver, Request};
 
 use crate::budget::LimitWarning;
@@ -96,6 +97,9 @@ pub trait Host: Send + Sync {
 
     /// Tells of a limit that is nearly reached.
     fn warn(&self, warning: LimitWarning);
+
+    /// Tells what happened to something that the host watches under a number of its own.
+    fn watch_event(&self, number: u32, event: WatchEvent);
 }
 
 /// Why a question has no answer.
@@ -167,6 +171,11 @@ pub fn ask(host: &dyn Host, call: HostCall, limit: Duration) -> Result<HostValue
             .unwrap_or_else(PoisonError::into_inner)
             .0;
     }
+}
+
+/// Asks without waiting for the answer.
+pub fn tell(host: &dyn Host, call: HostCall) {
+    host.call(call, Reply::new(drop));
 }
 
 /// Asks the functions of `permissions`.
@@ -288,6 +297,8 @@ mod tests {
         }
 
         fn warn(&self, _warning: LimitWarning) {}
+
+        fn watch_event(&self, _number: u32, _event: WatchEvent) {}
     }
 
     fn approve(answer: fn(Plain) -> Option<Answer>) -> Approval {
@@ -346,6 +357,8 @@ mod tests {
         }
 
         fn warn(&self, _warning: LimitWarning) {}
+
+        fn watch_event(&self, _number: u32, _event: WatchEvent) {}
     }
 
     #[test]

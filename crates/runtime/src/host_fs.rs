@@ -5,10 +5,11 @@
 use std::sync::Arc;
 
 use secure_exec_kernel::{
-    DirEntry, Errno, ExportOptions, FileType, Image, Kernel, MountOptions, MountSource, Process,
-    Stat, TarError, TarLimits, TimeSpec, X_OK,
+    Changes, DirEntry, Errno, ExportOptions, Fd, FileType, Image, Kernel, Mark, MountOptions,
+    MountSource, Process, Stat, TarError, TarLimits, TimeSpec, X_OK, oflag,
 };
 
+use crate::archive_stream::Contents;
 use crate::plain::Plain;
 use crate::virtual_file_system::{Optional, VirtualFileSystem};
 use crate::vm::{Vm, VmError};
@@ -237,6 +238,13 @@ impl Call<'_> {
                 self.give_to_user(path).map(done).map_err(self.at("chown"))
             }
             "rm" => self.rm(path),
+            "unlink" => kernel
+                .unlink(host, path)
+                .map(done)
+                .map_err(self.at("unlink")),
+            "rmdir" => kernel.rmdir(host, path).map(done).map_err(self.at("rmdir")),
+            "pread" => self.pread(path),
+            "pwrite" => self.pwrite(path).map(done),
             "rename" => kernel
                 .rename(host, path, self.text("to")?.as_bytes())
                 .map(done)
@@ -289,23 +297,69 @@ impl Call<'_> {
                 .map(done)
                 .map_err(self.at("truncate")),
             "snapshot" => {
+                let (contents, options) = self.archive(path)?;
                 let mut archive = Vec::new();
-                let options = ExportOptions {
-                    times: self.flag("times"),
-                    limits: TarLimits {
-                        bytes: self.whole("limit")?,
-                        ..TarLimits::default()
-                    },
-                };
-                kernel
-                    .export_tar(path, options, &mut archive)
+                contents
+                    .write(kernel, options, &mut archive)
                     .map_err(Failure::Archive)?;
                 Ok(Plain::Bytes(archive))
+            }
+            "archiveOpen" => {
+                let (contents, options) = self.archive(path)?;
+                let streams = self.vm.archives();
+                let opened = streams.open(self.vm.kernel().clone(), contents, options);
+                opened
+                    .map(Plain::from)
+                    .map_err(|error| Failure::Archive(TarError::Io(error)))
+            }
+            "archiveRead" => {
+                let piece = self.vm.archives().read(self.id("number")?);
+                let piece = piece.map_err(Failure::Archive)?;
+                Ok(piece.map_or(Plain::Nothing, Plain::Bytes))
+            }
+            "archiveClose" => {
+                self.vm.archives().close(self.id("number")?);
+                Ok(Plain::Nothing)
+            }
+            "watch" => {
+                let host = self.vm.options().host.clone().ok_or(Failure::Malformed)?;
+                let number = self.id("number")?;
+                let sink = Arc::new(move |event| host.watch_event(number, event));
+                let watch = kernel.watch(self.host, path, sink);
+                self.vm
+                    .watches()
+                    .add(number, watch.map_err(self.at("watch"))?);
+                Ok(Plain::Nothing)
+            }
+            "unwatch" => {
+                self.vm.watches().remove(self.id("number")?);
+                Ok(Plain::Nothing)
+            }
+            "mark" => Ok(number(kernel.mark().number())),
+            "hasChanged" => {
+                let mark = Mark::from_number(self.whole("since")?);
+                Ok((kernel.changes_since(mark) != Changes::default()).into())
             }
             "mount" => self.mount(path),
             "unmount" => kernel.unmount(path).map(done).map_err(self.at("umount")),
             _ => Err(Failure::Malformed),
         }
+    }
+
+    /// What an archive is to hold, and how.
+    fn archive(&self, path: &[u8]) -> Result<(Contents, ExportOptions), Failure> {
+        let contents = match self.number("since") {
+            Some(_) => Contents::Changes(Mark::from_number(self.whole("since")?)),
+            None => Contents::Tree(path.to_vec()),
+        };
+        let options = ExportOptions {
+            times: self.flag("times"),
+            limits: TarLimits {
+                bytes: self.whole("limit")?,
+                ..TarLimits::default()
+            },
+        };
+        Ok((contents, options))
     }
 
     fn give_to_user(&self, path: &[u8]) -> Result<(), Errno> {
@@ -324,6 +378,55 @@ impl Call<'_> {
             }
             Err(errno) => Err(self.at("open")(errno)),
         }
+    }
+
+    /// What `work` does with a file that is open for it.
+    fn with_open<T>(
+        &self,
+        path: &[u8],
+        flags: i32,
+        work: impl FnOnce(Fd) -> Result<T, Errno>,
+    ) -> Result<T, Failure> {
+        let fd = self
+            .kernel
+            .open(self.host, path, flags, 0)
+            .map_err(self.at("open"))?;
+        let result = work(fd);
+        let closed = self.kernel.close(self.host, fd);
+        let result = result.map_err(self.at("read"))?;
+        closed.map_err(self.at("close"))?;
+        Ok(result)
+    }
+
+    fn pread(&self, path: &[u8]) -> Outcome {
+        let (offset, length) = (self.whole("offset")?, self.whole("length")?);
+        self.with_open(path, oflag::O_RDONLY, |fd| {
+            let size = self.kernel.fstat(self.host, fd)?.size;
+            let wanted = length.min(size.saturating_sub(offset));
+            let mut bytes = vec![0; usize::try_from(wanted).map_err(|_| Errno::EFBIG)?];
+            let mut read = 0;
+            while let Some(rest) = bytes.get_mut(read..).filter(|rest| !rest.is_empty()) {
+                let at = offset + read as u64;
+                match self.kernel.read(self.host, fd, rest, Some(at))? {
+                    0 => break,
+                    n => read += n,
+                }
+            }
+            bytes.truncate(read);
+            Ok(Plain::Bytes(bytes))
+        })
+    }
+
+    fn pwrite(&self, path: &[u8]) -> Result<(), Failure> {
+        let (offset, data) = (self.whole("offset")?, self.data()?);
+        self.with_open(path, oflag::O_WRONLY, |fd| {
+            let mut written = 0;
+            while let Some(rest) = data.get(written..).filter(|rest| !rest.is_empty()) {
+                let at = offset.checked_add(written as u64).ok_or(Errno::EFBIG)?;
+                written += self.kernel.write(self.host, fd, rest, Some(at))?;
+            }
+            Ok(())
+        })
     }
 
     /// Names and types, as long as all together may cross.
@@ -369,6 +472,7 @@ impl Call<'_> {
                 let optional = Optional {
                     pread: self.flag("pread"),
                     pwrite: self.flag("pwrite"),
+                    watch: self.flag("watch"),
                 };
                 let limit = self.vm.options().limits.base64_transfer_bytes;
                 MountSource::Foreign(Arc::new(VirtualFileSystem::new(
@@ -376,6 +480,7 @@ impl Call<'_> {
                     self.id("number")?,
                     optional,
                     limit,
+                    self.vm.listeners().clone(),
                 )))
             }
             "host" => self.host_directory()?,
@@ -400,10 +505,18 @@ impl Call<'_> {
     /// A directory of the host's disk, by the request's `mode`: `ro`, `rw` or `cow`.
     #[cfg(unix)]
     fn host_directory(&self) -> Result<MountSource, Failure> {
-        use secure_exec_host_fs::{Access, HostDirectory, HostOptions};
+        use secure_exec_host_fs::{Access, HostDirectory, HostLimits, HostOptions};
         let path = self.text("hostPath")?;
         let mode = self.text("mode")?;
+        let mut limits = HostLimits::default();
+        if self.number("maxBytes").is_some() {
+            limits.bytes = self.whole("maxBytes")?;
+        }
+        if self.number("maxEntries").is_some() {
+            limits.entries = self.whole("maxEntries")?;
+        }
         let options = HostOptions {
+            limits,
             access: if mode == "rw" {
                 Access::ReadWrite
             } else {

@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use secure_exec_kernel::{
     Caller, DirEntry, Errno, FileType, MountedFile, MountedFs, OpenHow, Stat, TimeSpec, VM_OWNER,
+    WatchSink,
 };
 
-use crate::host::{Host, HostCall, NoAnswer, Target, ask};
+use crate::host::{Host, HostCall, NoAnswer, Target, ask, tell};
+use crate::host_watches::{Listeners, Listening};
 use crate::plain::Plain;
 
 /// How long one method may take.
@@ -30,6 +32,8 @@ pub struct Optional {
     pub pread: bool,
     /// `pwrite(path, offset, data)`
     pub pwrite: bool,
+    /// `watch(path, listener)`
+    pub watch: bool,
 }
 
 /// See the module's text.
@@ -41,17 +45,46 @@ struct Inner {
     optional: Optional,
     /// Bytes that may cross at once.
     max_bytes: usize,
+    listeners: Arc<Listeners>,
 }
 
 impl VirtualFileSystem {
     /// The host's file system `number`.
-    pub fn new(host: Arc<dyn Host>, number: u32, optional: Optional, max_bytes: usize) -> Self {
+    pub fn new(
+        host: Arc<dyn Host>,
+        number: u32,
+        optional: Optional,
+        max_bytes: usize,
+        listeners: Arc<Listeners>,
+    ) -> Self {
         Self(Arc::new(Inner {
             host,
             number,
             optional,
             max_bytes,
+            listeners,
         }))
+    }
+}
+
+/// A watch that the host's file system keeps.
+struct HostWatch {
+    inner: Arc<Inner>,
+    listening: Listening,
+}
+
+impl Drop for HostWatch {
+    fn drop(&mut self) {
+        let Inner { host, number, .. } = &*self.inner;
+        let fields = [
+            ("op".to_owned(), "unwatch".into()),
+            ("number".to_owned(), self.listening.number.into()),
+        ];
+        let call = HostCall {
+            target: Target::FileSystem(*number),
+            payload: Plain::Record(fields.into()).encode(),
+        };
+        tell(&**host, call);
     }
 }
 
@@ -228,6 +261,29 @@ impl Inner {
 }
 
 impl MountedFs for VirtualFileSystem {
+    fn watch(
+        &self,
+        _caller: &Caller<'_>,
+        path: &[u8],
+        sink: Arc<dyn WatchSink>,
+    ) -> Result<Box<dyn Send + Sync>, Errno> {
+        if !self.0.optional.watch {
+            return Err(Errno::ENOSYS);
+        }
+        let number = self.0.listeners.add(sink);
+        let listening = Listening {
+            listeners: Arc::downgrade(&self.0.listeners),
+            number,
+        };
+        let path = text(path)?;
+        self.0
+            .ask("watch", [("path", path), ("number", number.into())])?;
+        Ok(Box::new(HostWatch {
+            inner: self.0.clone(),
+            listening,
+        }))
+    }
+
     fn lstat(&self, _caller: &Caller<'_>, path: &[u8]) -> Result<Stat, Errno> {
         self.0.lstat(path)
     }

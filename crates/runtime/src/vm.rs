@@ -10,14 +10,17 @@ use std::time::Duration;
 use secure_exec_kernel::permissions::{Approver, ConfigError, Permissions};
 use secure_exec_kernel::{
     Clock, ClockMode, Errno, FsPolicy, Image, Kernel, KernelOptions, NetLimits, NetOptions,
-    NetPolicy, Quotas, TarError, TarLimits,
+    NetPolicy, OnNearLimit, Quotas, TarError, TarLimits,
 };
 
 use crate::api::{ExecOptions, Outcome, VmOptions};
-use crate::budget::{LimitError, OnWarning};
+use crate::archive_stream::ArchiveStreams;
+use crate::budget::{LimitError, LimitWarning, OnWarning};
 use crate::clock::Mitigation;
+use crate::code_cache;
 use crate::host::{Host, PermissionHost};
 use crate::host_functions::Link;
+use crate::host_watches::{HostWatches, Listeners};
 use crate::latch::End;
 use crate::process::{Control, Job, Work};
 use crate::wasm_types::WasmTypes;
@@ -79,6 +82,10 @@ pub struct Vm {
     options: VmOptions,
     disposed: AtomicBool,
     processes: Mutex<HashMap<u64, Weak<Control>>>,
+    archives: ArchiveStreams,
+    code_share: code_cache::Share,
+    watches: HostWatches,
+    listeners: Arc<Listeners>,
     next_id: std::sync::atomic::AtomicU64,
     wasm_types: WasmTypes,
 }
@@ -96,6 +103,7 @@ impl Vm {
         let quotas = Quotas {
             max_filesystem_bytes: limits.max_filesystem_bytes,
             max_inodes: limits.max_inodes,
+            max_directory_depth: limits.max_directory_depth,
             max_open_fds: limits.max_open_fds,
             max_child_processes: limits.max_child_processes,
             ..Quotas::default()
@@ -105,9 +113,12 @@ impl Vm {
             Mitigation::Off => ClockMode::Real,
         };
         let mut image = options.image.take().unwrap_or_else(Image::standard);
-        if let Some(archive) = options.snapshot.take() {
+        let archives = std::mem::take(&mut options.snapshot);
+        if !archives.is_empty() {
             let mut builder = Image::builder();
-            builder.tar(archive.as_slice(), TarLimits::default())?;
+            for archive in archives {
+                builder.tar(archive.as_slice(), TarLimits::default())?;
+            }
             image = builder.build();
         }
         let limit = options.permission_limit.unwrap_or(PERMISSION_LIMIT);
@@ -142,6 +153,17 @@ impl Vm {
                 egress: options.egress.clone(),
                 dns_overrides: options.dns_overrides.clone(),
             },
+            on_near_limit: options.host.clone().filter(|_| options.warns).map(
+                |host| -> OnNearLimit {
+                    Arc::new(move |near| {
+                        host.warn(LimitWarning {
+                            option: near.limit.name(),
+                            used: near.used,
+                            max: near.configured,
+                        });
+                    })
+                },
+            ),
             ..KernelOptions::default()
         })
         .map_err(|errno| VmError::Kernel {
@@ -154,6 +176,10 @@ impl Vm {
             host_functions: Mutex::new(std::mem::take(&mut options.host_functions)),
             disposed: AtomicBool::new(false),
             processes: Mutex::default(),
+            archives: ArchiveStreams::default(),
+            code_share: code_cache::Share::default(),
+            watches: HostWatches::default(),
+            listeners: Arc::default(),
             next_id: std::sync::atomic::AtomicU64::new(1),
             wasm_types: WasmTypes::default(),
             options,
@@ -169,6 +195,26 @@ impl Vm {
     /// The kernel.
     pub fn kernel(&self) -> &Arc<Kernel> {
         &self.kernel
+    }
+
+    /// Archives of its files that are being written.
+    pub fn archives(&self) -> &ArchiveStreams {
+        &self.archives
+    }
+
+    /// What the host watches in its tree.
+    pub fn watches(&self) -> &HostWatches {
+        &self.watches
+    }
+
+    /// Who hears of the file systems that the host wrote.
+    pub fn listeners(&self) -> &Arc<Listeners> {
+        &self.listeners
+    }
+
+    /// What it may still have compiled for the cache of code.
+    pub fn code_share(&self) -> &code_cache::Share {
+        &self.code_share
     }
 
     /// What its processes may do beyond its own memory.
@@ -376,6 +422,7 @@ impl Vm {
             self.disposed.store(true, Ordering::Release);
         }
         self.terminate(&End::Disposed);
+        self.watches.clear();
     }
 
     /// Whether it was disposed of.

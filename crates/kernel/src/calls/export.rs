@@ -15,7 +15,7 @@ use crate::flags::oflag;
 use crate::inode::{Ino, Kind, ROOT, beside};
 use crate::kernel::Kernel;
 use crate::memfs::MemFs;
-use crate::mount::{MountKind, device_number};
+use crate::mount::{MountInfo, device_number};
 use crate::path::normalize;
 use crate::stat::{FileType, Stat};
 use crate::untar::{TarError, TarLimits};
@@ -59,7 +59,81 @@ fn fill(field: &mut [u8], text: &[u8]) {
     }
 }
 
-impl Export<'_> {
+impl<'e> Export<'e> {
+    fn new(kernel: &'e Kernel, sink: &'e mut dyn Write, options: ExportOptions) -> Export<'e> {
+        Export {
+            kernel,
+            sink,
+            options,
+            bytes: 0,
+            entries: 0,
+            linked: HashMap::new(),
+        }
+    }
+
+    /// A directory and all that is in it, depth first.
+    fn tree(&mut self, root: &[u8]) -> Result<(), TarError> {
+        let kernel = self.kernel;
+        let host = kernel.host();
+        let root = kernel.realpath(host, root).map_err(refused(root))?;
+        let top = kernel.stat(host, &root).map_err(refused(&root))?;
+        if !top.is_dir() {
+            return Err(refused(&root)(Errno::ENOTDIR));
+        }
+        let elsewhere = kernel.left_out(top.dev);
+        // The rest of each directory on the way, next name last.
+        let mut levels = vec![(root.clone(), kernel.sorted_names(&root)?)];
+        while let Some((dir, names)) = levels.last_mut() {
+            let Some(name) = names.pop() else {
+                levels.pop();
+                continue;
+            };
+            let path = normalize(dir, &[b"./", &*name].concat());
+            let stat = match kernel.lstat(host, &path) {
+                Ok(stat) => stat,
+                // It went meanwhile.
+                Err(Errno::ENOENT) => continue,
+                Err(errno) => return Err(refused(&path)(errno)),
+            };
+            if kernel.is_proc(&stat) {
+                continue;
+            }
+            self.entry(&path, beneath(&path, &root), &stat)?;
+            if stat.is_dir() && !elsewhere.contains(&stat.dev) {
+                let names = kernel.sorted_names(&path)?;
+                levels.push((path, names));
+            }
+        }
+        Ok(())
+    }
+
+    /// Just these paths; those that are gone are left out.
+    fn paths<'p>(&mut self, paths: impl Iterator<Item = &'p Vec<u8>>) -> Result<(), TarError> {
+        for path in paths {
+            match self.kernel.lstat(self.kernel.host(), path) {
+                Ok(stat) => self.entry(path, beneath(path, b"/"), &stat)?,
+                Err(Errno::ENOENT | Errno::ENOTDIR) => {}
+                Err(errno) => return Err(refused(path)(errno)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that what is at `name` goes, with all that is in it.
+    fn whiteout(&mut self, name: &[u8]) -> Result<(), TarError> {
+        self.count_entry()?;
+        self.long(EntryType::GNULongName, name)?;
+        self.header(EntryType::Char, name, b"", None, 0)
+    }
+
+    fn count_entry(&mut self) -> Result<(), TarError> {
+        self.entries += 1;
+        if self.entries > self.options.limits.entries {
+            return Err(TarError::TooLarge("entries", self.options.limits.entries));
+        }
+        Ok(())
+    }
+
     fn header(
         &mut self,
         kind: EntryType,
@@ -78,6 +152,10 @@ impl Export<'_> {
             .filter(|_| self.options.times)
             .map_or(0, |stat| u64::try_from(stat.mtime.seconds).unwrap_or(0));
         header.set_mtime(seconds);
+        if kind == EntryType::Char {
+            header.set_device_major(0)?;
+            header.set_device_minor(0)?;
+        }
         fill(&mut header.as_old_mut().name, name);
         fill(&mut header.as_old_mut().linkname, link);
         header.set_cksum();
@@ -124,10 +202,7 @@ impl Export<'_> {
             // Devices and pipes are the machine's, not its contents.
             _ => return Ok(()),
         };
-        self.entries += 1;
-        if self.entries > limits.entries {
-            return Err(TarError::TooLarge("entries", limits.entries));
-        }
+        self.count_entry()?;
         let size = if kind == EntryType::Regular {
             stat.size
         } else {
@@ -199,44 +274,8 @@ impl Kernel {
         options: ExportOptions,
         sink: &mut dyn Write,
     ) -> Result<(), TarError> {
-        let host = self.host();
-        let root = self.realpath(host, root).map_err(refused(root))?;
-        let mut export = Export {
-            kernel: self,
-            sink,
-            options,
-            bytes: 0,
-            entries: 0,
-            linked: HashMap::new(),
-        };
-        let top = self.stat(host, &root).map_err(refused(&root))?;
-        if !top.is_dir() {
-            return Err(refused(&root)(Errno::ENOTDIR));
-        }
-        let elsewhere = self.left_out(top.dev);
-        // The rest of each directory on the way, next name last.
-        let mut levels = vec![(root.clone(), self.sorted_names(&root)?)];
-        while let Some((dir, names)) = levels.last_mut() {
-            let Some(name) = names.pop() else {
-                levels.pop();
-                continue;
-            };
-            let path = normalize(dir, &[b"./", &*name].concat());
-            let stat = match self.lstat(host, &path) {
-                Ok(stat) => stat,
-                // It went meanwhile.
-                Err(Errno::ENOENT) => continue,
-                Err(errno) => return Err(refused(&path)(errno)),
-            };
-            if self.is_proc(&stat) {
-                continue;
-            }
-            export.entry(&path, beneath(&path, &root), &stat)?;
-            if stat.is_dir() && !elsewhere.contains(&stat.dev) {
-                let names = self.sorted_names(&path)?;
-                levels.push((path, names));
-            }
-        }
+        let mut export = Export::new(self, sink, options);
+        export.tree(root)?;
         export.end()
     }
 
@@ -247,21 +286,8 @@ impl Kernel {
         options: ExportOptions,
         sink: &mut dyn Write,
     ) -> Result<(), TarError> {
-        let mut export = Export {
-            kernel: self,
-            sink,
-            options,
-            bytes: 0,
-            entries: 0,
-            linked: HashMap::new(),
-        };
-        for path in paths {
-            match self.lstat(self.host(), path) {
-                Ok(stat) => export.entry(path, beneath(path, b"/"), &stat)?,
-                Err(Errno::ENOENT | Errno::ENOTDIR) => {}
-                Err(errno) => return Err(refused(path)(errno)),
-            }
-        }
+        let mut export = Export::new(self, sink, options);
+        export.paths(paths.iter())?;
         export.end()
     }
 
@@ -274,7 +300,7 @@ impl Kernel {
     fn left_out(&self, top: u64) -> Vec<u64> {
         self.mounts()
             .into_iter()
-            .filter(|mount| matches!(mount.kind, MountKind::Foreign | MountKind::CopyOnWrite))
+            .filter(MountInfo::is_embedders)
             .map(|mount| mount.dev)
             .filter(|dev| *dev != top)
             .collect()
@@ -285,15 +311,54 @@ impl Kernel {
         stat.dev == device_number(0) && stat.ino == fs.proc_root() && stat.ino != ROOT
     }
 
+    /// Writes what changed since a mark, to be read over what was exported before: first what went, as overlayfs says it
+    /// (a character device with the number 0, 0 at its path), then what is new. When not all is known of what went, the
+    /// root itself goes, and everything follows. File systems of the embedder are left out, as in
+    /// [`Kernel::export_tar`].
+    pub fn export_changes(
+        &self,
+        mark: Mark,
+        options: ExportOptions,
+        sink: &mut dyn Write,
+    ) -> Result<(), TarError> {
+        let changes = self.changes_since(mark);
+        let mut export = Export::new(self, sink, options);
+        if changes.incomplete {
+            export.whiteout(b"./")?;
+            export.tree(b"/")?;
+            return export.end();
+        }
+        let elsewhere = self.paths_elsewhere();
+        let is_ours = |path: &&Vec<u8>| {
+            !elsewhere.iter().any(|mount| {
+                let beneath = path.strip_prefix(&mount[..]);
+                beneath.is_some_and(|rest| rest.starts_with(b"/"))
+            })
+        };
+        for path in changes.removed.iter().filter(is_ours) {
+            export.whiteout(beneath(path, b"/"))?;
+        }
+        export.paths(changes.changed.iter().filter(is_ours))?;
+        export.end()
+    }
+
+    /// Where the embedder's own file systems are mounted.
+    fn paths_elsewhere(&self) -> Vec<Vec<u8>> {
+        self.mounts()
+            .into_iter()
+            .filter(MountInfo::is_embedders)
+            .map(|mount| mount.path)
+            .collect()
+    }
+
     /// A moment to ask [`Kernel::changes_since`] about. From the first one on, removed names are kept, up to 4 MiB.
     pub fn mark(&self) -> Mark {
         self.shared.lock().changes.mark()
     }
 
-    /// What changed in the VM's memory, its own tree and mounts, since a mark. What was removed before the mark is
-    /// forgotten.
+    /// What changed in the VM's memory, its own tree and mounts, since a mark.
     pub fn changes_since(&self, mark: Mark) -> Changes {
-        let mut fs = self.shared.lock();
+        let fs = self.shared.lock();
         let (removed, incomplete) = fs.changes.removed_since(mark);
         let (mut changed, all_known) = collect(&fs, mark);
         changed.sort();

@@ -180,4 +180,20 @@ impl Kernel {
             })
             .collect()
     }
+
+    /// Whether a path, taken as it is written, lies in a mount that never changes through the VM. No file system is
+    /// asked, so that nothing is learnt of what is there.
+    pub fn is_in_read_only_mount(&self, path: &[u8]) -> bool {
+        let path = crate::path::normalize(b"/", path);
+        let contains = |mount: &MountInfo| {
+            let rest = path.strip_prefix(&mount.path[..]);
+            rest.is_some_and(|rest| rest.starts_with(b"/") || mount.path.ends_with(b"/"))
+        };
+        let innermost = self
+            .mounts()
+            .into_iter()
+            .filter(contains)
+            .max_by_key(|mount| mount.path.len());
+        innermost.is_some_and(|mount| mount.read_only)
+    }
 }

@@ -131,18 +131,32 @@ impl Kernel {
         Ok(())
     }
 
-    /// Watches a file or a directory until the returned handle is dropped. `ENOSPC` when the VM has too many watches.
+    /// Watches a file or a directory until the returned handle is dropped. `ENOSPC` when the VM has too many watches,
+    /// `ENOSYS` in a foreign file system that cannot watch. In a copy-on-write mount it is brought into memory first: the
+    /// VM's own changes are what can happen to it.
     pub fn watch(&self, p: &Process, path: &[u8], sink: Arc<dyn WatchSink>) -> Result<Watch> {
         let cx = p.cx();
         let (mut fs, at) = self.check(&cx, Ask::new(FsOp::Watch, path, Follow::Final))?;
+        fs.watchers.has_room()?;
         let ino = match at.location().existing()? {
             Node::Mem(ino) => ino,
-            // The kernel would see only what goes through it.
-            Node::Foreign(_) => return Err(Errno::ENOSYS),
+            Node::Foreign(place) => {
+                fs.watchers.add_foreign();
+                drop(fs);
+                let mut watch = Watch {
+                    shared: self.shared.clone(),
+                    source: WatchSource::Foreign(None),
+                };
+                let kept = place
+                    .mount
+                    .fs()?
+                    .watch(&Caller::new(&cx), &place.path, sink)?;
+                watch.source = WatchSource::Foreign(Some(kept));
+                return Ok(watch);
+            }
             _ => return Err(Errno::EINVAL),
         };
         fs.may(ino, &cx, MAY_READ)?;
-        fs.watchers.has_room()?;
         let mut name = at.location().name.clone();
         if name.is_empty() {
             name = Arc::from(split_last(&fs.path_of(ino)?).1);
@@ -151,8 +165,7 @@ impl Kernel {
         let hold = InodeHold::new(&self.shared, &mut fs, ino);
         Ok(Watch {
             shared: self.shared.clone(),
-            hold,
-            id,
+            source: WatchSource::Memory { hold, id },
         })
     }
 }
@@ -160,20 +173,35 @@ impl Kernel {
 /// A running watch.
 pub struct Watch {
     shared: Arc<Shared>,
-    hold: InodeHold,
-    id: u64,
+    source: WatchSource,
+}
+
+enum WatchSource {
+    Memory {
+        hold: InodeHold,
+        id: u64,
+    },
+    /// What a foreign file system keeps for it.
+    Foreign(Option<Box<dyn Send + Sync>>),
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.shared.lock().watchers.remove(self.hold.ino(), self.id);
+        match &mut self.source {
+            WatchSource::Memory { hold, id } => {
+                self.shared.lock().watchers.remove(hold.ino(), *id);
+            }
+            WatchSource::Foreign(kept) => {
+                // Not under the lock: it is the embedder's code.
+                drop(kept.take());
+                self.shared.lock().watchers.remove_foreign();
+            }
+        }
     }
 }
 
 impl std::fmt::Debug for Watch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Watch")
-            .field("id", &self.id)
-            .finish_non_exhaustive()
+        f.debug_struct("Watch").finish_non_exhaustive()
     }
 }

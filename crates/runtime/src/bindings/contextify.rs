@@ -1,7 +1,7 @@
 //! `internalBinding('contextify')`: `vm` and the CommonJS compiler. Source: `src/node_contextify.cc`.
 //!
-//! Cached code is never read: V8 trusts what its cache holds. `createCachedData` gives bytes that say only which source
-//! they stand for, and `cachedData` is accepted when it is these bytes.
+//! Cached code of a guest's is never read: V8 trusts what its cache holds. `createCachedData` gives bytes that say only
+//! which source they stand for, and `cachedData` is accepted when it is these bytes. Our own is in `code_cache.rs`.
 
 mod sandbox;
 
@@ -15,6 +15,7 @@ use crate::binding::{Args, Binding, Class, Ret, function};
 use crate::bindings::surface::json_value;
 use crate::bindings::symbols::symbol;
 use crate::call_timer::{CallTimer, Outcome};
+use crate::code_cache::{Form, Lookup};
 use crate::code_generation::{MAX_SOURCE_LENGTH, install, too_long_message};
 use crate::env::Env;
 use crate::fatal_exception;
@@ -612,24 +613,35 @@ fn compile_common_js<'s>(
         false,
         Some(options),
     );
-    let mut source = v8::script_compiler::Source::new(code, Some(&origin));
-    let names = if with_parameters {
-        COMMON_JS_PARAMETERS
+    let (names, cache) = if with_parameters {
+        let path = filename.to_rust_string_lossy(scope);
+        (
+            common_js_parameters(scope),
+            Lookup::of(scope, code, &path, Form::CommonJs),
+        )
     } else {
-        &[]
+        (Vec::new(), Lookup::NONE)
     };
-    let names: Vec<_> = names
+    cache.compile(code, &origin, |source, options| {
+        v8::script_compiler::compile_function(
+            scope,
+            source,
+            &names,
+            &[],
+            options,
+            v8::script_compiler::NoCacheReason::NoReason,
+        )
+    })
+}
+
+/// The names of a CommonJS module's parameters.
+pub fn common_js_parameters<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+) -> Vec<v8::Local<'s, v8::String>> {
+    COMMON_JS_PARAMETERS
         .iter()
         .filter_map(|name| v8::String::new(scope, name))
-        .collect();
-    v8::script_compiler::compile_function(
-        scope,
-        &mut source,
-        &names,
-        &[],
-        v8::script_compiler::CompileOptions::NoCompileOptions,
-        v8::script_compiler::NoCacheReason::NoReason,
-    )
+        .collect()
 }
 
 /// Whether source that failed as CommonJS with this message is a module.

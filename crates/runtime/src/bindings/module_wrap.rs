@@ -14,6 +14,7 @@ use crate::bindings::contextify::{
     plain_error, run_own_microtasks, shared_symbol, timed,
 };
 use crate::bindings::symbols::symbol;
+use crate::code_cache::{Form, Lookup};
 use crate::env::Env;
 use crate::fatal_exception;
 use crate::realm::{private_symbol, set};
@@ -293,6 +294,14 @@ fn new_synthetic_module<'s>(
     ))
 }
 
+/// The path of a `file:` URL, as far as it says it without escapes.
+fn file_path(url: &str) -> Option<String> {
+    let path = url.strip_prefix("file://")?;
+    let end = path.find(['?', '#']).unwrap_or(path.len());
+    let path = path.get(..end)?;
+    (path.starts_with('/') && !path.contains('%')).then(|| path.to_owned())
+}
+
 fn new_source_text_module<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     args: &Args<'s>,
@@ -326,9 +335,15 @@ fn new_source_text_module<'s>(
             true,
             Some(options),
         );
-        let mut source = v8::script_compiler::Source::new(code, Some(&origin));
+        let cache = match file_path(&url.to_rust_string_lossy(scope)) {
+            Some(path) => Lookup::of(scope, code, &path, Form::Module),
+            None => Lookup::NONE,
+        };
         with_exception_line(scope, |scope| {
-            v8::script_compiler::compile_module(scope, &mut source)
+            cache.compile(code, &origin, |source, options| {
+                let reason = v8::script_compiler::NoCacheReason::NoReason;
+                v8::script_compiler::compile_module2(scope, source, options, reason)
+            })
         })?
     };
     if args.get(5).is_array_buffer_view() {

@@ -107,6 +107,8 @@ async function runTest(api, image, test, root) {
     cpuTimeLimitMs: TEST_MS,
     wallTimeLimitMs: TEST_MS,
     timingMitigation: 'off',
+    // These are written for one, and Node's own runner gives it.
+    ...(test.startsWith('pseudo-tty/') ? { tty: { columns: 80, rows: 24 } } : {}),
     ...flagsOf(source),
   });
   const stdout = outcome.stdout ?? '';

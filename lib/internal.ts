@@ -14,6 +14,8 @@ export interface ImageRun extends NodeRuntimeCreateOptions {
   execArgv?: string[];
   /** Node's command-line options, by name. */
   nodeOptions?: [name: string, value: string | boolean][];
+  /** Its standard streams are a terminal of this size. */
+  tty?: { columns: number; rows: number };
 }
 
 /** A file tree that many runs share. */
@@ -24,7 +26,7 @@ export function createImage(files: Iterable<[path: string, data: Buffer]>): Nati
 
 /** Runs a file of an image in a VM of its own. */
 export async function runInImage(image: NativeImage, run: ImageRun): Promise<ExecResult> {
-  const { filePath, execArgv = [], nodeOptions = [], ...options } = run;
+  const { filePath, execArgv = [], nodeOptions = [], tty, ...options } = run;
   const runtime = readCreateOptions(options);
   const settings = readExecOptions("", { filePath }, runtime, "exec");
   const { NativeVm } = native();
@@ -36,6 +38,7 @@ export async function runInImage(image: NativeImage, run: ImageRun): Promise<Exe
     nodeOptions: JSON.stringify(nodeOptions),
     streamOutput: false,
   };
+  if (tty !== undefined) exec.tty = tty;
   try {
     const outcome = await new Promise<NativeOutcome>((resolve) => {
       vm.exec(exec, (kind, payload) => {

@@ -184,6 +184,9 @@ fn start(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>, job: &ChildJob, prepar
             return;
         }
         Entry::File => "internal/main/run_main_module",
+        Entry::Main("internal/main/eval_stdin") if is_terminal(&job.process) => {
+            "internal/main/repl"
+        }
         Entry::Main(id) => id,
         // Not Node's: `run_script` does it.
         Entry::Run(_) => return,
@@ -203,6 +206,11 @@ fn start(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>, job: &ChildJob, prepar
         env.pop_async_context(scope, program.async_id);
         result
     });
+}
+
+/// Whether somebody types what the process reads.
+fn is_terminal(process: &Process) -> bool {
+    process.file(0).is_ok_and(|file| file.terminal().is_some())
 }
 
 /// The path of the program, as `path.resolve` gives it.

@@ -3,13 +3,11 @@
 use secure_exec_kernel::{Connect, Domain, Errno, HandleKind};
 
 use crate::binding::{Args, Binding, Callback, Class, Ret, function};
-use crate::bindings::fs::answer::constructor_call;
 use crate::bindings::fs::argument;
 use crate::bindings::fs::resource::Provider;
 use crate::bindings::request::{self, Request};
 use crate::bindings::stream_wrap::{KernelStream, Kind};
-use crate::bindings::tcp_wrap::{Call, call, status};
-use crate::env::Env;
+use crate::bindings::tcp_wrap::{Call, call, status, type_argument};
 use crate::text::{self, Encoding};
 use crate::throw::Throw;
 
@@ -70,16 +68,7 @@ mod access {
 }
 
 fn construct<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    if !args.is_construct_call() {
-        return Err(constructor_call("Pipe"));
-    }
-    let own = Env::of(scope).constructing_from_rust.get();
-    let kind = if own {
-        socket_type::SOCKET
-    } else {
-        args.get(0).int32_value(scope).ok_or(Throw::Pending)?
-    };
-    let (provider, ipc) = match kind {
+    let (provider, ipc) = match type_argument(scope, args, "Pipe")? {
         socket_type::SOCKET => (PIPE_PROVIDER, false),
         socket_type::SERVER => (SERVER_PROVIDER, false),
         socket_type::IPC => (PIPE_PROVIDER, true),

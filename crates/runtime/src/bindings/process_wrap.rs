@@ -11,7 +11,7 @@ use secure_exec_kernel::{Errno, OpenFile};
 use crate::binding::{Args, Binding, Class, Ret, function};
 use crate::bindings::fs::answer::constructor_call;
 use crate::bindings::fs::resource::{Provider, Resource};
-use crate::bindings::spawn_options::{self, MAX_STDIO, SpawnOptions, get, signal_text};
+use crate::bindings::spawn_options::{self, SpawnOptions, get, signal_text};
 use crate::bindings::stream_wrap::KernelStream;
 use crate::env::Env;
 use crate::permission_model::Scope;
@@ -86,17 +86,7 @@ fn read_stdio<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     options: v8::Local<'s, v8::Object>,
 ) -> Result<Vec<Stdio>, Throw> {
-    let Ok(list) = v8::Local::<v8::Array>::try_from(get(scope, options, "stdio")?) else {
-        return Err(Throw::type_error(
-            "ERR_INVALID_ARG_TYPE",
-            "The \"options.stdio\" property must be an instance of Array.",
-        ));
-    };
-    let mut entries = Vec::new();
-    for index in 0..list.length().min(MAX_STDIO) {
-        let item = list.get_index(scope, index).ok_or(Throw::Pending)?;
-        let item = spawn_options::object(item)?;
-        let kind = get(scope, item, "type")?.to_rust_string_lossy(scope);
+    spawn_options::read_stdio(scope, options, |scope, item, kind| {
         let stream = |scope: &mut v8::PinScope<'s, '_>| {
             let handle = spawn_options::object(get(scope, item, "handle")?)?;
             KernelStream::of(scope, handle)
@@ -105,19 +95,13 @@ fn read_stdio<'s>(
                     Throw::type_error("ERR_INVALID_HANDLE_TYPE", "This handle type cannot be sent")
                 })
         };
-        entries.push(match kind.as_str() {
+        Ok(match kind {
             "ignore" => Stdio::Ignore,
             "pipe" | "overlapped" => Stdio::Pipe(stream(scope)?),
             "wrap" => Stdio::Stream(stream(scope)?),
-            _ => {
-                let fd = get(scope, item, "fd")?
-                    .int32_value(scope)
-                    .ok_or(Throw::Pending)?;
-                Stdio::Fd(fd)
-            }
-        });
-    }
-    Ok(entries)
+            _ => Stdio::Fd(spawn_options::fd_of_entry(scope, item)?),
+        })
+    })
 }
 
 /// The child's files. Pipes are connected here already, so that their readers see an end when the child cannot start.

@@ -12,7 +12,7 @@ use crate::throw::Throw;
 /// Elements of a list that are read at most; the kernel's limit on bytes is met before.
 const MAX_ITEMS: u32 = 1 << 20;
 /// Descriptors that a child can be given.
-pub const MAX_STDIO: u32 = 1024;
+const MAX_STDIO: u32 = 1024;
 
 /// See the module's text.
 pub struct SpawnOptions {
@@ -41,6 +41,38 @@ pub fn object<'s>(value: v8::Local<'s, v8::Value>) -> Result<v8::Local<'s, v8::O
         let text = "The \"options\" argument must be of type object.";
         Throw::type_error("ERR_INVALID_ARG_TYPE", text)
     })
+}
+
+/// Reads `options.stdio`: each entry with its type.
+pub fn read_stdio<'s, T>(
+    scope: &mut v8::PinScope<'s, '_>,
+    options: v8::Local<'s, v8::Object>,
+    mut read: impl FnMut(&mut v8::PinScope<'s, '_>, v8::Local<'s, v8::Object>, &str) -> Result<T, Throw>,
+) -> Result<Vec<T>, Throw> {
+    let Ok(list) = v8::Local::<v8::Array>::try_from(get(scope, options, "stdio")?) else {
+        return Err(Throw::type_error(
+            "ERR_INVALID_ARG_TYPE",
+            "The \"options.stdio\" property must be an instance of Array.",
+        ));
+    };
+    let mut entries = Vec::new();
+    for index in 0..list.length().min(MAX_STDIO) {
+        let item = list.get_index(scope, index).ok_or(Throw::Pending)?;
+        let item = object(item)?;
+        let kind = get(scope, item, "type")?.to_rust_string_lossy(scope);
+        entries.push(read(scope, item, &kind)?);
+    }
+    Ok(entries)
+}
+
+/// The descriptor of an entry that names one.
+pub fn fd_of_entry<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    item: v8::Local<'s, v8::Object>,
+) -> Result<i32, Throw> {
+    get(scope, item, "fd")?
+        .int32_value(scope)
+        .ok_or(Throw::Pending)
 }
 
 fn wrong(name: &str, wanted: &str) -> Throw {

@@ -14,7 +14,7 @@ use secure_exec_kernel::{
 
 use crate::array_buffer::{self, Contents};
 use crate::binding::{Args, Binding, Ret, function};
-use crate::bindings::spawn_options::{self, MAX_STDIO, SpawnOptions, get, signal_text};
+use crate::bindings::spawn_options::{self, SpawnOptions, get, signal_text};
 use crate::env::Env;
 use crate::event_loop::Inbox;
 use crate::permission_model::Scope;
@@ -62,18 +62,8 @@ fn read_stdio<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     options: v8::Local<'s, v8::Object>,
 ) -> Result<Vec<Stdio>, Throw> {
-    let Ok(list) = v8::Local::<v8::Array>::try_from(get(scope, options, "stdio")?) else {
-        return Err(Throw::type_error(
-            "ERR_INVALID_ARG_TYPE",
-            "The \"options.stdio\" property must be an instance of Array.",
-        ));
-    };
-    let mut entries = Vec::new();
-    for index in 0..list.length().min(MAX_STDIO) {
-        let item = list.get_index(scope, index).ok_or(Throw::Pending)?;
-        let item = spawn_options::object(item)?;
-        let kind = get(scope, item, "type")?.to_rust_string_lossy(scope);
-        entries.push(match kind.as_str() {
+    spawn_options::read_stdio(scope, options, |scope, item, kind| {
+        Ok(match kind {
             "ignore" => Stdio::Ignore,
             "pipe" => {
                 let input = get(scope, item, "input")?;
@@ -88,15 +78,9 @@ fn read_stdio<'s>(
                     writable,
                 }
             }
-            _ => {
-                let fd = get(scope, item, "fd")?
-                    .int32_value(scope)
-                    .ok_or(Throw::Pending)?;
-                Stdio::Fd(fd)
-            }
-        });
-    }
-    Ok(entries)
+            _ => Stdio::Fd(spawn_options::fd_of_entry(scope, item)?),
+        })
+    })
 }
 
 fn read_limits<'s>(

@@ -87,17 +87,23 @@ pub(super) fn status<'s>(scope: &mut v8::PinScope<'s, '_>, result: Result<(), Er
     number(scope, result.map_or_else(Errno::uv, |()| 0))
 }
 
-fn construct<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+/// What a constructor is to make: its argument, or a plain socket when Rust calls it.
+pub(super) fn type_argument<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &Args<'s>,
+    class: &'static str,
+) -> Result<i32, Throw> {
     if !args.is_construct_call() {
-        return Err(constructor_call("TCP"));
+        return Err(constructor_call(class));
     }
-    let own = Env::of(scope).constructing_from_rust.get();
-    let kind = if own {
-        socket_type::SOCKET
-    } else {
-        args.get(0).int32_value(scope).ok_or(Throw::Pending)?
-    };
-    let provider = match kind {
+    if Env::of(scope).constructing_from_rust.get() {
+        return Ok(socket_type::SOCKET);
+    }
+    args.get(0).int32_value(scope).ok_or(Throw::Pending)
+}
+
+fn construct<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let provider = match type_argument(scope, args, "TCP")? {
         socket_type::SOCKET => SOCKET_PROVIDER,
         socket_type::SERVER => SERVER_PROVIDER,
         _ => {

@@ -68,7 +68,7 @@ const BUDGETS: Readonly<Record<string, Range>> = {
   maxOutputBytes: BYTES,
   maxBridgeCalls: COUNT,
   maxTimers: COUNT,
-  maxChildProcesses: COUNT,
+  maxChildProcesses: { ...COUNT, min: 0 },
   maxHandles: COUNT,
   maxOpenFds: COUNT,
   maxFilesystemBytes: BYTES,

@@ -37,6 +37,7 @@ fn main() {
     let sources = read_sources(&lib_dir, &lib_dir);
     check_hashes(&sources, &list_path);
     patch_undici(&lib_dir);
+    patch_shared_memory(&lib_dir);
     generate(
         &sources,
         &manifest_dir,
@@ -146,6 +147,98 @@ fn patch_undici(lib_dir: &Path) {
         "undici makes its parser another way than before"
     );
     std::fs::write(&path, source.replace(THEIRS, OURS)).expect("write undici");
+}
+
+/// Gives the library's own threads our cells to wait on in place of shared memory, which guests must not have. Where a
+/// number is read by its index, it is loaded.
+fn patch_shared_memory(lib_dir: &Path) {
+    const CELLS: &str = "internalBinding('worker').sharedCells";
+    let patches: [(&str, &[(&str, String)]); 5] = [
+        (
+            "internal/modules/esm/hooks",
+            &[
+                (
+                    "  AtomicsLoad,\n  AtomicsWait,\n  AtomicsWaitAsync,\n  Int32Array,\n",
+                    String::new(),
+                ),
+                (
+                    "const {\n  SharedArrayBuffer,\n} = globalThis;\n",
+                    format!(
+                        "const {{\n  AtomicsLoad,\n  AtomicsWait,\n  AtomicsWaitAsync,\n  Int32Array,\n  SharedArrayBuffer,\n}} = {CELLS};\n"
+                    ),
+                ),
+            ],
+        ),
+        (
+            "internal/modules/esm/worker",
+            &[(
+                "const {\n  AtomicsAdd,\n  AtomicsNotify,\n  DataViewPrototypeGetBuffer,\n  Int32Array,\n",
+                format!(
+                    "const {{ AtomicsAdd, AtomicsNotify, Int32Array }} = {CELLS};\nconst {{\n  DataViewPrototypeGetBuffer,\n"
+                ),
+            )],
+        ),
+        (
+            "internal/worker/messaging",
+            &[
+                (
+                    "  AtomicsNotify,\n  AtomicsStore,\n  AtomicsWaitAsync,\n  Int32Array,\n",
+                    String::new(),
+                ),
+                (
+                    "const {\n  SharedArrayBuffer,\n} = globalThis;\n",
+                    format!(
+                        "const {{\n  AtomicsLoad,\n  AtomicsNotify,\n  AtomicsStore,\n  AtomicsWaitAsync,\n  Int32Array,\n  SharedArrayBuffer,\n}} = {CELLS};\n"
+                    ),
+                ),
+                (
+                    "status[WORKER_MESSAGING_RESULT_INDEX] === WORKER_MESSAGING_RESULT_NO_LISTENERS",
+                    "AtomicsLoad(status, WORKER_MESSAGING_RESULT_INDEX) === WORKER_MESSAGING_RESULT_NO_LISTENERS".to_owned(),
+                ),
+                (
+                    "status[WORKER_MESSAGING_RESULT_INDEX] === WORKER_MESSAGING_RESULT_LISTENER_ERROR",
+                    "AtomicsLoad(status, WORKER_MESSAGING_RESULT_INDEX) === WORKER_MESSAGING_RESULT_LISTENER_ERROR".to_owned(),
+                ),
+            ],
+        ),
+        (
+            "internal/test_runner/mock/mock",
+            &[
+                ("  AtomicsStore,\n  AtomicsWait,\n", String::new()),
+                ("  Int32Array,\n", String::new()),
+                (
+                    "  globalThis: {\n    SharedArrayBuffer,\n  },\n} = primordials;\n",
+                    format!(
+                        "}} = primordials;\nconst {{\n  AtomicsLoad,\n  AtomicsStore,\n  AtomicsWait,\n  Int32Array,\n  SharedArrayBuffer,\n}} = {CELLS};\n"
+                    ),
+                ),
+                (
+                    "strictEqual(buf[0], kMockSuccess)",
+                    "strictEqual(AtomicsLoad(buf, 0), kMockSuccess)".to_owned(),
+                ),
+            ],
+        ),
+        (
+            "internal/test_runner/mock/loader",
+            &[(
+                "const {\n  AtomicsNotify,\n  AtomicsStore,\n",
+                format!("const {{ AtomicsNotify, AtomicsStore }} = {CELLS};\nconst {{\n"),
+            )],
+        ),
+    ];
+    for (id, replacements) in patches {
+        let path = lib_dir.join(format!("{id}.js"));
+        let mut source = std::fs::read_to_string(&path).expect("read a source");
+        for (theirs, ours) in replacements {
+            assert_eq!(
+                source.matches(theirs).count(),
+                1,
+                "{id} uses shared memory another way than before: {theirs}"
+            );
+            source = source.replace(theirs, ours);
+        }
+        std::fs::write(&path, source).expect("write a source");
+    }
 }
 
 /// Writes `SOURCES`: ASCII sources become static external strings, the few others UTF-8 text.

@@ -100,6 +100,12 @@ impl Clock {
         (self.elapsed().as_secs_f64() * 1e3).floor()
     }
 
+    /// The loop's time at a real instant, in whole milliseconds.
+    pub fn ms_of(&self, instant: Instant) -> f64 {
+        let since = instant.saturating_duration_since(self.start.get());
+        (since.as_secs_f64() * 1e3).floor()
+    }
+
     /// The real instant at which the loop's time will be `ms`.
     pub fn instant_of(&self, ms: f64) -> Instant {
         let ms = if ms.is_finite() {

@@ -388,7 +388,8 @@ fn maker_main() {
     let _ended = Ended;
     let guest = crate::fatal::enter_guest_thread(Box::new(|_| forget_waiting()));
     let params = crate::snapshot::create_params(crate::engine::startup_snapshot());
-    let (params, budget) = crate::memory::configure(params, MAKER_BYTES);
+    let (params, budget) =
+        crate::memory::configure(params, MAKER_BYTES, crate::memory::HeapLimits::default());
     let mut isolate = v8::Isolate::new(params);
     let shared = Shared::new(
         isolate.thread_safe_handle(),

@@ -30,6 +30,10 @@ pub struct Shared {
     pub inbox: crate::event_loop::Inbox,
     /// Signals that wait for their listeners.
     pub pending_signals: std::sync::atomic::AtomicU32,
+    /// The workers that this thread started.
+    pub workers: crate::threads::Workers,
+    /// When its loop started and how long it slept.
+    pub loop_times: crate::event_loop::LoopTimes,
 }
 
 impl Shared {
@@ -40,6 +44,8 @@ impl Shared {
             isolate,
             inbox,
             pending_signals: std::sync::atomic::AtomicU32::default(),
+            workers: crate::threads::Workers::default(),
+            loop_times: crate::event_loop::LoopTimes::default(),
         })
     }
 }
@@ -90,7 +96,7 @@ pub struct Env {
     uncaught: RefCell<Option<crate::api::GuestError>>,
     options: RefCell<ProcessOptions>,
     memory: RefCell<Option<Arc<crate::memory::MemoryBudget>>>,
-    permission_model: OnceCell<PermissionModel>,
+    permission_model: OnceCell<Arc<PermissionModel>>,
     /// Further state of single bindings, one value a type.
     extensions: RefCell<HashMap<std::any::TypeId, Rc<dyn Any>>>,
 }
@@ -132,7 +138,7 @@ impl Env {
     /// Puts a new `Env` into the isolate's slot.
     pub fn install(isolate: &mut v8::Isolate, shared: Arc<Shared>) -> Rc<Self> {
         let env = Rc::new(Self {
-            event_loop: EventLoop::new(shared.inbox.clone()),
+            event_loop: EventLoop::new(&shared),
             shared,
             context: RefCell::default(),
             registry: RefCell::default(),
@@ -179,6 +185,10 @@ impl Env {
     /// Lets frozen time catch up, in this process and in its view of the kernel.
     pub fn advance_clock(&self) {
         self.clock.advance();
+        // The process's view of time is its main thread's: another thread's turn must not move it.
+        if self.extension::<crate::threads::Thread>().is_worker() {
+            return;
+        }
         if let Some(process) = self.process.borrow().as_ref() {
             process.clock().catch_up();
         }
@@ -269,12 +279,12 @@ impl Env {
     }
 
     /// Node's permission model, if this process has it.
-    pub fn permission_model(&self) -> Option<&PermissionModel> {
+    pub fn permission_model(&self) -> Option<&Arc<PermissionModel>> {
         self.permission_model.get()
     }
 
     /// Gives this process Node's permission model, for good.
-    pub fn set_permission_model(&self, model: PermissionModel) {
+    pub fn set_permission_model(&self, model: Arc<PermissionModel>) {
         // A model that is there already stays.
         let _ = self.permission_model.set(model);
     }

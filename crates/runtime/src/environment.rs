@@ -4,6 +4,7 @@
 //! inherit them. Source of behaviour: `src/node_env_var.cc`.
 
 use std::cell::RefCell;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::env::Env;
 use crate::throw::Throw;
@@ -11,20 +12,23 @@ use crate::throw::Throw;
 /// Bytes that all names and values of one process may hold together.
 const MAX_BYTES: usize = 4 << 20;
 
-/// Variables in the order in which they were set.
-#[derive(Debug, Default)]
-pub struct Variables(RefCell<Vec<(String, String)>>);
+/// Variables in the order in which they were set, for the threads that have them in common.
+#[derive(Clone, Debug, Default)]
+pub struct Store(Arc<Mutex<Vec<(String, String)>>>);
 
-impl Variables {
-    /// Replaces all variables.
-    pub fn replace(&self, variables: Vec<(String, String)>) {
-        self.0.replace(variables);
+impl Store {
+    /// A store of its own.
+    pub fn new(variables: Vec<(String, String)>) -> Self {
+        Self(Arc::new(Mutex::new(variables)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(String, String)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The value of `name`.
     pub fn get(&self, name: &str) -> Option<String> {
-        self.0
-            .borrow()
+        self.lock()
             .iter()
             .find(|(key, _)| key == name)
             .map(|(_, value)| value.clone())
@@ -32,7 +36,38 @@ impl Variables {
 
     /// Every variable.
     pub fn all(&self) -> Vec<(String, String)> {
+        self.lock().clone()
+    }
+}
+
+/// The variables that one thread sees.
+#[derive(Debug, Default)]
+pub struct Variables(RefCell<Store>);
+
+impl Variables {
+    /// Replaces all variables.
+    pub fn replace(&self, variables: Vec<(String, String)>) {
+        self.0.replace(Store::new(variables));
+    }
+
+    /// What this thread sees, to be seen by another one, too.
+    pub fn store(&self) -> Store {
         self.0.borrow().clone()
+    }
+
+    /// Makes this thread see `store`.
+    pub fn adopt(&self, store: Store) {
+        self.0.replace(store);
+    }
+
+    /// The value of `name`.
+    pub fn get(&self, name: &str) -> Option<String> {
+        self.0.borrow().get(name)
+    }
+
+    /// Every variable.
+    pub fn all(&self) -> Vec<(String, String)> {
+        self.0.borrow().all()
     }
 
     /// Sets `name`.
@@ -40,7 +75,8 @@ impl Variables {
     /// # Errors
     /// `E2BIG` when all variables together would be too long.
     pub fn set(&self, name: String, value: String) -> Result<(), Throw> {
-        let mut variables = self.0.borrow_mut();
+        let store = self.store();
+        let mut variables = store.lock();
         let used: usize = variables
             .iter()
             .map(|(key, value)| key.len() + value.len())
@@ -59,7 +95,7 @@ impl Variables {
     }
 
     fn remove(&self, name: &str) {
-        self.0.borrow_mut().retain(|(key, _)| key != name);
+        self.0.borrow().lock().retain(|(key, _)| key != name);
     }
 }
 

@@ -10,11 +10,12 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::callback_scope::AsyncContext;
-use crate::env::Env;
+use crate::env::{Env, Shared};
 
 /// Work for a later phase of the loop, made on the loop's own thread.
 pub type Task = Box<dyn for<'s, 'i> FnOnce(&mut v8::PinScope<'s, 'i>, &Rc<Env>)>;
@@ -149,9 +150,34 @@ mod immediate_field {
     pub const HAS_OUTSTANDING: usize = 2;
 }
 
+/// What other threads may know of a loop's time.
+#[derive(Default)]
+pub struct LoopTimes {
+    started: OnceLock<Instant>,
+    idle_nanos: AtomicU64,
+}
+
+impl LoopTimes {
+    /// When the loop started.
+    pub fn started(&self) -> Option<Instant> {
+        self.started.get().copied()
+    }
+
+    /// How long the loop has slept.
+    pub fn idle(&self) -> Duration {
+        Duration::from_nanos(self.idle_nanos.load(Ordering::Relaxed))
+    }
+
+    fn slept(&self, time: Duration) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.idle_nanos.fetch_add(nanos, Ordering::Relaxed);
+    }
+}
+
 /// See the module's text.
 pub struct EventLoop {
     inbox: Inbox,
+    shared: Arc<Shared>,
     /// When the library's one timer is due, in loop time (ms).
     timer_due: Cell<Option<f64>>,
     timer_ref: Cell<bool>,
@@ -166,7 +192,6 @@ pub struct EventLoop {
     /// Timers of bindings, by due time (ms, whole) and order; none keeps the process alive.
     own_timers: RefCell<BTreeMap<(u64, u64), Task>>,
     next_timer: Cell<u64>,
-    idle: Cell<Duration>,
     turns: Cell<u64>,
     events: Cell<u64>,
 }
@@ -182,10 +207,11 @@ impl Drop for ActiveGuard {
 }
 
 impl EventLoop {
-    /// A loop whose messages come from `inbox`.
-    pub fn new(inbox: Inbox) -> Self {
+    /// The loop of the thread that `shared` stands for.
+    pub fn new(shared: &Arc<Shared>) -> Self {
         Self {
-            inbox,
+            inbox: shared.inbox.clone(),
+            shared: shared.clone(),
             timer_due: Cell::new(None),
             timer_ref: Cell::new(true),
             immediate_ref: Cell::new(false),
@@ -196,7 +222,6 @@ impl EventLoop {
             active: Cell::new(0),
             own_timers: RefCell::default(),
             next_timer: Cell::new(0),
-            idle: Cell::new(Duration::ZERO),
             turns: Cell::new(0),
             events: Cell::new(0),
         }
@@ -248,7 +273,7 @@ impl EventLoop {
 
     /// How long the loop has slept.
     pub fn idle_time(&self) -> Duration {
-        self.idle.get()
+        self.shared.loop_times.idle()
     }
 
     /// Turns of the loop and completions that it ran.
@@ -308,6 +333,7 @@ impl Env {
     pub fn run_event_loop(self: &Rc<Self>, scope: &mut v8::PinScope<'_, '_>) {
         use crate::bindings::performance::{mark, milestone};
         mark(scope, self, milestone::LOOP_START);
+        self.shared().loop_times.started.get_or_init(Instant::now);
         loop {
             self.spin(scope);
             if self.is_ending() {
@@ -411,7 +437,7 @@ impl Env {
         }
         let asleep = Instant::now();
         work.inbox.wait(deadline);
-        work.idle.set(work.idle.get() + asleep.elapsed());
+        work.shared.loop_times.slept(asleep.elapsed());
     }
 
     fn run_timers(self: &Rc<Self>, scope: &mut v8::PinScope<'_, '_>) {

@@ -92,7 +92,24 @@ pub struct MemoryBudget {
     looks_over: AtomicUsize,
     shared: OnceLock<Arc<Shared>>,
     near: OnceLock<NearLimit>,
+    /// The threads of its process, when there is more than one.
+    family: OnceLock<Family>,
 }
+
+/// The memory of the threads of one process: their sum has the limit of one.
+type Family = Arc<Mutex<Vec<Weak<MemoryBudget>>>>;
+
+/// Limits of a heap beside that of its process, in bytes; V8 chooses what is not given.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HeapLimits {
+    /// Of the old generation.
+    pub old: Option<usize>,
+    /// Of the young generation.
+    pub young: Option<usize>,
+}
+
+/// With less than this, a worker could not load its library.
+const LEAST_OLD_BYTES: usize = 8 << 20;
 
 impl std::fmt::Debug for MemoryBudget {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -121,6 +138,7 @@ impl MemoryBudget {
             looks_over: AtomicUsize::new(0),
             shared: OnceLock::new(),
             near: OnceLock::new(),
+            family: OnceLock::new(),
         });
         budget.set_heap(0, PROCESS_FLOOR_BYTES);
         let mut live = LIVE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -138,6 +156,37 @@ impl MemoryBudget {
     pub fn warn(&self, on_warning: OnWarning) {
         let near = NearLimit::new(OPTION, self.limit as u64, Some(on_warning));
         let _ = self.near.set(near);
+    }
+
+    /// Makes this the memory of a thread in the process of `relative`.
+    pub(crate) fn join(self: &Arc<Self>, relative: &Arc<Self>) {
+        let family = relative
+            .family
+            .get_or_init(|| Arc::new(Mutex::new(vec![Arc::downgrade(relative)])));
+        let mut members = family.lock().unwrap_or_else(PoisonError::into_inner);
+        members.retain(|member| member.strong_count() > 0);
+        members.push(Arc::downgrade(self));
+        // A thread has one process.
+        let _ = self.family.set(family.clone());
+    }
+
+    /// What `count` says of all threads of the process together.
+    fn sum(&self, count: impl Fn(&Self) -> usize) -> usize {
+        let _section = crate::critical::section();
+        // Another thread that looks just now sees to it.
+        let Some(members) = self.family.get().and_then(|family| family.try_lock().ok()) else {
+            return count(self);
+        };
+        members
+            .iter()
+            .filter_map(Weak::upgrade)
+            .map(|member| count(&member))
+            .fold(0, usize::saturating_add)
+    }
+
+    /// What all threads of the process hold.
+    fn total(&self) -> usize {
+        self.sum(|member| member.used().total())
     }
 
     fn look(&self, total: usize) {
@@ -167,7 +216,7 @@ impl MemoryBudget {
     pub(crate) fn charge_external(&self, bytes: usize) -> bool {
         const REQUESTS: usize = 3;
         self.external.fetch_add(bytes, Ordering::Relaxed);
-        let total = self.used().total();
+        let total = self.total();
         if total <= self.limit {
             self.granted(total);
             return true;
@@ -195,7 +244,7 @@ impl MemoryBudget {
     /// collect garbage for that, but asks for a copy of a WebAssembly memory next, for which it does.
     pub(crate) fn charge_growth(&self, bytes: usize) -> bool {
         self.external.fetch_add(bytes, Ordering::Relaxed);
-        let total = self.used().total();
+        let total = self.total();
         if total <= self.limit {
             self.granted(total);
             return true;
@@ -242,7 +291,7 @@ impl MemoryBudget {
     /// [`LimitError`] when that is over the limit: the process has an end by then and the caller should return.
     pub fn charge_native(self: &Arc<Self>, bytes: usize) -> Result<NativeCharge, LimitError> {
         self.native.fetch_add(bytes, Ordering::Relaxed);
-        let total = self.used().total();
+        let total = self.total();
         if total > self.limit {
             self.native.fetch_sub(bytes, Ordering::Relaxed);
             self.condemn("native");
@@ -262,7 +311,7 @@ impl MemoryBudget {
     /// As [`Self::charge_native`], to be given back with [`Self::release_native`]. Answers whether it was granted.
     pub(crate) fn take_native(&self, bytes: usize) -> bool {
         self.native.fetch_add(bytes, Ordering::Relaxed);
-        if self.used().total() <= self.limit {
+        if self.total() <= self.limit {
             return true;
         }
         self.native.fetch_sub(bytes, Ordering::Relaxed);
@@ -296,7 +345,7 @@ impl MemoryBudget {
     /// against the heap, but the heap can also grow under old buffers.
     fn is_over(&self) -> bool {
         const LOOKS: usize = 3;
-        if self.used().total() <= self.limit {
+        if self.total() <= self.limit {
             self.looks_over.store(0, Ordering::Relaxed);
             return false;
         }
@@ -361,10 +410,17 @@ pub fn admit(limit_bytes: usize) -> Result<(), LimitError> {
 pub fn configure(
     params: v8::CreateParams,
     limit_bytes: usize,
+    heap: HeapLimits,
 ) -> (v8::CreateParams, Arc<MemoryBudget>) {
     let limit = limit_bytes.clamp(16 << 20, CAGE_BYTES);
     let budget = MemoryBudget::new(limit);
-    let params = params.heap_limits(0, limit).allow_atomics_wait(false);
+    let mut params = params.heap_limits(0, limit).allow_atomics_wait(false);
+    if let Some(old) = heap.old {
+        params = params.set_max_old_generation_size_in_bytes(old.clamp(LEAST_OLD_BYTES, limit));
+    }
+    if let Some(young) = heap.young {
+        params = params.set_max_young_generation_size_in_bytes(young.min(limit));
+    }
     #[cfg(not(windows))]
     let params = params.array_buffer_allocator(crate::array_buffer_allocator::counting(&budget));
     crate::wasm_memory::set_thread_budget(Some(budget.clone()));
@@ -435,7 +491,10 @@ unsafe extern "C" fn after_gc(
         .peak
         .fetch_max(used.total().min(budget.limit), Ordering::Relaxed);
     if kind == v8::GCType::kGCTypeMarkSweepCompact
-        && used.heap.saturating_add(used.native) > budget.limit
+        && budget.sum(|member| {
+            let used = member.used();
+            used.heap.saturating_add(used.native)
+        }) > budget.limit
     {
         budget.condemn("heap");
     }

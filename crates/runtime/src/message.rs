@@ -166,7 +166,14 @@ pub struct Message {
     has_transferables: bool,
     shared_buffers: Mutex<Vec<Store>>,
     modules: Vec<v8::CompiledWasmModule>,
+    /// The thread that wrote it.
+    origin: usize,
     _charge: Option<Charge>,
+}
+
+/// Tells threads apart.
+fn origin_of(env: &Env) -> usize {
+    Arc::as_ptr(env.shared()).addr()
 }
 
 impl Message {
@@ -178,6 +185,7 @@ impl Message {
             has_transferables: false,
             shared_buffers: Mutex::default(),
             modules: Vec::new(),
+            origin: 0,
             _charge: None,
         }
     }
@@ -657,6 +665,7 @@ impl Message {
             luggage: Mutex::new(luggage),
             shared_buffers: Mutex::new(writer.shared_stores.take()),
             modules: writer.modules.take(),
+            origin: origin_of(env),
             _charge: Some(charge),
         })
     }
@@ -669,6 +678,16 @@ impl Message {
         ports: Option<&mut Vec<v8::Local<'s, v8::Value>>>,
     ) -> Option<v8::Local<'s, v8::Value>> {
         let bytes = self.bytes.as_deref()?;
+        let shares = !self
+            .shared_buffers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty();
+        if shares && self.origin != origin_of(env) {
+            // Memory that two threads see would be a clock.
+            data_clone_error(scope, "#<SharedArrayBuffer> could not be cloned.");
+            return None;
+        }
         let Luggage {
             transferables,
             array_buffers,

@@ -8,8 +8,8 @@
 //! A `PortData` moves between processes of one guest inside a message. Source: `src/node_messaging.cc`.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::event_loop::Inbox;
@@ -21,27 +21,42 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The ports of one thread that it was told to look at and has not yet looked at, by their keys: as libuv's handles,
+/// they are looked at in the order in which they were made.
+pub type Pending = Arc<Mutex<BTreeSet<u64>>>;
+
 /// Where the JavaScript object of a port lives.
 #[derive(Clone)]
 pub struct Owner {
-    /// The inbox of its process.
+    /// The inbox of its thread.
     pub inbox: Inbox,
-    /// Its key among the ports of that process.
+    /// Its key among the ports of that thread.
     pub port: u64,
-    /// Whether its process was told to look and has not yet looked.
-    pub pending: Arc<AtomicBool>,
+    /// Those that the thread is to look at.
+    pub pending: Pending,
 }
 
 impl Owner {
-    /// Makes the port's process look at the port's queue in the next turn of its loop.
+    /// Makes the port's thread look at the port's queue in the next turn of its loop.
     pub fn trigger(&self) {
-        if self.pending.swap(true, Ordering::AcqRel) {
-            return;
+        {
+            let mut pending = lock(&self.pending);
+            let is_first = pending.is_empty();
+            pending.insert(self.port);
+            if !is_first {
+                return;
+            }
         }
-        let (port, pending) = (self.port, self.pending.clone());
+        let pending = self.pending.clone();
         self.inbox.send_unref(Box::new(move |scope, env| {
-            pending.store(false, Ordering::Release);
-            crate::bindings::messaging::on_message(scope, env, port, false);
+            let ports = std::mem::take(&mut *lock(&pending));
+            for port in ports {
+                if env.is_ending() {
+                    return;
+                }
+                v8::scope!(let scope, scope);
+                crate::bindings::messaging::on_message(scope, env, port, false);
+            }
         }));
     }
 }

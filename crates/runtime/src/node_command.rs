@@ -444,9 +444,167 @@ impl NodeCommand {
     }
 }
 
+/// Options that a worker cannot have of its own, because they are the whole process's.
+const PER_PROCESS: &[&str] = &[
+    "--build-snapshot",
+    "--build-snapshot-config",
+    "--completion-bash",
+    "--cpu-prof-dir",
+    "--debug-arraybuffer-allocations",
+    "--disable-proto",
+    "--disable-wasm-trap-handler",
+    "--enable-fips",
+    "--force-fips",
+    "--help",
+    "--icu-data-dir",
+    "--node-snapshot",
+    "--openssl-config",
+    "--openssl-legacy-provider",
+    "--openssl-shared-config",
+    "--run",
+    "--secure-heap",
+    "--secure-heap-min",
+    "--security-revert",
+    "--snapshot-blob",
+    "--ssl-openssl-cert-store",
+    "--title",
+    "--tls-cipher-list",
+    "--trace-event-categories",
+    "--trace-event-file-pattern",
+    "--use-bundled-ca",
+    "--use-largepages",
+    "--use-openssl-ca",
+    "--v8-options",
+    "--v8-pool-size",
+    "--version",
+    "--zero-fill-buffers",
+];
+
+/// What a worker's options cannot be.
+#[derive(Debug, PartialEq, Eq)]
+pub enum WorkerOptionsError {
+    /// `execArgv`
+    ExecArgv(Vec<String>),
+    /// `NODE_OPTIONS` of the worker's own environment.
+    NodeOptions(Vec<String>),
+}
+
+/// The options of a worker with `execArgv` or an environment of its own. What `NODE_OPTIONS` of its parent says, it may
+/// say, too.
+///
+/// # Errors
+/// [`WorkerOptionsError`] with what is wrong.
+pub fn worker_options(
+    exec_argv: Option<&[String]>,
+    variable: impl Fn(&str) -> Option<String>,
+    parent_node_options: Option<&str>,
+) -> Result<Vec<(String, Json)>, WorkerOptionsError> {
+    let mut parser = Parser::default();
+    for (name, option) in VARIABLES {
+        if variable(name).is_some_and(|value| value == "1") {
+            parser.values.insert((*option).to_owned(), Json::Bool(true));
+        }
+    }
+    let is_of_process = |word: &String| {
+        let name = word.split('=').next().unwrap_or(word).replace('_', "-");
+        let name = name
+            .strip_prefix("--no-")
+            .map_or(name.clone(), |positive| format!("--{positive}"));
+        let is_v8 = is_v8_flag(&name)
+            || options::info(&name).is_some_and(|info| info.kind == kind::V8_OPTION);
+        is_v8 || PER_PROCESS.contains(&name.as_str())
+    };
+    if let Some(text) = variable("NODE_OPTIONS").filter(|text| !text.is_empty()) {
+        let words = environment_words(&text)
+            .map_err(|error| WorkerOptionsError::NodeOptions(vec![error]))?;
+        let inherited = parent_node_options == Some(text.as_str());
+        let refused: Vec<String> = match inherited {
+            true => Vec::new(),
+            false => words
+                .iter()
+                .filter(|word| is_of_process(word))
+                .cloned()
+                .collect(),
+        };
+        if !refused.is_empty() {
+            let refused = refused
+                .into_iter()
+                .map(|word| format!("{word} is not allowed in NODE_OPTIONS"));
+            return Err(WorkerOptionsError::NodeOptions(refused.collect()));
+        }
+        parser
+            .parse(&words, true)
+            .map_err(|error| WorkerOptionsError::NodeOptions(vec![error]))?;
+    }
+    let words = exec_argv.unwrap_or_default();
+    let mut refused: Vec<String> = Vec::new();
+    let mut rest = words.to_vec();
+    // What is no option of a worker is told together; an option that is used wrongly is told first.
+    while !rest.is_empty() {
+        if let Some(word) = rest.first().filter(|word| is_of_process(word)) {
+            refused.push(word.clone());
+            rest.remove(0);
+            continue;
+        }
+        let next = rest
+            .iter()
+            .position(|word| is_of_process(word))
+            .unwrap_or(rest.len());
+        let tail = rest.split_off(next);
+        match parser.parse(&rest, false) {
+            Ok(left) => refused.extend(left),
+            Err(error) => match error.strip_prefix("bad option: ") {
+                Some(word) => {
+                    refused.push(word.to_owned());
+                    if let Some(at) = rest.iter().position(|known| known == word) {
+                        let mut after = rest.split_off(at + 1);
+                        after.extend(tail);
+                        rest = after;
+                        continue;
+                    }
+                }
+                None => return Err(WorkerOptionsError::ExecArgv(vec![error])),
+            },
+        }
+        rest = tail;
+    }
+    if !refused.is_empty() {
+        return Err(WorkerOptionsError::ExecArgv(refused));
+    }
+    Ok(parser.values.into_iter().collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn options_of_workers() {
+        let options = |words: &[&str]| {
+            let words: Vec<String> = words.iter().copied().map(str::to_owned).collect();
+            worker_options(Some(&words), |_| None, None)
+        };
+        let refused = |words: &[&str]| {
+            let words = words.iter().copied().map(str::to_owned).collect();
+            Err(WorkerOptionsError::ExecArgv(words))
+        };
+        assert_eq!(
+            options(&["--no-warnings"]),
+            Ok(vec![("--warnings".to_owned(), Json::Bool(false))])
+        );
+        assert_eq!(options(&["--hello"]), refused(&["--hello"]));
+        assert_eq!(
+            options(&["--title=blah", "--expose-gc"]),
+            refused(&["--title=blah", "--expose-gc"])
+        );
+        assert_eq!(
+            options(&["--redirect-warnings"]),
+            refused(&["--redirect-warnings requires an argument"])
+        );
+        let own = |parent| worker_options(None, |_| Some("--title=x".to_owned()), parent);
+        assert!(matches!(own(None), Err(WorkerOptionsError::NodeOptions(_))));
+        assert!(own(Some("--title=x")).is_ok());
+    }
 
     fn parse(words: &[&str]) -> NodeCommand {
         let argv: Vec<String> = std::iter::once("node")

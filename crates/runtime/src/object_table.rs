@@ -132,6 +132,15 @@ impl ObjectTable {
             .collect()
     }
 
+    /// Every object that is a `T`.
+    pub fn values<T: Any>(&self) -> Vec<Rc<T>> {
+        let slots = self.0.borrow();
+        let entries = slots.entries.iter().filter_map(|(_, entry)| entry.as_ref());
+        entries
+            .filter_map(|entry| entry.value.clone().downcast().ok())
+            .collect()
+    }
+
     fn remove(&self, index: u32, generation: u32) {
         let removed = {
             let mut slots = self.0.borrow_mut();

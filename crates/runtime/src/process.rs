@@ -24,6 +24,7 @@ use crate::clock::Mitigation;
 use crate::env::{Env, ProcessOptions, Shared};
 use crate::latch::End;
 use crate::marshal::{HostValue, MarshalError};
+use crate::memory::{HeapLimits, MemoryBudget};
 use crate::output::Output;
 use crate::permission_model::PermissionModel;
 use crate::signals::IsolateSupervisor;
@@ -159,6 +160,11 @@ impl Control {
         }
     }
 
+    /// Whether its outcome has been reported.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.lock().done.is_none()
+    }
+
     /// Whether it has an end, so that nothing needs to wait for it.
     pub fn is_ending(&self) -> bool {
         let state = self.lock();
@@ -188,7 +194,9 @@ impl Control {
     pub fn finish(&self, outcome: Outcome) {
         let (done, ends) = {
             let mut state = self.lock();
-            state.shared = None;
+            if let Some(shared) = state.shared.take() {
+                shared.workers.end();
+            }
             state.output = None;
             state.process = None;
             (state.done.take(), state.ends.take())
@@ -271,8 +279,35 @@ pub struct IsolateSpec {
 pub fn thread_main(spec: IsolateSpec, work: &Receiver<Work>) {
     // Known only when the job comes; a thread that is parked before has nobody to tell.
     let current = CurrentControl::default();
-    let parked = current.clone();
     let _report = ReportOnUnwind(current.clone());
+    let outcome = run_isolate(
+        spec,
+        (HeapLimits::default(), None),
+        &current,
+        |isolate, env, guest| run_in_isolate(isolate, env, guest, spec, work, &current),
+        |outcome, isolate, budget| {
+            let (job, mut outcome) = outcome?;
+            budget.sample(isolate);
+            outcome.usage.peak_heap_bytes = budget.peak();
+            job.control.finish(outcome);
+            Some(())
+        },
+    );
+    if outcome.is_some() {
+        crate::engine::later(crate::pool::fill);
+    }
+}
+
+/// Makes an isolate on this thread and gives it to `body`. `last` gets the answer when the handles into the isolate are
+/// gone; what that answers is the answer, when the isolate is gone, too.
+pub(crate) fn run_isolate<R, T>(
+    spec: IsolateSpec,
+    (heap, relative): (HeapLimits, Option<&Arc<MemoryBudget>>),
+    current: &CurrentControl,
+    body: impl FnOnce(&mut v8::OwnedIsolate, &Rc<Env>, &crate::fatal::GuestThread) -> R,
+    last: impl FnOnce(R, &mut v8::OwnedIsolate, &Arc<MemoryBudget>) -> T,
+) -> T {
+    let parked = current.clone();
     let guest = crate::fatal::enter_guest_thread(Box::new(move |end| {
         let control = parked.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(control) = control {
@@ -280,7 +315,10 @@ pub fn thread_main(spec: IsolateSpec, work: &Receiver<Work>) {
         }
     }));
     let params = snapshot::create_params(crate::engine::startup_snapshot());
-    let (params, budget) = crate::memory::configure(params, spec.memory_bytes);
+    let (params, budget) = crate::memory::configure(params, spec.memory_bytes, heap);
+    if let Some(relative) = relative {
+        budget.join(relative);
+    }
     let mut isolate = v8::Isolate::new(params);
     isolate.set_microtasks_policy(v8::MicrotasksPolicy::Explicit);
     let shared = Shared::new(
@@ -293,27 +331,23 @@ pub fn thread_main(spec: IsolateSpec, work: &Receiver<Work>) {
     let env = Env::install(&mut isolate, shared);
     env.set_memory_account(budget.clone());
     let _waits = crate::host::enter(env.shared());
-    let outcome = run_in_isolate(&mut isolate, &env, &guest, spec, work, &current);
+    let result = body(&mut isolate, &env, &guest);
+    let workers = env.shared().workers.end();
     env.release_handles();
     isolate.remove_slot::<Rc<Env>>();
     drop(env);
-    let ran = outcome.is_some();
-    if let Some((job, mut outcome)) = outcome {
-        budget.sample(&mut isolate);
-        outcome.usage.peak_heap_bytes = budget.peak();
-        job.control.finish(outcome);
-    }
+    crate::threads::wait_for(&workers);
+    drop(workers);
+    let result = last(result, &mut isolate, &budget);
     drop(isolate);
     drop(tasks);
     drop(budget);
     drop(guest);
-    if ran {
-        crate::engine::later(crate::pool::fill);
-    }
+    result
 }
 
 /// Reports a process whose thread panicked outside of any binding.
-struct ReportOnUnwind(CurrentControl);
+pub(crate) struct ReportOnUnwind(pub CurrentControl);
 
 impl Drop for ReportOnUnwind {
     fn drop(&mut self) {
@@ -760,7 +794,7 @@ pub(crate) fn apply_options(
 ) {
     crate::bindings::errors::apply_options(scope, env);
     if let Some(model) = PermissionModel::from_options(env, vm.kernel(), process, main) {
-        env.set_permission_model(model);
+        env.set_permission_model(Arc::new(model));
     }
     let global = scope.get_current_context().global(scope);
     // Fails only for a process that is being ended.

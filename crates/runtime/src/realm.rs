@@ -26,8 +26,14 @@ const BOOTSTRAP: &[&str] = &[
     "internal/bootstrap/node",
     "internal/bootstrap/web/exposed-wildcard",
     "internal/bootstrap/web/exposed-window-or-worker",
+];
+const MAIN_THREAD: &[&str] = &[
     "internal/bootstrap/switches/is_main_thread",
     "internal/bootstrap/switches/does_own_process_state",
+];
+const WORKER_THREAD: &[&str] = &[
+    "internal/bootstrap/switches/is_not_main_thread",
+    "internal/bootstrap/switches/does_not_own_process_state",
 ];
 /// Names of the V8 privates that the library reads through `internalBinding('util').privateSymbols`.
 pub const PRIVATE_SYMBOLS: &[(&str, &str)] = &[
@@ -158,7 +164,12 @@ pub fn compile_builtin<'s>(
     let env = crate::env::Env::of(scope);
     let building = env.extension::<RefCell<Building>>();
     let building = building.borrow();
-    let (mut source, options) = match building.caches.get(id) {
+    let known = building
+        .shared_caches
+        .as_deref()
+        .unwrap_or(&building.caches)
+        .get(id);
+    let (mut source, options) = match known {
         Some(cache) => (
             Source::new_with_cached_data(text, Some(&origin), CachedData::new(cache)),
             CompileOptions::ConsumeCodeCache,
@@ -181,7 +192,9 @@ pub fn compile_builtin<'s>(
         NoCacheReason::NoReason,
     )
     .ok_or(Throw::Pending)?;
-    rehearsal::check(id, &source)?;
+    if building.shared_caches.is_none() {
+        rehearsal::check(id, &source)?;
+    }
     if building.keeps_functions {
         rehearsal::keep(scope, &env, id, function);
     }
@@ -251,7 +264,13 @@ pub fn boot<'s>(
         primordials.into(),
     ];
     run_builtin(scope, "internal/bootstrap/realm", &args)?;
-    for id in BOOTSTRAP {
+    let is_worker = env.extension::<crate::threads::Thread>().is_worker();
+    let switches = if is_worker {
+        WORKER_THREAD
+    } else {
+        MAIN_THREAD
+    };
+    for id in BOOTSTRAP.iter().chain(switches) {
         run_main(scope, env, id)?;
     }
     Ok(())

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use crate::api::{ExecOptions, VmOptions};
 use crate::bindings;
 use crate::env::{Env, Shared};
+use crate::memory::HeapLimits;
 use crate::output::Output;
 use crate::process::{Control, Job, run_job};
 use crate::snapshot::{self, SnapshotError};
@@ -45,6 +46,8 @@ pub struct Building {
     pub keeps_functions: bool,
     /// What the rehearsal has shown.
     pub caches: CodeCaches,
+    /// What an earlier worker of this OS process has shown, in the place of that. V8 compiles what it does not take.
+    pub shared_caches: Option<Arc<CodeCaches>>,
 }
 
 /// Keeps the function of a builtin module for [`code_caches`].
@@ -75,8 +78,11 @@ pub fn code_caches() -> Result<CodeCaches, SnapshotError> {
     };
     let limits = options.limits.clone();
     let vm = Vm::new(options).map_err(|error| failed(&error.to_string()))?;
-    let (params, budget) =
-        crate::memory::configure(v8::CreateParams::default(), limits.memory_bytes);
+    let (params, budget) = crate::memory::configure(
+        v8::CreateParams::default(),
+        limits.memory_bytes,
+        HeapLimits::default(),
+    );
     let mut isolate = v8::Isolate::new(params);
     isolate.set_microtasks_policy(v8::MicrotasksPolicy::Explicit);
     let shared = Shared::new(
@@ -136,7 +142,8 @@ fn run(
     collect(scope, env).ok_or(SnapshotError::Serialize)
 }
 
-fn collect(scope: &mut v8::PinScope<'_, '_>, env: &Env) -> Option<CodeCaches> {
+/// The code caches of the functions that were kept.
+pub(crate) fn collect(scope: &mut v8::PinScope<'_, '_>, env: &Env) -> Option<CodeCaches> {
     let registry = env.registry(scope)?;
     let names = registry.get_own_property_names(scope, v8::GetPropertyNamesArgs::default())?;
     let mut caches = CodeCaches::new();

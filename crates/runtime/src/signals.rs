@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use secure_exec_kernel::Supervisor;
 
+use crate::bindings::fs::resource::Resource;
 use crate::callback_scope::AsyncContext;
 use crate::env::{Env, Shared};
 use crate::event_loop::Message;
@@ -14,9 +15,19 @@ use crate::latch::End;
 /// Signals that wait for their listeners at most, as many as libuv's pipe holds; further ones are lost.
 const MAX_PENDING: u32 = 4096;
 
-/// The started `Signal` handles: number of the signal and the handle's object.
+/// A `Signal` handle that was started.
+pub struct Started {
+    /// Number of the signal.
+    pub number: i32,
+    /// The handle.
+    pub id: u64,
+    /// Its object.
+    pub object: v8::Global<v8::Object>,
+}
+
+/// The `Signal` handles that were started.
 #[derive(Default)]
-pub struct Handles(pub RefCell<Vec<(i32, v8::Global<v8::Object>)>>);
+pub struct Handles(pub RefCell<Vec<Started>>);
 
 /// Leaves a signal for the listeners of a process, which run in a later turn of its loop. From any thread.
 pub fn post(shared: &Arc<Shared>, signal: i32) {
@@ -32,14 +43,15 @@ pub fn post(shared: &Arc<Shared>, signal: i32) {
         let handles: Vec<_> = {
             let all = env.extension::<Handles>();
             let all = all.0.borrow();
-            let started = all.iter().filter(|(number, _)| *number == signal);
+            let started = all.iter().filter(|started| started.number == signal);
             started
-                .map(|(_, handle)| v8::Local::new(scope, handle))
+                .map(|started| v8::Local::new(scope, &started.object))
                 .collect()
         };
         for handle in handles {
             let number = v8::Integer::new(scope, signal).into();
-            let context = AsyncContext::default();
+            let context = Resource::of(scope, handle)
+                .map_or_else(AsyncContext::default, |resource| resource.context());
             env.make_callback_named(scope, handle, "onsignal", &[number], context);
         }
     });
@@ -67,7 +79,7 @@ impl Env {
             .0
             .borrow()
             .iter()
-            .any(|(number, _)| *number == signal);
+            .any(|started| started.number == signal);
         if let Ok(process) = self.process() {
             // Signals that cannot be caught have no handles.
             let _ = process.set_caught(signal, caught);

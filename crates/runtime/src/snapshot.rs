@@ -40,6 +40,7 @@ pub fn build() -> Result<Vec<u8>, SnapshotError> {
     create(Building {
         keeps_functions: false,
         caches,
+        shared_caches: None,
     })
 }
 
@@ -148,7 +149,10 @@ fn preload(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>) -> Result<(), Throw>
 }
 
 /// Lets the library drop what must not go into a snapshot.
-fn serialize_callbacks(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>) -> Result<(), Throw> {
+pub(crate) fn serialize_callbacks(
+    scope: &mut v8::PinScope<'_, '_>,
+    env: &Rc<Env>,
+) -> Result<(), Throw> {
     if let Some(serialize) = env.function(scope, "snapshotSerialize") {
         let undefined = v8::undefined(scope).into();
         serialize

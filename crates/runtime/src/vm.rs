@@ -86,6 +86,7 @@ pub struct Vm {
     code_share: code_cache::Share,
     watches: HostWatches,
     listeners: Arc<Listeners>,
+    workers: crate::worker::Count,
     next_id: std::sync::atomic::AtomicU64,
     wasm_types: WasmTypes,
 }
@@ -180,6 +181,7 @@ impl Vm {
             code_share: code_cache::Share::default(),
             watches: HostWatches::default(),
             listeners: Arc::default(),
+            workers: crate::worker::Count::default(),
             next_id: std::sync::atomic::AtomicU64::new(1),
             wasm_types: WasmTypes::default(),
             options,
@@ -428,6 +430,16 @@ impl Vm {
     /// Whether it was disposed of.
     pub fn is_disposed(&self) -> bool {
         self.disposed.load(Ordering::Acquire)
+    }
+
+    /// How many worker threads its processes have.
+    pub(crate) fn worker_count(&self) -> &crate::worker::Count {
+        &self.workers
+    }
+
+    /// Number of worker threads that live.
+    pub fn live_workers(&self) -> u32 {
+        self.workers.load(Ordering::Relaxed)
     }
 
     /// Number of processes that live.

@@ -13,7 +13,7 @@ mod hash;
 mod job;
 mod kdf;
 mod keygen;
-mod keys;
+pub mod keys;
 mod random;
 mod rsa_padding;
 mod sign;

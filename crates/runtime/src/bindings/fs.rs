@@ -19,6 +19,7 @@ pub(crate) mod io;
 mod resolve;
 pub mod resource;
 mod stat_watcher;
+pub mod unmanaged;
 
 use std::rc::Rc;
 
@@ -291,6 +292,10 @@ two_path_call!(
 
 fn open<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let (shape, outcome) = open_with(scope, args)?;
+    if let Ok(fd) = &outcome {
+        let env = Env::of(scope);
+        unmanaged::add(scope, &env, *fd);
+    }
     let outcome = outcome.map(|fd| Answer::Number(f64::from(fd)));
     deliver(scope, shape, outcome)
 }
@@ -521,8 +526,11 @@ macro_rules! fd_call {
     };
 }
 
-fd_call!(close, "close", 1, |kernel, process, fd, scope, args| kernel
-    .close(&process, fd));
+fd_call!(close, "close", 1, |kernel, process, fd, scope, args| {
+    let env = Env::of(scope);
+    unmanaged::remove(scope, &env, fd);
+    kernel.close(&process, fd)
+});
 fd_call!(fsync, "fsync", 1, |kernel, process, fd, scope, args| kernel
     .fsync(&process, fd));
 fd_call!(

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::binding::{Args, Binding, Callback, Class, Function, Ret, accessor_reference, function};
 use crate::bindings::symbols::symbol;
@@ -12,7 +12,7 @@ use crate::callback_scope::AsyncContext;
 use crate::env::Env;
 use crate::event_loop::ActiveGuard;
 use crate::message::{HostType, MemoryBudget, Message, TransferData, read_iterable};
-use crate::message_port::{Channels, Group, Owner, PortData, Sent};
+use crate::message_port::{Channels, Group, Owner, Pending, PortData, Sent};
 use crate::throw::Throw;
 
 /// See the module's text.
@@ -100,6 +100,7 @@ struct Messaging {
     ports: RefCell<HashMap<u64, Rc<MessagePort>>>,
     channels: RefCell<Channels>,
     memory: RefCell<Option<MemoryBudget>>,
+    pending: Pending,
     /// `MessagePort` and the class above it, for contexts of `node:vm`.
     foreign: RefCell<Option<[v8::Global<v8::FunctionTemplate>; 2]>>,
 }
@@ -108,11 +109,13 @@ static NEXT_PORT: AtomicU64 = AtomicU64::new(1);
 
 /// Classes of other bindings whose objects can be cloned.
 pub fn host_types() -> impl Iterator<Item = &'static HostType> {
-    use crate::bindings::{blob, block_list, performance};
+    use crate::bindings::{blob, block_list, crypto, performance, shared_cells};
     [
         &blob::HOST_TYPE,
         &block_list::HOST_TYPE,
         &performance::HOST_TYPE,
+        &shared_cells::HOST_TYPE,
+        &crypto::keys::HOST_TYPE,
     ]
     .into_iter()
 }
@@ -128,11 +131,29 @@ pub fn memory_budget(env: &Env) -> MemoryBudget {
     memory
 }
 
+/// The `BroadcastChannel`s that this thread shares with the others of its process.
+pub fn channels(env: &Env) -> Channels {
+    env.extension::<Messaging>().channels.borrow().clone()
+}
+
+/// Makes this thread a part of `channels`.
+pub fn set_channels(env: &Env, channels: Channels) {
+    env.extension::<Messaging>().channels.replace(channels);
+}
+
+/// A new `MessagePort` for one end of a channel.
+pub fn new_port<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    env: &Rc<Env>,
+    data: Arc<PortData>,
+) -> Result<v8::Local<'s, v8::Object>, Throw> {
+    MessagePort::create(scope, env, data).map(|(object, _)| object)
+}
+
 /// The Rust side of a `MessagePort` object. It lives until it is closed.
 pub struct MessagePort {
     key: u64,
     data: RefCell<Option<Arc<PortData>>>,
-    pending: Arc<AtomicBool>,
     receiving: Cell<bool>,
     closing: Cell<bool>,
     closed: Cell<bool>,
@@ -193,7 +214,6 @@ impl MessagePort {
         let port = Rc::new(Self {
             key: NEXT_PORT.fetch_add(1, Ordering::Relaxed),
             data: RefCell::new(Some(data.clone())),
-            pending: Arc::default(),
             receiving: Cell::new(false),
             closing: Cell::new(false),
             closed: Cell::new(false),
@@ -226,7 +246,7 @@ impl MessagePort {
         data.set_owner(Some(Owner {
             inbox: env.shared().inbox.clone(),
             port: port.key,
-            pending: port.pending.clone(),
+            pending: env.extension::<Messaging>().pending.clone(),
         }));
         if data.waiting() > 0 {
             data.trigger();
@@ -812,8 +832,7 @@ fn broadcast_channel<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> R
     let env = Env::of(scope);
     let data = Arc::new(PortData::default());
     let (object, _) = MessagePort::create(scope, &env, data.clone())?;
-    let channels = env.extension::<Messaging>().channels.borrow().clone();
-    channels.join(&name, &data);
+    channels(&env).join(&name, &data);
     Ok(object.into())
 }
 

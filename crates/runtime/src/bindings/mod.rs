@@ -42,6 +42,7 @@ pub mod process_wrap;
 pub mod report;
 pub mod request;
 pub mod serdes;
+pub mod shared_cells;
 pub mod signal_wrap;
 pub mod spawn_options;
 pub mod spawn_sync;

@@ -194,6 +194,11 @@ pub fn number(env: &Env, name: &str) -> Option<f64> {
     value(env, name, Json::as_f64)
 }
 
+/// The value of the text option `name` in this process.
+pub fn text(env: &Env, name: &str) -> Option<String> {
+    value(env, name, |value| value.as_str().map(str::to_owned))
+}
+
 fn value<T>(env: &Env, name: &str, convert: fn(&Json) -> Option<T>) -> Option<T> {
     let options = env.options();
     let chosen = options

@@ -174,7 +174,10 @@ fn patch_process_object<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -
     }
     let environment = crate::environment::make_object(scope).ok_or(Throw::Pending)?;
     set(scope, process, "env", environment.into());
-    env.extension::<Title>().0.replace("node".to_owned());
+    let given = crate::bindings::options::text(&env, "--title").filter(|title| !title.is_empty());
+    env.extension::<Title>()
+        .0
+        .replace(given.unwrap_or_else(|| "node".to_owned()));
     env.extension::<DebugPort>().0.set(DEFAULT_DEBUG_PORT);
     let title = text(scope, "title")?;
     process.set_accessor_with_setter(scope, title.into(), get_title, set_title);

@@ -95,6 +95,7 @@ pub fn construct<'s, T: Send + 'static>(
             if let Ok(pair) = pair(scope, result) {
                 env.make_callback_named(scope, object, "ondone", &pair, context);
             }
+            crate::bindings::fs::resource::destroy(scope, env, context);
         });
         Ok(v8::undefined(scope).into())
     });

@@ -1,5 +1,6 @@
 //! Keys: what a `KeyObject` holds. Source: `src/crypto/crypto_keys.cc`.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::binding::{Args, Ret};
 use crate::bindings::fs::answer::constructor_call;
 use crate::bindings::fs::resource::Provider;
 use crate::env::Env;
+use crate::message::{HostType, TransferData};
 use crate::realm::set;
 use crate::text::{self, Encoding};
 use crate::throw::Throw;
@@ -58,9 +60,43 @@ pub enum KeyData {
     Private(PrivateKey),
 }
 
-/// The Rust side of a `KeyObjectHandle`, empty until `init`.
+/// The Rust side of a `KeyObjectHandle`, empty until `init`, or of a `KeyObject` (then it can be cloned).
 #[derive(Default)]
-struct Handle(RefCell<Option<KeyData>>);
+struct Handle(RefCell<Option<KeyData>>, bool);
+
+/// Of a `KeyObject`.
+pub static HOST_TYPE: HostType = HostType {
+    clone_object: |host: &Rc<dyn Any>| {
+        let handle = host.downcast_ref::<Handle>().filter(|handle| handle.1)?;
+        Some(Box::new(handle.0.borrow().clone()?))
+    },
+};
+
+impl TransferData for KeyData {
+    fn deserialize<'s>(
+        self: Box<Self>,
+        scope: &mut v8::PinScope<'s, '_>,
+        env: &Rc<Env>,
+    ) -> Option<v8::Local<'s, v8::Object>> {
+        let class = match &*self {
+            Self::Secret(_) => "SecretKeyObject",
+            Self::Public(_) => "PublicKeyObject",
+            Self::Private(_) => "PrivateKeyObject",
+        };
+        // Loads the class of handles, too.
+        let module = crate::realm::require_builtin(scope, env, "internal/crypto/keys").ok()?;
+        let class = v8::String::new(scope, class)?;
+        let class = v8::Local::<v8::Function>::try_from(module.get(scope, class.into())?).ok()?;
+        let handle = match (*self).into_handle(scope) {
+            Ok(handle) => handle,
+            Err(throw) => {
+                throw.throw(scope);
+                return None;
+            }
+        };
+        class.new_instance(scope, &[handle])
+    }
+}
 
 impl KeyData {
     /// The key behind a `KeyObjectHandle`.
@@ -310,7 +346,7 @@ pub fn new_native<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<
         return Err(constructor_call("NativeKeyObject"));
     }
     let key = KeyData::of(scope, args.get(0)).ok_or_else(|| invalid("handle"))?;
-    let handle = Handle(RefCell::new(Some(key)));
+    let handle = Handle(RefCell::new(Some(key)), true);
     let env = Env::of(scope);
     env.objects.wrap(scope, args.this(), Rc::new(handle));
     Ok(v8::undefined(scope).into())

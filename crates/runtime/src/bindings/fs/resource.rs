@@ -279,6 +279,19 @@ impl Resource {
     }
 }
 
+/// Stops every handle of a thread that ends before its process: what they hold of the process goes with them.
+pub fn stop_all(env: &Rc<Env>) {
+    for resource in env.objects.values::<Resource>() {
+        let Some(handle) = &resource.handle else {
+            continue;
+        };
+        if !handle.closing.replace(true) {
+            resource.update(env);
+            (handle.stop)(env, &resource);
+        }
+    }
+}
+
 /// Runs the `destroy` hooks of a resource soon, if there are any.
 pub fn destroy(scope: &mut v8::PinScope<'_, '_>, env: &Env, context: AsyncContext) {
     let hooks = env.buffer(scope, "async_wrap.async_hook_fields");

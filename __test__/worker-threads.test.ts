@@ -1,0 +1,179 @@
+import { readFileSync, readdirSync } from "node:fs";
+import { describe, expect, test } from "vitest";
+import { make } from "./support.js";
+
+/** Threads of workers in this process of the host. */
+function threads(): number {
+  const names = readdirSync("/proc/self/task").map((id) => {
+    try {
+      return readFileSync(`/proc/self/task/${id}/comm`, "utf8");
+    } catch {
+      return ""; // It has ended just now.
+    }
+  });
+  return names.filter((name) => name.startsWith("secure-exec wor")).length;
+}
+
+/** A guest program with `wt` and a way to start a worker from a function's text. */
+const program = (body: string): string => `
+  const wt = require('node:worker_threads');
+  const start = (body, options) => new wt.Worker(
+    "const { parentPort, workerData, threadId, isMainThread } = require('node:worker_threads');" + body,
+    { eval: true, ...options });
+  ${body}`;
+
+describe("worker threads", () => {
+  test("messages, workerData, events in Node's order, one process", async () => {
+    const runtime = await make();
+    const result = await runtime.exec(program(`
+      const worker = start("parentPort.once('message', (m) => parentPort.postMessage([m * workerData, threadId, isMainThread, process.pid]))",
+        { workerData: 2 });
+      for (const event of ['online', 'message', 'error', 'exit']) worker.on(event, (value) => console.log(event, value));
+      worker.postMessage(21);
+      console.log(wt.isMainThread, process.pid > 0);`));
+    expect(result).toMatchObject({ code: 0 });
+    const lines = (result.stdout ?? "").trimEnd().split("\n");
+    expect(lines[0]).toBe("true true");
+    expect(lines[1]).toBe("online undefined");
+    expect(result.stdout).toContain("42");
+    expect(lines.at(-1)).toBe("exit 0");
+  });
+
+  test("output goes through the parent, exit codes and errors arrive", async () => {
+    const runtime = await make();
+    const result = await runtime.exec(program(`
+      const order = [];
+      const ended = (worker) => new Promise((resolve) => worker.on('exit', resolve));
+      (async () => {
+        console.log(await ended(start("console.log('from the worker'); process.exit(7)")));
+        const failing = start("throw Object.assign(new RangeError('no'), { code: 'E_X' })");
+        failing.on('error', (error) => console.log(error instanceof RangeError, error.message, error.code));
+        console.log(await ended(failing));
+      })();`));
+    expect(result).toMatchObject({ code: 0, stdout: "from the worker\n7\ntrue no E_X\n1\n" });
+  });
+
+  test("terminate ends a busy loop, and a worker out of memory is told", async () => {
+    const runtime = await make();
+    const result = await runtime.exec(program(`
+      (async () => {
+        const busy = start("while (1);");
+        await new Promise((resolve) => busy.on('online', resolve));
+        console.log(await busy.terminate());
+        const hungry = start("const all = []; while (1) all.push(new Array(1e5).fill(1.5));",
+          { resourceLimits: { maxOldGenerationSizeMb: 16 } });
+        hungry.on('error', (error) => console.log(error.code));
+        hungry.on('exit', (code) => console.log(code));
+      })();`));
+    expect(result).toMatchObject({ code: 0, stdout: "1\nERR_WORKER_OUT_OF_MEMORY\n1\n" });
+  });
+
+  test("ports move between threads, channels reach all of them", async () => {
+    const runtime = await make();
+    const result = await runtime.exec(program(`
+      const { port1, port2 } = new MessageChannel();
+      const bytes = new Uint8Array([1, 2, 3]);
+      const worker = start(\`
+        parentPort.once('message', ({ port, bytes }) => {
+          const channel = new BroadcastChannel('all');
+          port.postMessage(bytes.reduce((a, b) => a + b));
+          channel.postMessage('heard');
+          channel.close();
+        });\`);
+      const channel = new BroadcastChannel('all');
+      channel.onmessage = ({ data }) => { console.log(data); channel.close(); };
+      port1.once('message', (sum) => { console.log(sum); port1.close(); });
+      worker.postMessage({ port: port2, bytes }, [port2, bytes.buffer]);
+      console.log(bytes.length);`));
+    expect(result.code).toBe(0);
+    expect((result.stdout ?? "").trimEnd().split("\n").sort()).toEqual(["0", "6", "heard"]);
+  });
+
+  test("postMessageToThread, environment data and shared variables", async () => {
+    const runtime = await make();
+    const result = await runtime.exec(program(`
+      wt.setEnvironmentData('key', 'value');
+      process.on('workerMessage', (value, source) => console.log('message', value, source));
+      const worker = start(\`
+        const wt = require('node:worker_threads');
+        process.env.SHARED = 'yes';
+        wt.postMessageToThread(0, wt.getEnvironmentData('key')).then(() =>
+          wt.postMessageToThread(99, 1).catch((error) => console.log(error.code)));
+        parentPort.ref(); setTimeout(() => parentPort.unref(), 200);\`, { env: wt.SHARE_ENV });
+      worker.on('exit', () => console.log(process.env.SHARED));`));
+    expect(result).toMatchObject({
+      code: 0,
+      stdout: "message value 1\nERR_WORKER_MESSAGING_FAILED\nyes\n",
+    });
+  });
+
+  test("nothing is shared that could be a clock", async () => {
+    const runtime = await make();
+    const result = await runtime.exec(program(`
+      const text = "[typeof SharedArrayBuffer, typeof Atomics.waitAsync].join()";
+      console.log(eval(text));
+      start("parentPort.postMessage(" + text + ")").on('message', console.log);`));
+    expect(result).toMatchObject({ code: 0, stdout: "undefined,undefined\nundefined,undefined\n" });
+  });
+
+  test("workers end with their process and count against its limits", async () => {
+    const runtime = await make({ cpuTimeLimitMs: 400, wallTimeLimitMs: 60_000 });
+    const busy = await runtime.exec(program("start('while (1);'); setInterval(() => {}, 1000);"));
+    expect(busy).toMatchObject({ code: 124, reason: "cpu" });
+    const few = await make({ resourceBudgets: { maxChildProcesses: 2 } });
+    const result = await few.exec(program(`
+      const workers = [start("setInterval(() => {}, 1000)"), start("setInterval(() => {}, 1000)")];
+      try { start(''); } catch (error) { console.log(error.code); }
+      process.exit(0);`));
+    expect(result).toMatchObject({ code: 0, stdout: "ERR_WORKER_INIT_FAILED\n" });
+    // A place is free when its thread has gone.
+    await expect.poll(async () => {
+      const again = await few.exec(program("start('parentPort.postMessage(1)').on('message', console.log)"));
+      return again.stdout;
+    }, { timeout: 20_000 }).toBe("1\n");
+  });
+
+  test.runIf(process.platform === "linux")("workers that are killed leave no thread", async () => {
+    const runtime = await make({ cpuTimeLimitMs: 2000, wallTimeLimitMs: 120_000 });
+    const result = await runtime.exec(program(`
+      for (let i = 0; i < 12; i++) start(i % 2 ? "while (1);" : "setInterval(() => {}, 1000)");
+      setInterval(() => {}, 1000);`));
+    expect(result).toMatchObject({ reason: "cpu" });
+    await expect.poll(threads, { timeout: 20_000 }).toBe(0);
+  }, 150_000);
+
+  test("keys, files and nested workers", async () => {
+    const runtime = await make();
+    const result = await runtime.exec(program(`
+      const { createSecretKey } = require('node:crypto');
+      const fs = require('node:fs/promises');
+      (async () => {
+        await fs.writeFile('/tmp/a.txt', 'text');
+        const file = await fs.open('/tmp/a.txt');
+        const worker = start(\`
+          const { key, file } = workerData;
+          const inner = new (require('node:worker_threads').Worker)("process.exit(5)", { eval: true });
+          inner.on('exit', async (code) => {
+            parentPort.postMessage([key.export().toString(), (await file.readFile()).toString(), code, inner.threadId]);
+            await file.close();
+          });\`, { workerData: { key: createSecretKey(Buffer.from('secret')), file }, transferList: [file] });
+        worker.on('message', (message) => console.log(message.join()));
+      })();`));
+    expect(result).toMatchObject({ code: 0, stdout: "secret,text,5,-1\n" });
+  });
+
+  test("hooks of node:module run on a thread of their own", async () => {
+    const runtime = await make();
+    const result = await runtime.exec(`
+      import { register } from 'node:module';
+      register('data:text/javascript,' + encodeURIComponent(\`
+        export async function resolve(specifier, context, next) {
+          return specifier === 'virtual:x' ? { url: 'virtual:x', shortCircuit: true } : next(specifier, context);
+        }
+        export async function load(url, context, next) {
+          return url === 'virtual:x' ? { format: 'module', source: 'export default 42', shortCircuit: true } : next(url, context);
+        }\`));
+      console.log((await import('virtual:x')).default);`, { filePath: "/workspace/main.mjs" });
+    expect(result).toMatchObject({ code: 0, stdout: "42\n" });
+  });
+});

@@ -32,6 +32,17 @@ pub struct SystemError {
     pub reason: Option<String>,
 }
 
+/// An error of OpenSSL's, from which Node makes `library`, `reason` and `code`.
+#[derive(Clone, Debug)]
+pub struct OpenSslError {
+    /// OpenSSL's number for it: the library in the upper bits, the reason in the lower ones.
+    pub number: u32,
+    /// What the number means.
+    pub reason: &'static str,
+    /// Errors that led to this one, the first one first, as text: `opensslErrorStack`.
+    pub stack: Vec<String>,
+}
+
 /// Why a binding function did not return a value.
 #[derive(Debug)]
 pub enum Throw {
@@ -45,6 +56,8 @@ pub enum Throw {
     System(Box<SystemError>),
     /// What the permission model does not permit.
     Denied(Box<AccessDenied>),
+    /// An error in OpenSSL's form.
+    OpenSsl(Box<OpenSslError>),
 }
 
 /// What the permission model says no to.
@@ -124,6 +137,7 @@ impl Throw {
             }
             Self::System(error) => Some(error.into_value(scope)),
             Self::Denied(denied) => Some(denied.into_value(scope)),
+            Self::OpenSsl(error) => Some(error.into_value(scope)),
         }
     }
 
@@ -132,6 +146,68 @@ impl Throw {
         if let Some(value) = self.into_value(scope) {
             scope.throw_exception(value);
         }
+    }
+}
+
+impl OpenSslError {
+    /// The name of the library as messages have it, and as codes have it; most have none there.
+    fn library(&self) -> (&'static str, &'static str) {
+        match self.number >> 23 {
+            3 => ("bignum routines", "BN_"),
+            4 => ("rsa routines", "RSA_"),
+            5 => ("Diffie-Hellman routines", "DH_"),
+            6 => ("digital envelope routines", "EVP_"),
+            9 => ("PEM routines", "PEM_"),
+            10 => ("dsa routines", "DSA_"),
+            11 => ("x509 certificate routines", "X509_"),
+            13 => ("asn1 encoding routines", "ASN1_"),
+            15 => ("common libcrypto routines", "CRYPTO_"),
+            16 => ("elliptic curve routines", "EC_"),
+            20 => ("SSL routines", "SSL_"),
+            35 => ("PKCS12 routines", "PKCS12_"),
+            57 => ("Provider routines", ""),
+            59 => ("ENCODER routines", ""),
+            60 => ("DECODER routines", ""),
+            _ => ("lib(0)", ""),
+        }
+    }
+
+    /// `error:NUMBER:library::reason`
+    pub fn text(&self) -> String {
+        let (library, _) = self.library();
+        format!("error:{:08X}:{library}::{}", self.number, self.reason)
+    }
+
+    /// The error object, with its properties in Node's order.
+    pub fn into_value<'s>(&self, scope: &mut v8::PinScope<'s, '_>) -> v8::Local<'s, v8::Value> {
+        let error = new_error(scope, ErrorClass::Error, &self.text());
+        if !self.stack.is_empty() {
+            let lines: Vec<v8::Local<v8::Value>> = self
+                .stack
+                .iter()
+                .filter_map(|line| v8::String::new(scope, line))
+                .map(Into::into)
+                .collect();
+            let stack = v8::Array::new_with_elements(scope, &lines).into();
+            set_property(scope, error, "opensslErrorStack", stack);
+        }
+        let (library, prefix) = self.library();
+        let reason = self.reason.to_ascii_uppercase().replace(' ', "_");
+        // There are no codes that begin with "ERR_OSSL_SSL_".
+        let code = match prefix {
+            "SSL_" => format!("ERR_SSL_{reason}"),
+            prefix => format!("ERR_OSSL_{prefix}{reason}"),
+        };
+        for (key, text) in [
+            ("library", library),
+            ("reason", self.reason),
+            ("code", &code),
+        ] {
+            if let Some(value) = v8::String::new(scope, text) {
+                set_property(scope, error, key, value.into());
+            }
+        }
+        error
     }
 }
 

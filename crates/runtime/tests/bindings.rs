@@ -65,6 +65,7 @@ guests! {
     zlib,
     crypto,
     crypto_keys,
+    crypto_rest,
 }
 
 /// What another thread does for a process counts as its own CPU time, and ends with it.

@@ -1,22 +1,37 @@
-//! `internalBinding('crypto')`: random bytes, hashes, MACs, derived keys, AES, keys and signatures of RSA, ECDSA and
-//! Ed25519. What stands in the recorded surface and not here throws that it is unavailable. Sources: `src/crypto/*.cc`.
+//! `internalBinding('crypto')`: random bytes, hashes, MACs, derived keys, ciphers, keys with their signatures, their
+//! encryption and their agreements. What stands in the recorded surface and not here throws that it is unavailable.
+//! Sources: `src/crypto/*.cc`.
 //!
 //! Algorithms come from RustCrypto's crates; random bytes from the kernel, which has them from the operating system.
 
+mod aes_job;
 mod algorithm;
 mod argument;
 mod asymmetric;
+mod cfrg;
 mod cipher;
 mod curve;
+mod curve_parameters;
+mod dh;
+mod dh_groups;
+mod dsa;
+mod ecdh;
 mod encoding;
 mod hash;
 mod job;
+mod jwk;
 mod kdf;
 mod keygen;
 pub mod keys;
+mod modular;
+mod openssl;
+mod pbe;
+mod prime;
 mod random;
+mod rsa_cipher;
 mod rsa_padding;
 mod sign;
+mod spkac;
 
 use crate::binding::{Args, Binding, Class, Function, Ret, function};
 use crate::env::Env;
@@ -41,6 +56,10 @@ macro_rules! job {
 pub static BINDING: Binding = Binding {
     name: "crypto",
     functions: &[
+        ("ECDHConvertKey", function!(ecdh::convert_key)),
+        ("certExportChallenge", function!(spkac::export_challenge)),
+        ("certExportPublicKey", function!(spkac::export_public_key)),
+        ("certVerifySpkac", function!(spkac::verify)),
         (
             "createNativeKeyObjectClass",
             function!(create_native_key_object_class),
@@ -56,8 +75,21 @@ pub static BINDING: Binding = Binding {
         ("getOpenSSLSecLevelCrypto", function!(security_level)),
         ("getSSLCiphers", function!(no_names)),
         ("oneShotDigest", function!(hash::one_shot)),
+        (
+            "privateDecrypt",
+            function!(rsa_cipher::private_decrypt_call),
+        ),
+        (
+            "privateEncrypt",
+            function!(rsa_cipher::private_encrypt_call),
+        ),
+        ("publicDecrypt", function!(rsa_cipher::public_decrypt_call)),
+        ("publicEncrypt", function!(rsa_cipher::public_encrypt_call)),
         ("secureBuffer", function!(random::secure_buffer)),
         ("secureHeapUsed", function!(nothing)),
+        ("setEngine", function!(no)),
+        ("setFipsCrypto", function!(set_fips)),
+        ("statelessDH", function!(dh::stateless)),
         ("startLoadingCertificatesOffThread", function!(nothing)),
         ("testFipsCrypto", function!(no)),
         ("timingSafeEqual", function!(hash::timing_safe_equal)),
@@ -80,6 +112,51 @@ pub static BINDING: Binding = Binding {
                 ("getAuthTag", function!(cipher::get_auth_tag)),
                 ("setAuthTag", function!(cipher::set_auth_tag)),
                 ("setAAD", function!(cipher::set_aad)),
+            ],
+            ..Class::DEFAULT
+        },
+        Class {
+            name: "DiffieHellman",
+            constructor: Some(function!(dh::construct)),
+            methods: &[
+                ("generateKeys", function!(dh::generate_keys)),
+                ("computeSecret", function!(dh::compute_secret)),
+                ("getPrime", function!(dh::get_prime)),
+                ("getGenerator", function!(dh::get_generator)),
+                ("getPublicKey", function!(dh::get_public_key)),
+                ("getPrivateKey", function!(dh::get_private_key)),
+                ("setPublicKey", function!(dh::set_public_key)),
+                ("setPrivateKey", function!(dh::set_private_key)),
+            ],
+            accessors: &[("verifyError", function!(dh::verify_error), None)],
+            ..Class::DEFAULT
+        },
+        Class {
+            name: "DiffieHellmanGroup",
+            constructor: Some(function!(dh::construct_group)),
+            methods: &[
+                ("generateKeys", function!(dh::generate_keys)),
+                ("computeSecret", function!(dh::compute_secret)),
+                ("getPrime", function!(dh::get_prime)),
+                ("getGenerator", function!(dh::get_generator)),
+                ("getPublicKey", function!(dh::get_public_key)),
+                ("getPrivateKey", function!(dh::get_private_key)),
+                ("setPublicKey", function!(dh::set_public_key)),
+                ("setPrivateKey", function!(dh::set_private_key)),
+            ],
+            accessors: &[("verifyError", function!(dh::verify_error), None)],
+            ..Class::DEFAULT
+        },
+        Class {
+            name: "ECDH",
+            constructor: Some(function!(ecdh::construct)),
+            methods: &[
+                ("generateKeys", function!(ecdh::generate_keys)),
+                ("computeSecret", function!(ecdh::compute_secret)),
+                ("getPublicKey", function!(ecdh::get_public_key)),
+                ("getPrivateKey", function!(ecdh::get_private_key)),
+                ("setPublicKey", function!(ecdh::set_public_key)),
+                ("setPrivateKey", function!(ecdh::set_private_key)),
             ],
             ..Class::DEFAULT
         },
@@ -140,6 +217,13 @@ pub static BINDING: Binding = Binding {
             ],
             ..Class::DEFAULT
         },
+        job!("AESCipherJob", aes_job::new_job),
+        job!("CheckPrimeJob", prime::new_check_prime_job),
+        job!("DHBitsJob", dh::new_bits_job),
+        job!("DHKeyExportJob", keys::new_export_job),
+        job!("DhKeyPairGenJob", keygen::new_dh_job),
+        job!("DsaKeyPairGenJob", keygen::new_dsa_job),
+        job!("ECDHBitsJob", dh::new_bits_job),
         job!("ECKeyExportJob", keys::new_export_job),
         job!("EcKeyPairGenJob", keygen::new_ec_job),
         job!("HashJob", hash::new_hash_job),
@@ -148,6 +232,8 @@ pub static BINDING: Binding = Binding {
         job!("NidKeyPairGenJob", keygen::new_nid_job),
         job!("PBKDF2Job", kdf::new_pbkdf2_job),
         job!("RandomBytesJob", random::new_random_bytes_job),
+        job!("RandomPrimeJob", prime::new_random_prime_job),
+        job!("RSACipherJob", rsa_cipher::new_cipher_job),
         job!("RSAKeyExportJob", keys::new_export_job),
         job!("RsaKeyPairGenJob", keygen::new_rsa_job),
         job!("ScryptJob", kdf::new_scrypt_job),
@@ -203,6 +289,14 @@ fn zero<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
 
 fn no<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
     Ok(v8::Boolean::new(scope, false).into())
+}
+
+/// `setFipsCrypto(enabled)`: there is no such provider, so it stays off.
+fn set_fips<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    if args.get(0).boolean_value(scope) {
+        return Err(openssl::failure(openssl::EVP_UNSUPPORTED));
+    }
+    Ok(v8::undefined(scope).into())
 }
 
 /// OpenSSL's default.

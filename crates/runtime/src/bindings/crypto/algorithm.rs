@@ -28,6 +28,7 @@ pub enum Algorithm {
     Ripemd160,
     Blake2b512,
     Blake2s256,
+    Sm3,
 }
 
 /// What `crypto.getHashes()` lists.
@@ -46,6 +47,7 @@ pub const LISTED: &[(&str, Algorithm)] = &[
     ("RSA-SHA512", Algorithm::Sha512),
     ("RSA-SHA512/224", Algorithm::Sha512_224),
     ("RSA-SHA512/256", Algorithm::Sha512_256),
+    ("RSA-SM3", Algorithm::Sm3),
     ("blake2b512", Algorithm::Blake2b512),
     ("blake2s256", Algorithm::Blake2s256),
     ("id-rsassa-pkcs1-v1_5-with-sha3-224", Algorithm::Sha3_224),
@@ -79,6 +81,8 @@ pub const LISTED: &[(&str, Algorithm)] = &[
     ("sha512WithRSAEncryption", Algorithm::Sha512),
     ("shake128", Algorithm::Shake128),
     ("shake256", Algorithm::Shake256),
+    ("sm3", Algorithm::Sm3),
+    ("sm3WithRSAEncryption", Algorithm::Sm3),
     ("ssl3-md5", Algorithm::Md5),
     ("ssl3-sha1", Algorithm::Sha1),
 ];
@@ -133,6 +137,7 @@ macro_rules! with_digest {
             A::Ripemd160 => run!(ripemd::Ripemd160),
             A::Blake2b512 => run!(blake2::Blake2b512),
             A::Blake2s256 => run!(blake2::Blake2s256),
+            A::Sm3 => run!(sm3::Sm3),
             A::Md5Sha1 | A::Shake128 | A::Shake256 => $other,
         }
     }};
@@ -146,6 +151,31 @@ impl Algorithm {
         known
             .find(|(known, _)| known.eq_ignore_ascii_case(name))
             .map(|(_, algorithm)| *algorithm)
+    }
+
+    /// The name in the details of keys.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Md5 => "md5",
+            Self::Md5Sha1 => "md5-sha1",
+            Self::Sha1 => "sha1",
+            Self::Sha224 => "sha224",
+            Self::Sha256 => "sha256",
+            Self::Sha384 => "sha384",
+            Self::Sha512 => "sha512",
+            Self::Sha512_224 => "sha512-224",
+            Self::Sha512_256 => "sha512-256",
+            Self::Sha3_224 => "sha3-224",
+            Self::Sha3_256 => "sha3-256",
+            Self::Sha3_384 => "sha3-384",
+            Self::Sha3_512 => "sha3-512",
+            Self::Shake128 => "shake128",
+            Self::Shake256 => "shake256",
+            Self::Ripemd160 => "ripemd160",
+            Self::Blake2b512 => "blake2b512",
+            Self::Blake2s256 => "blake2s256",
+            Self::Sm3 => "sm3",
+        }
     }
 
     /// The algorithm of this name, or Node's error.

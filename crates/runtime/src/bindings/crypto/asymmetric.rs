@@ -7,7 +7,12 @@ use rsa::traits::PublicKeyParts;
 use rsa::{BoxedUint, RsaPrivateKey, RsaPublicKey};
 use zeroize::Zeroizing;
 
-use super::curve::Curve;
+use super::algorithm::Algorithm;
+use super::cfrg::Cfrg;
+use super::curve::Group;
+use super::dh;
+use super::dsa;
+use super::modular::trimmed;
 
 /// Bits of the longest RSA modulus: an operation with it cannot be stopped.
 pub const MAX_MODULUS_BITS: usize = 8192;
@@ -16,30 +21,66 @@ pub const MIN_MODULUS_BITS: usize = 512;
 /// Bytes of the longest public exponent.
 const MAX_EXPONENT_BYTES: usize = 5;
 
+/// What an RSA-PSS key is restricted to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restriction {
+    /// The digest of what is signed.
+    pub digest: Algorithm,
+    /// The digest of the mask.
+    pub mask: Algorithm,
+    /// Bytes of the shortest salt.
+    pub salt: usize,
+}
+
+/// What an RSA key is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// Anything.
+    Any,
+    /// PSS alone, in one way or in all.
+    Pss(Option<Restriction>),
+}
+
 /// A public key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PublicKey {
     /// RSA.
-    Rsa(Arc<RsaPublicKey>),
+    Rsa(Arc<RsaPublicKey>, Use),
     /// A point, uncompressed.
-    Ec(Curve, Arc<[u8]>),
-    /// An encoded point of Ed25519.
-    Ed25519([u8; 32]),
-    /// An X25519 coordinate.
-    X25519([u8; 32]),
+    Ec(Group, Arc<[u8]>),
+    /// A point of the curves that have one encoding.
+    Cfrg(Cfrg, Arc<[u8]>),
+    /// DSA: the domain, and a power of its generator.
+    Dsa(Arc<dsa::Domain>, Arc<[u8]>),
+    /// Diffie-Hellman: the group, and a power of its generator.
+    Dh(Arc<dh::Domain>, Arc<[u8]>),
 }
+
+/// A secret number or text of bytes.
+pub type SecretBytes = Arc<Zeroizing<Vec<u8>>>;
 
 /// A private key.
 #[derive(Clone)]
 pub enum PrivateKey {
     /// RSA.
-    Rsa(Arc<RsaPrivateKey>),
+    Rsa(Arc<RsaPrivateKey>, Use),
     /// A scalar, in its full length.
-    Ec(Curve, Arc<Zeroizing<Vec<u8>>>),
-    /// The seed of an Ed25519 key.
-    Ed25519(Arc<Zeroizing<[u8; 32]>>),
-    /// An X25519 scalar.
-    X25519(Arc<Zeroizing<[u8; 32]>>),
+    Ec(Group, SecretBytes),
+    /// A seed or a scalar, as it is encoded.
+    Cfrg(Cfrg, SecretBytes),
+    /// DSA: the domain, and the exponent.
+    Dsa(Arc<dsa::Domain>, SecretBytes),
+    /// Diffie-Hellman: the group, and the exponent.
+    Dh(Arc<dh::Domain>, SecretBytes),
+}
+
+impl Use {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Any => "rsa",
+            Self::Pss(_) => "rsa-pss",
+        }
+    }
 }
 
 /// The parts of an RSA private key, big-endian, in PKCS#1's order after the public ones.
@@ -60,21 +101,35 @@ impl PublicKey {
             uint(exponent)?,
             MIN_MODULUS_BITS..=MAX_MODULUS_BITS,
         );
-        Some(Self::Rsa(Arc::new(key.ok()?)))
+        Some(Self::Rsa(Arc::new(key.ok()?), Use::Any))
     }
 
     /// A key on a curve, from any form of a point.
-    pub fn ec(curve: Curve, point: &[u8]) -> Option<Self> {
-        Some(Self::Ec(curve, curve.point(point)?.into()))
+    pub fn ec(group: Group, point: &[u8]) -> Option<Self> {
+        Some(Self::Ec(group, group.curve.point(point)?.into()))
+    }
+
+    /// A key of a curve of RFC 7748 or RFC 8032; `None` for one of another length.
+    pub fn cfrg(curve: Cfrg, point: &[u8]) -> Option<Self> {
+        (point.len() == curve.size()).then(|| Self::Cfrg(curve, point.into()))
+    }
+
+    /// The same key, for PSS alone if it is RSA.
+    pub fn for_use(self, usage: Use) -> Option<Self> {
+        match self {
+            Self::Rsa(key, _) => Some(Self::Rsa(key, usage)),
+            _ => None,
+        }
     }
 
     /// `asymmetricKeyType`
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Rsa(_) => "rsa",
+            Self::Rsa(_, usage) => usage.name(),
             Self::Ec(..) => "ec",
-            Self::Ed25519(_) => "ed25519",
-            Self::X25519(_) => "x25519",
+            Self::Cfrg(curve, _) => curve.key_type(),
+            Self::Dsa(..) => "dsa",
+            Self::Dh(..) => "dh",
         }
     }
 }
@@ -93,7 +148,7 @@ impl PrivateKey {
             return None;
         }
         let key = RsaPrivateKey::from_pkcs1_der(der).ok()?;
-        Some(Self::Rsa(Arc::new(key)))
+        Some(Self::Rsa(Arc::new(key), Use::Any))
     }
 
     /// An RSA key from its numbers.
@@ -121,26 +176,39 @@ impl PrivateKey {
             wide(private)?,
             vec![wide(primes[0])?, wide(primes[1])?],
         );
-        Some(Self::Rsa(Arc::new(key.ok()?)))
+        Some(Self::Rsa(Arc::new(key.ok()?), Use::Any))
     }
 
     /// A key on a curve.
-    pub fn ec(curve: Curve, scalar: &[u8]) -> Option<Self> {
-        Some(Self::Ec(curve, Arc::new(curve.scalar(scalar)?)))
+    pub fn ec(group: Group, scalar: &[u8]) -> Option<Self> {
+        Some(Self::Ec(group, Arc::new(group.curve.scalar(scalar)?)))
+    }
+
+    /// A key of a curve of RFC 7748 or RFC 8032; `None` for one of another length.
+    pub fn cfrg(curve: Cfrg, private: &[u8]) -> Option<Self> {
+        (private.len() == curve.size())
+            .then(|| Self::Cfrg(curve, Arc::new(Zeroizing::new(private.to_vec()))))
+    }
+
+    /// The same key, for PSS alone if it is RSA.
+    pub fn for_use(self, usage: Use) -> Option<Self> {
+        match self {
+            Self::Rsa(key, _) => Some(Self::Rsa(key, usage)),
+            _ => None,
+        }
     }
 
     /// The public half.
     pub fn public(&self) -> Option<PublicKey> {
         Some(match self {
-            Self::Rsa(key) => PublicKey::Rsa(Arc::new(key.to_public_key())),
-            Self::Ec(curve, scalar) => PublicKey::Ec(*curve, curve.public_of(scalar)?.into()),
-            Self::Ed25519(seed) => {
-                let key = ed25519_dalek::SigningKey::from_bytes(seed);
-                PublicKey::Ed25519(key.verifying_key().to_bytes())
+            Self::Rsa(key, usage) => PublicKey::Rsa(Arc::new(key.to_public_key()), *usage),
+            Self::Ec(group, scalar) => PublicKey::Ec(*group, group.curve.public_of(scalar)?.into()),
+            Self::Cfrg(curve, private) => PublicKey::Cfrg(*curve, curve.public_of(private)?.into()),
+            Self::Dsa(domain, private) => {
+                PublicKey::Dsa(domain.clone(), domain.public_of(private)?.into())
             }
-            Self::X25519(scalar) => {
-                let secret = x25519_dalek::StaticSecret::from(***scalar);
-                PublicKey::X25519(x25519_dalek::PublicKey::from(&secret).to_bytes())
+            Self::Dh(domain, private) => {
+                PublicKey::Dh(domain.clone(), domain.public_of(private)?.into())
             }
         })
     }
@@ -148,10 +216,11 @@ impl PrivateKey {
     /// `asymmetricKeyType`
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Rsa(_) => "rsa",
+            Self::Rsa(_, usage) => usage.name(),
             Self::Ec(..) => "ec",
-            Self::Ed25519(_) => "ed25519",
-            Self::X25519(_) => "x25519",
+            Self::Cfrg(curve, _) => curve.key_type(),
+            Self::Dsa(..) => "dsa",
+            Self::Dh(..) => "dh",
         }
     }
 
@@ -178,11 +247,6 @@ impl PrivateKey {
 /// Bits of a modulus.
 pub fn modulus_bits(key: &RsaPublicKey) -> u32 {
     key.n().bits()
-}
-
-fn trimmed(bytes: &[u8]) -> &[u8] {
-    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
-    bytes.get(zeros..).unwrap_or_default()
 }
 
 fn uint(bytes: &[u8]) -> Option<BoxedUint> {

@@ -1,15 +1,23 @@
-//! `CipherBase`: AES in ECB, CBC, CTR and GCM. Source: `src/crypto/crypto_cipher.cc`.
+//! `CipherBase`: block ciphers in their modes, ChaCha20, with tags and without. Source: `src/crypto/crypto_cipher.cc`.
 
-mod modes;
+mod aead;
+pub mod block;
+pub mod modes;
+pub mod table;
+pub mod wrap;
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use subtle::ConstantTimeEq;
 
+use self::aead::{Ccm, ChaChaPoly, Ocb};
+use self::block::Block;
 use self::modes::{BLOCK, Gcm, Mode, Transform, transform};
+use self::table::{CIPHERS, Cipher, is_legacy};
 use super::argument::{bytes, invalid, string, text_or_bytes};
 use super::keys::KeyData;
+use super::openssl::{self, failure};
 use crate::array_buffer::buffer_of;
 use crate::binding::{Args, Ret};
 use crate::bindings::fs::answer::constructor_call;
@@ -17,90 +25,39 @@ use crate::env::Env;
 use crate::realm::set;
 use crate::throw::{ErrorClass, Throw};
 
-/// A cipher as OpenSSL names it.
-struct Cipher {
-    name: &'static str,
-    alias: &'static str,
-    number: i32,
-    mode: Mode,
-    key: usize,
-}
-
-const fn cipher(
-    name: &'static str,
-    alias: &'static str,
-    number: i32,
-    mode: Mode,
-    key: usize,
-) -> Cipher {
-    Cipher {
-        name,
-        alias,
-        number,
-        mode,
-        key,
-    }
-}
-
-const CIPHERS: &[Cipher] = &[
-    cipher("aes-128-cbc", "aes128", 419, Mode::Cbc, 16),
-    cipher("aes-128-ctr", "", 904, Mode::Ctr, 16),
-    cipher("aes-128-ecb", "", 418, Mode::Ecb, 16),
-    cipher("aes-128-gcm", "id-aes128-GCM", 895, Mode::Gcm, 16),
-    cipher("aes-192-cbc", "aes192", 423, Mode::Cbc, 24),
-    cipher("aes-192-ctr", "", 905, Mode::Ctr, 24),
-    cipher("aes-192-ecb", "", 422, Mode::Ecb, 24),
-    cipher("aes-192-gcm", "id-aes192-GCM", 898, Mode::Gcm, 24),
-    cipher("aes-256-cbc", "aes256", 427, Mode::Cbc, 32),
-    cipher("aes-256-ctr", "", 906, Mode::Ctr, 32),
-    cipher("aes-256-ecb", "", 426, Mode::Ecb, 32),
-    cipher("aes-256-gcm", "id-aes256-GCM", 901, Mode::Gcm, 32),
-];
-
-impl Cipher {
-    fn from_name(name: &str) -> Option<&'static Self> {
-        CIPHERS.iter().find(|cipher| {
-            cipher.name.eq_ignore_ascii_case(name)
-                || (!cipher.alias.is_empty() && cipher.alias.eq_ignore_ascii_case(name))
-        })
-    }
-
-    /// Bytes of its IV; of the usual one for GCM, which takes others, too.
-    fn iv(&self) -> usize {
-        match self.mode {
-            Mode::Ecb => 0,
-            Mode::Cbc | Mode::Ctr => BLOCK,
-            Mode::Gcm => 12,
-        }
-    }
-
-    fn allows_iv(&self, length: usize) -> bool {
-        match self.mode {
-            Mode::Gcm => length > 0,
-            _ => length == self.iv(),
-        }
-    }
-}
-
 enum Engine {
     Plain {
         transform: Box<dyn Transform>,
         /// Bytes of a block that is not whole yet, or that may be the last.
         held: Vec<u8>,
-        /// Whether it works on whole blocks.
-        blocks: bool,
+        /// Bytes of the blocks that it works on; one for streams.
+        block: usize,
         padded: bool,
     },
-    Tagged(Box<Gcm>),
+    Wrap {
+        cipher: Box<dyn Block>,
+        iv: Vec<u8>,
+        padded: bool,
+    },
+    Gcm(Box<Gcm>),
+    Ccm {
+        ccm: Box<Ccm>,
+        /// Bytes of the longest message.
+        longest: usize,
+    },
+    Ocb(Box<Ocb>),
+    Poly(Box<ChaChaPoly>),
 }
 
 struct State {
     /// Gone after `final`.
     engine: Option<Engine>,
-    tag_length: usize,
+    /// Bytes of a tag, if that was said.
+    tag_length: Option<usize>,
     /// The tag that was made, or that is to be found.
     tag: Option<Vec<u8>>,
     tagged: bool,
+    gcm: bool,
 }
 
 /// The Rust side of a `CipherBase`, empty until `initiv`.
@@ -113,7 +70,8 @@ fn plain(text: &str) -> Throw {
     Throw::Plain(ErrorClass::Error, text.to_owned())
 }
 
-fn invalid_tag(length: usize) -> Throw {
+/// What is thrown for a tag of another length.
+pub fn invalid_tag(length: usize) -> Throw {
     Throw::type_error(
         "ERR_CRYPTO_INVALID_AUTH_TAG",
         format!("Invalid authentication tag length: {length}"),
@@ -121,13 +79,22 @@ fn invalid_tag(length: usize) -> Throw {
 }
 
 fn wrong_final_block() -> Throw {
-    Throw::error(
-        "ERR_OSSL_WRONG_FINAL_BLOCK_LENGTH",
-        "error:1C80006B:Provider routines::wrong final block length",
-    )
+    failure(openssl::WRONG_FINAL_BLOCK_LENGTH)
 }
 
-fn is_tag_length(length: usize) -> bool {
+fn unknown_cipher(name: &str) -> Throw {
+    if is_legacy(name) {
+        return failure(openssl::EVP_UNSUPPORTED);
+    }
+    Throw::error("ERR_CRYPTO_UNKNOWN_CIPHER", "Unknown cipher")
+}
+
+fn unsupported_state() -> Throw {
+    plain("Trying to add data in unsupported state")
+}
+
+/// Whether GCM may have a tag of this length.
+pub fn is_tag_length(length: usize) -> bool {
     matches!(length, 4 | 8 | 12..=16)
 }
 
@@ -164,8 +131,7 @@ pub fn init_iv<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s>
     };
     let tag_length = args.get(3).int32_value(scope).ok_or(Throw::Pending)?;
     let base = this(scope, args)?;
-    let cipher = Cipher::from_name(&name)
-        .ok_or_else(|| Throw::error("ERR_CRYPTO_UNKNOWN_CIPHER", "Unknown cipher"))?;
+    let cipher = Cipher::from_name(&name).ok_or_else(|| unknown_cipher(&name))?;
     let invalid_key = || Throw::range_error("ERR_CRYPTO_INVALID_KEYLEN", "Invalid key length");
     if key.len() != cipher.key {
         return Err(invalid_key());
@@ -176,65 +142,185 @@ pub fn init_iv<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s>
             "Invalid initialization vector",
         ));
     }
-    let tagged = cipher.mode == Mode::Gcm;
-    let tag_length = match usize::try_from(tag_length) {
-        Ok(length) if tagged && !is_tag_length(length) => return Err(invalid_tag(length)),
-        Ok(length) => length,
-        Err(_) => 0,
-    };
-    let engine = if tagged {
-        Engine::Tagged(Box::new(Gcm::new(&key, &iv).ok_or_else(invalid_key)?))
-    } else {
-        let transform = transform(cipher.mode, &key, &iv, base.encrypts);
-        Engine::Plain {
-            transform: transform.ok_or_else(invalid_key)?,
-            held: Vec::new(),
-            blocks: matches!(cipher.mode, Mode::Ecb | Mode::Cbc),
-            padded: true,
+    let tag_length = usize::try_from(tag_length).ok();
+    let tag_length = match cipher.mode {
+        Mode::Gcm => match tag_length {
+            Some(length) if !is_tag_length(length) => return Err(invalid_tag(length)),
+            length => length,
+        },
+        Mode::Poly => match tag_length.unwrap_or(BLOCK) {
+            length @ 1..=BLOCK => Some(length),
+            length => return Err(invalid_tag(length)),
+        },
+        Mode::Ccm | Mode::Ocb => {
+            let length = tag_length.ok_or_else(|| {
+                Throw::type_error(
+                    "ERR_CRYPTO_INVALID_AUTH_TAG",
+                    format!("authTagLength required for {name}"),
+                )
+            })?;
+            let allowed = match cipher.mode {
+                Mode::Ccm => (4..=BLOCK).contains(&length) && length.is_multiple_of(2),
+                _ => (1..=BLOCK).contains(&length),
+            };
+            if !allowed {
+                return Err(invalid_tag(length));
+            }
+            Some(length)
         }
+        _ => None,
     };
+    let duplicated = |key: &[u8]| {
+        let (first, second) = key.split_at(key.len() / 2);
+        bool::from(first.ct_eq(second))
+    };
+    if cipher.mode == Mode::Xts && base.encrypts && duplicated(&key) {
+        return Err(failure(openssl::XTS_DUPLICATED_KEYS));
+    }
+    let engine = engine(cipher, &key, &iv, tag_length, base.encrypts).ok_or_else(invalid_key)?;
     base.state.replace(Some(State {
         engine: Some(engine),
         tag_length,
         tag: None,
-        tagged,
+        tagged: cipher.tagged(),
+        gcm: cipher.mode == Mode::Gcm,
     }));
     Ok(v8::undefined(scope).into())
+}
+
+fn engine(
+    cipher: &Cipher,
+    key: &[u8],
+    iv: &[u8],
+    tag_length: Option<usize>,
+    encrypts: bool,
+) -> Option<Engine> {
+    let tag_length = tag_length.unwrap_or(BLOCK);
+    Some(match cipher.mode {
+        Mode::Gcm => Engine::Gcm(Box::new(Gcm::new(cipher.algorithm, key, iv)?)),
+        Mode::Ccm => Engine::Ccm {
+            ccm: Box::new(Ccm::new(cipher.algorithm.with_key(key)?, iv, tag_length)),
+            longest: match iv.len() {
+                12 => (1 << 24) - 1,
+                13 => (1 << 16) - 1,
+                _ => i32::MAX as usize,
+            },
+        },
+        Mode::Ocb => Engine::Ocb(Box::new(Ocb::new(
+            cipher.algorithm.with_key(key)?,
+            iv,
+            tag_length,
+        ))),
+        Mode::Poly => Engine::Poly(Box::new(ChaChaPoly::new(key, iv)?)),
+        Mode::Wrap | Mode::WrapPad => Engine::Wrap {
+            cipher: cipher.algorithm.with_key(key)?,
+            iv: iv.to_vec(),
+            padded: cipher.mode == Mode::WrapPad,
+        },
+        mode => Engine::Plain {
+            transform: transform(cipher.algorithm, mode, key, iv, encrypts)?,
+            held: Vec::new(),
+            block: match mode {
+                Mode::Ecb | Mode::Cbc => cipher.block(),
+                _ => 1,
+            },
+            padded: true,
+        },
+    })
+}
+
+fn message_too_long() -> Throw {
+    Throw::range_error("ERR_CRYPTO_INVALID_MESSAGELEN", "Invalid message length")
 }
 
 impl CipherBase {
     fn update(&self, data: &mut Vec<u8>) -> Result<(), Throw> {
         let mut state = self.state.borrow_mut();
-        let engine = state.as_mut().and_then(|state| state.engine.as_mut());
-        match engine {
-            None => Err(plain("Trying to add data in unsupported state")),
-            Some(Engine::Tagged(gcm)) => {
-                gcm.apply(data, self.encrypts);
-                Ok(())
+        let state = state.as_mut().ok_or_else(unsupported_state)?;
+        let expected = state.tag.as_deref().unwrap_or_default();
+        let engine = state.engine.as_mut();
+        let done = match engine.ok_or_else(unsupported_state)? {
+            Engine::Gcm(gcm) => gcm.apply(data, self.encrypts),
+            Engine::Poly(poly) => poly.apply(data, self.encrypts),
+            Engine::Ocb(ocb) => {
+                ocb.apply(data, self.encrypts);
+                true
             }
-            Some(Engine::Plain {
+            Engine::Ccm { ccm, longest } => {
+                if data.len() > *longest {
+                    return Err(message_too_long());
+                }
+                let first = !ccm.done();
+                if first {
+                    ccm.apply(data, self.encrypts);
+                    let tag = ccm.tag();
+                    let own = tag.get(..expected.len()).unwrap_or_default();
+                    // Data that was changed is not told; `final` throws then.
+                    if !self.encrypts && (expected.is_empty() || !bool::from(own.ct_eq(expected))) {
+                        data.clear();
+                    }
+                }
+                first
+            }
+            Engine::Wrap { cipher, iv, padded } => {
+                let output = match (self.encrypts, *padded) {
+                    (true, false) => wrap::wrap(&**cipher, iv, data),
+                    (false, false) => wrap::unwrap(&**cipher, iv, data),
+                    (true, true) => wrap::wrap_padded(&**cipher, iv, data),
+                    (false, true) => wrap::unwrap_padded(&**cipher, iv, data),
+                };
+                match output {
+                    Some(output) => {
+                        *data = output;
+                        true
+                    }
+                    None => data.is_empty(),
+                }
+            }
+            Engine::Plain {
                 transform,
                 held,
-                blocks,
+                block,
                 padded,
-            }) => {
-                if !*blocks {
-                    transform.apply(data);
-                    return Ok(());
+            } => {
+                let block = *block;
+                if block == 1 {
+                    transform.apply(data)
+                } else {
+                    let mut whole = std::mem::take(held);
+                    whole.append(data);
+                    let mut rest = whole.len() % block;
+                    // The last block may be padding, which is not known before the end.
+                    if rest == 0 && !self.encrypts && *padded && !whole.is_empty() {
+                        rest = block;
+                    }
+                    *held = whole.split_off(whole.len() - rest);
+                    let done = transform.apply(&mut whole);
+                    *data = whole;
+                    done
                 }
-                let mut whole = std::mem::take(held);
-                whole.append(data);
-                let mut rest = whole.len() % BLOCK;
-                // The last block may be padding, which is not known before the end.
-                if rest == 0 && !self.encrypts && *padded && !whole.is_empty() {
-                    rest = BLOCK;
-                }
-                *held = whole.split_off(whole.len() - rest);
-                transform.apply(&mut whole);
-                *data = whole;
-                Ok(())
             }
+        };
+        if done {
+            Ok(())
+        } else {
+            Err(unsupported_state())
         }
+    }
+
+    /// Ends a cipher with a tag: makes it, or finds that it is the one that was given.
+    fn finish_tagged(&self, state: &mut State, whole: [u8; BLOCK]) -> Result<(), Throw> {
+        if self.encrypts {
+            let length = state.tag_length.unwrap_or(BLOCK);
+            state.tag = whole.get(..length).map(<[u8]>::to_vec);
+            return Ok(());
+        }
+        let expected = state.tag.take().unwrap_or_default();
+        let own = whole.get(..expected.len()).unwrap_or_default();
+        if expected.is_empty() || !bool::from(own.ct_eq(&expected)) {
+            return Err(plain("Unsupported state or unable to authenticate data"));
+        }
+        Ok(())
     }
 
     fn finish(&self) -> Result<Vec<u8>, Throw> {
@@ -242,29 +328,33 @@ impl CipherBase {
         let invalid = || Throw::error("ERR_CRYPTO_INVALID_STATE", "Invalid state");
         let state = state.as_mut().ok_or_else(invalid)?;
         match state.engine.take().ok_or_else(invalid)? {
-            Engine::Tagged(gcm) => {
-                let whole = gcm.tag();
-                if self.encrypts {
-                    let length = match state.tag_length {
-                        0 => BLOCK,
-                        length => length,
-                    };
-                    state.tag = whole.get(..length).map(<[u8]>::to_vec);
-                    return Ok(Vec::new());
-                }
-                let expected = state.tag.take().unwrap_or_default();
-                let own = whole.get(..expected.len()).unwrap_or_default();
-                if expected.is_empty() || !bool::from(own.ct_eq(&expected)) {
-                    return Err(plain("Unsupported state or unable to authenticate data"));
+            Engine::Gcm(gcm) => {
+                self.finish_tagged(state, gcm.tag())?;
+                Ok(Vec::new())
+            }
+            Engine::Poly(poly) => {
+                self.finish_tagged(state, poly.tag())?;
+                Ok(Vec::new())
+            }
+            Engine::Ocb(ocb) => {
+                let (rest, tag) = ocb.finish(self.encrypts);
+                self.finish_tagged(state, tag)?;
+                Ok(rest)
+            }
+            Engine::Ccm { ccm, .. } => {
+                // Without any data there is nothing whose tag could be wrong, as in OpenSSL.
+                if self.encrypts || ccm.done() {
+                    self.finish_tagged(state, ccm.tag())?;
                 }
                 Ok(Vec::new())
             }
-            Engine::Plain { blocks: false, .. } => Ok(Vec::new()),
+            Engine::Wrap { .. } => Ok(Vec::new()),
+            Engine::Plain { block: 1, .. } => Ok(Vec::new()),
             Engine::Plain {
                 mut transform,
                 mut held,
                 padded,
-                ..
+                block,
             } => {
                 if !padded {
                     return if held.is_empty() {
@@ -274,13 +364,11 @@ impl CipherBase {
                     };
                 }
                 if self.encrypts {
-                    let padding = BLOCK - held.len() % BLOCK;
-                    let byte = u8::try_from(padding).unwrap_or_default();
-                    held.resize(held.len() + padding, byte);
+                    pad(&mut held, block);
                     transform.apply(&mut held);
                     return Ok(held);
                 }
-                if held.len() != BLOCK {
+                if held.len() != block {
                     return Err(wrong_final_block());
                 }
                 transform.apply(&mut held);
@@ -290,14 +378,16 @@ impl CipherBase {
     }
 }
 
+/// Adds PKCS#7's padding.
+pub fn pad(data: &mut Vec<u8>, block: usize) {
+    let padding = block - data.len() % block;
+    let byte = u8::try_from(padding).unwrap_or_default();
+    data.resize(data.len() + padding, byte);
+}
+
 /// Takes PKCS#7's padding off the last block.
-fn unpad(mut block: Vec<u8>) -> Result<Vec<u8>, Throw> {
-    let bad = || {
-        Throw::error(
-            "ERR_OSSL_BAD_DECRYPT",
-            "error:1C800064:Provider routines::bad decrypt",
-        )
-    };
+pub fn unpad(mut block: Vec<u8>) -> Result<Vec<u8>, Throw> {
+    let bad = || failure(openssl::BAD_DECRYPT);
     let byte = block.last().copied().ok_or_else(bad)?;
     let padding = usize::from(byte);
     let start = block
@@ -366,7 +456,11 @@ pub fn set_auth_tag<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Re
         return Ok(v8::Boolean::new(scope, false).into());
     };
     let wanted = state.tag_length;
-    if !is_tag_length(tag.len()) || (wanted != 0 && wanted != tag.len()) {
+    let allowed = match wanted {
+        Some(length) => tag.len() == length,
+        None => state.gcm && is_tag_length(tag.len()),
+    };
+    if !allowed {
         return Err(invalid_tag(tag.len()));
     }
     state.tag = Some(tag);
@@ -376,11 +470,31 @@ pub fn set_auth_tag<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Re
 /// `setAAD(data, plaintextLength)`
 pub fn set_aad<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let data = bytes(scope, args.get(0), "aadbuf")?;
+    let length = args.get(1).int32_value(scope).ok_or(Throw::Pending)?;
+    let _charge = super::random::charge(scope, data.len())?;
     let base = this(scope, args)?;
     let mut state = base.state.borrow_mut();
     let engine = state.as_mut().and_then(|state| state.engine.as_mut());
     let taken = match engine {
-        Some(Engine::Tagged(gcm)) => gcm.additional(&data),
+        Some(Engine::Gcm(gcm)) => gcm.additional(&data),
+        Some(Engine::Poly(poly)) => poly.additional(&data),
+        Some(Engine::Ocb(ocb)) => {
+            ocb.additional(&data);
+            true
+        }
+        Some(Engine::Ccm { ccm, longest }) => {
+            let Ok(length) = usize::try_from(length) else {
+                return Err(Throw::type_error(
+                    "ERR_MISSING_ARGS",
+                    "options.plaintextLength required for CCM mode with AAD",
+                ));
+            };
+            if length > *longest {
+                return Err(message_too_long());
+            }
+            ccm.additional(&data);
+            true
+        }
         _ => false,
     };
     Ok(v8::Boolean::new(scope, taken).into())
@@ -388,12 +502,7 @@ pub fn set_aad<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s>
 
 /// `getCiphers()`
 pub fn get_ciphers<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
-    let names = CIPHERS.iter().map(|cipher| cipher.name);
-    let aliases = CIPHERS.iter().map(|cipher| cipher.alias);
-    super::names(
-        scope,
-        names.chain(aliases.filter(|alias| !alias.is_empty())),
-    )
+    super::names(scope, CIPHERS.iter().map(|cipher| cipher.name))
 }
 
 /// `getCipherInfo(target, nameOrNid, keyLength, ivLength)`
@@ -405,7 +514,7 @@ pub fn get_cipher_info<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) ->
         Cipher::from_name(&name)
     } else {
         let number = args.get(1).int32_value(scope).ok_or(Throw::Pending)?;
-        CIPHERS.iter().find(|cipher| cipher.number == number)
+        Cipher::from_number(number)
     };
     let Some(cipher) = cipher else {
         return Ok(undefined);
@@ -426,20 +535,30 @@ pub fn get_cipher_info<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) ->
         Some(length) => length,
         None => cipher.iv(),
     };
-    let (mode, name, block) = match cipher.mode {
-        Mode::Ecb => ("ecb", cipher.name, BLOCK),
-        Mode::Cbc => ("cbc", cipher.name, BLOCK),
-        Mode::Ctr => ("ctr", cipher.name, 1),
-        Mode::Gcm => ("gcm", cipher.alias, 1),
+    let mode = match cipher.mode {
+        Mode::Ecb => Some("ecb"),
+        Mode::Cbc => Some("cbc"),
+        Mode::Ctr => Some("ctr"),
+        Mode::Gcm => Some("gcm"),
+        Mode::Cfb | Mode::Cfb8 | Mode::Cfb1 => Some("cfb"),
+        Mode::Ofb => Some("ofb"),
+        Mode::Ccm => Some("ccm"),
+        Mode::Ocb => Some("ocb"),
+        Mode::Xts => Some("xts"),
+        Mode::Wrap | Mode::WrapPad => Some("wrap"),
+        Mode::Stream | Mode::Poly => Some("stream"),
     };
-    for (key, text) in [("mode", mode), ("name", name)] {
+    // OpenSSL's name of streams' mode says nothing of a block, so Node has no block size for them.
+    let stream = matches!(cipher.mode, Mode::Stream | Mode::Poly);
+    for (key, text) in [("mode", mode), ("name", Some(cipher.canonical()))] {
+        let Some(text) = text else { continue };
         let text = v8::String::new(scope, text).ok_or(Throw::Pending)?;
         set(scope, target, key, text.into());
     }
     let number = |length: usize| i32::try_from(length).unwrap_or(i32::MAX);
     for (key, value) in [
         ("nid", Some(cipher.number)),
-        ("blockSize", Some(number(block))),
+        ("blockSize", (!stream).then(|| number(cipher.granularity()))),
         ("ivLength", (iv > 0).then(|| number(iv))),
         ("keyLength", Some(number(cipher.key))),
     ] {

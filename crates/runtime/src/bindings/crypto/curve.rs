@@ -1,12 +1,13 @@
 //! Elliptic curves with ECDSA: a scalar is the private key, an uncompressed point the public one.
 
-use ecdsa_traits::{PrehashSigner, PrehashVerifier};
+use ecdsa_traits::{PrehashVerifier, RandomizedPrehashSigner};
 use p256::ecdsa::signature::hazmat as ecdsa_traits;
 use p256::elliptic_curve::sec1::ToSec1Point;
 use pkcs8::ObjectIdentifier;
 use zeroize::Zeroizing;
 
 use super::random::random_bytes;
+use super::rsa_padding::KernelRandom;
 use crate::throw::Throw;
 
 /// A curve.
@@ -16,6 +17,73 @@ pub enum Curve {
     P384,
     P521,
     Secp256k1,
+}
+
+/// A curve, and how keys on it name it.
+#[derive(Clone, Copy, Debug)]
+pub struct Group {
+    /// The curve.
+    pub curve: Curve,
+    /// Whether keys hold all its parameters instead of its identifier.
+    pub explicit: bool,
+}
+
+impl PartialEq for Group {
+    fn eq(&self, other: &Self) -> bool {
+        self.curve == other.curve
+    }
+}
+
+impl Eq for Group {}
+
+impl From<Curve> for Group {
+    fn from(curve: Curve) -> Self {
+        Self {
+            curve,
+            explicit: false,
+        }
+    }
+}
+
+/// How a point is encoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// `POINT_CONVERSION_COMPRESSED`
+    Compressed,
+    /// `POINT_CONVERSION_UNCOMPRESSED`
+    Uncompressed,
+    /// `POINT_CONVERSION_HYBRID`
+    Hybrid,
+}
+
+impl Form {
+    /// The form of a number of OpenSSL's.
+    pub fn from_number(number: i32) -> Option<Self> {
+        Some(match number {
+            2 => Self::Compressed,
+            4 => Self::Uncompressed,
+            6 => Self::Hybrid,
+            _ => return None,
+        })
+    }
+
+    /// An uncompressed point in this form.
+    pub fn of(self, point: &[u8]) -> Vec<u8> {
+        let mut point = point.to_vec();
+        let odd = point.last().copied().unwrap_or_default() & 1;
+        let tag = match self {
+            Self::Compressed => {
+                point.truncate(point.len() / 2 + 1);
+                2 | odd
+            }
+            Self::Uncompressed => return point,
+            Self::Hybrid => 6 | odd,
+        };
+        if let Some(first) = point.first_mut() {
+            *first = tag;
+        }
+        point
+    }
 }
 
 /// The curves with their name in OpenSSL, in JWK, their identifier and the bytes of a scalar.
@@ -80,6 +148,14 @@ impl Curve {
             .map(|(curve, ..)| *curve)
     }
 
+    /// The curve of a name of OpenSSL's alone.
+    pub fn from_openssl_name(name: &str) -> Option<Self> {
+        let mut known = CURVES.iter();
+        known
+            .find(|(_, openssl, ..)| name == *openssl)
+            .map(|(curve, ..)| *curve)
+    }
+
     /// The curve of an identifier.
     pub fn from_oid(oid: ObjectIdentifier) -> Option<Self> {
         let mut known = CURVES.iter();
@@ -122,6 +198,12 @@ impl Curve {
 
     /// The uncompressed form of a point, if it is one of this curve.
     pub fn point(self, bytes: &[u8]) -> Option<Vec<u8>> {
+        if let Some((&tag @ (6 | 7), coordinates)) = bytes.split_first() {
+            let mut uncompressed = vec![4];
+            uncompressed.extend_from_slice(coordinates);
+            let point = self.point(&uncompressed)?;
+            return (coordinates.last()? & 1 == tag & 1).then_some(point);
+        }
         with_curve!(self, curve => {
             let key = curve::PublicKey::from_sec1_bytes(bytes).ok()?;
             Some(key.to_sec1_point(false).as_bytes().to_vec())
@@ -152,11 +234,30 @@ impl Curve {
         }
     }
 
-    /// A signature of a digest (RFC 6979), as DER or as two numbers.
+    /// What a scalar and a point agree on: a coordinate.
+    pub fn agree(self, scalar: &[u8], point: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        with_curve!(self, curve => {
+            let secret = curve::SecretKey::from_slice(scalar).ok()?;
+            let public = curve::PublicKey::from_sec1_bytes(point).ok()?;
+            let shared = curve::ecdh::diffie_hellman(secret.to_nonzero_scalar(), public.as_affine());
+            Some(Zeroizing::new(shared.raw_secret_bytes().to_vec()))
+        })
+    }
+
+    /// A digest as long as a scalar at least, which is the same number.
+    fn prehash(self, digest: &[u8]) -> Vec<u8> {
+        let mut whole = vec![0; self.size().saturating_sub(digest.len())];
+        whole.extend_from_slice(digest);
+        whole
+    }
+
+    /// A signature of a digest, as DER or as two numbers; another one each time.
     pub fn sign(self, scalar: &[u8], digest: &[u8], der: bool) -> Option<Vec<u8>> {
+        let digest = self.prehash(digest);
         with_curve!(self, curve => {
             let key = curve::ecdsa::SigningKey::from_slice(scalar).ok()?;
-            let signature: curve::ecdsa::Signature = key.sign_prehash(digest).ok()?;
+            let signature: curve::ecdsa::Signature =
+                key.sign_prehash_with_rng(&mut KernelRandom, &digest).ok()?;
             Some(if der {
                 signature.to_der().as_bytes().to_vec()
             } else {
@@ -167,6 +268,7 @@ impl Curve {
 
     /// Whether `signature` is one of `digest`.
     pub fn verify(self, point: &[u8], digest: &[u8], signature: &[u8], der: bool) -> bool {
+        let digest = self.prehash(digest);
         with_curve!(self, curve => {
             let signature = if der {
                 curve::ecdsa::Signature::from_der(signature)
@@ -177,7 +279,7 @@ impl Curve {
             // OpenSSL takes both of the two values that `s` can have; so do we.
             key.ok()
                 .zip(signature.ok())
-                .is_some_and(|(key, signature)| key.verify_prehash(digest, &signature.normalize_s()).is_ok())
+                .is_some_and(|(key, signature)| key.verify_prehash(&digest, &signature.normalize_s()).is_ok())
         })
     }
 }

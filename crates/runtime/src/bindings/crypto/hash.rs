@@ -9,6 +9,7 @@ use super::algorithm::{Algorithm, AnyMac, Hasher, LISTED};
 use super::argument::{bytes, invalid, string, text_or_bytes};
 use super::job::{self, Outcome};
 use super::keys::KeyData;
+use super::openssl::{self, failure};
 use crate::array_buffer::{Contents, array_buffer_of, buffer_of};
 use crate::binding::{Args, Ret};
 use crate::bindings::fs::answer::constructor_call;
@@ -35,10 +36,7 @@ struct Hash {
 }
 
 fn wrong_length() -> Throw {
-    Throw::error(
-        "ERR_OSSL_EVP_NOT_XOF_OR_INVALID_LENGTH",
-        "error:030000B2:digital envelope routines::not XOF or invalid length",
-    )
+    failure(openssl::EVP_NOT_XOF)
 }
 
 fn this<'s, T: 'static>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Result<Rc<T>, Throw> {

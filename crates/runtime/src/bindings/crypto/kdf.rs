@@ -4,7 +4,7 @@
 use super::algorithm::{Algorithm, with_digest};
 use super::argument::{bytes, number, string};
 use super::job::{self, Outcome};
-use super::keys::KeyData;
+use super::keys::{DERIVE_REQUEST, KeyData};
 use super::random::charge;
 use crate::binding::{Args, Ret};
 use crate::bindings::fs::resource::Provider;
@@ -18,10 +18,6 @@ const PBKDF2_REQUEST: Provider = Provider {
 const SCRYPT_REQUEST: Provider = Provider {
     name: "SCRYPTREQUEST",
     number: 62,
-};
-const DERIVE_REQUEST: Provider = Provider {
-    name: "DERIVEBITSREQUEST",
-    number: 58,
 };
 
 /// How many iterations run between two looks at the process.
@@ -68,8 +64,8 @@ pub fn new_pbkdf2_job<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> 
     )
 }
 
-/// RFC 8018, 5.2. The library's own loop cannot be stopped.
-fn pbkdf2(
+/// RFC 8018, 5.2; a shorter answer when the process ended. The library's own loop cannot be stopped.
+pub fn pbkdf2(
     algorithm: Algorithm,
     password: &[u8],
     salt: &[u8],

@@ -10,10 +10,13 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::argument::{bytes, invalid, string};
-use super::asymmetric::{PrivateKey, PublicKey, modulus_bits};
+use super::asymmetric::{PrivateKey, PublicKey, Use, modulus_bits};
+use super::cfrg::Cfrg;
 use super::curve::Curve;
 use super::encoding::{self, Structure};
 use super::job::{self, Outcome};
+use super::modular::uint;
+use super::pbe::{self, Encryption, PemEncrypted};
 use super::random::random_bytes;
 use crate::array_buffer::{array_buffer_of, buffer_of};
 use crate::binding::{Args, Ret};
@@ -22,9 +25,25 @@ use crate::bindings::fs::resource::Provider;
 use crate::env::Env;
 use crate::message::{HostType, TransferData};
 use crate::realm::set;
-use crate::text::{self, Encoding};
+use crate::text;
 use crate::throw::Throw;
+use crate::work::Meter;
 
+/// The provider of jobs that encrypt and decrypt.
+pub const CIPHER_REQUEST: Provider = Provider {
+    name: "CIPHERREQUEST",
+    number: 57,
+};
+/// The provider of jobs that derive secrets.
+pub const DERIVE_REQUEST: Provider = Provider {
+    name: "DERIVEBITSREQUEST",
+    number: 58,
+};
+/// The provider of jobs that make pairs of keys.
+pub const PAIR_REQUEST: Provider = Provider {
+    name: "KEYPAIRGENREQUEST",
+    number: 54,
+};
 /// The provider of jobs that make keys.
 pub const KEYGEN_REQUEST: Provider = Provider {
     name: "KEYGENREQUEST",
@@ -33,7 +52,7 @@ pub const KEYGEN_REQUEST: Provider = Provider {
 
 const KEY_EXPORT_REQUEST: Provider = Provider {
     name: "KEYEXPORTREQUEST",
-    number: 57,
+    number: 56,
 };
 
 /// `kKeyTypeSecret`
@@ -145,9 +164,14 @@ impl KeyData {
             };
         }
         let data = Zeroizing::new(bytes(scope, args.get(at), "key")?);
+        let passphrase = passphrase(scope, args.get(at + 3))?;
+        let unlock = &mut encoding::Unlock {
+            passphrase: passphrase.as_ref().map(|passphrase| passphrase.as_slice()),
+            meter: &mut Meter::on_own_thread(&Env::of(scope)),
+        };
         match form(scope, args, at + 1)? {
-            None => encoding::private_from_pem(&data),
-            Some(structure) => encoding::private_from_der(&data, structure),
+            None => encoding::private_from_pem(&data, unlock),
+            Some(structure) => encoding::private_from_der(&data, structure, unlock),
         }
     }
 
@@ -164,14 +188,19 @@ impl KeyData {
             return key.public_half().ok_or_else(|| invalid("key"));
         }
         let data = Zeroizing::new(bytes(scope, args.get(at), "key")?);
+        let passphrase = passphrase(scope, args.get(at + 3))?;
+        let unlock = &mut encoding::Unlock {
+            passphrase: passphrase.as_ref().map(|passphrase| passphrase.as_slice()),
+            meter: &mut Meter::on_own_thread(&Env::of(scope)),
+        };
         match form(scope, args, at + 1)? {
-            None => encoding::public_from_pem(&data),
-            Some(structure) => encoding::public_from_der(&data, structure),
+            None => encoding::public_from_pem(&data, unlock),
+            Some(structure) => encoding::public_from_der(&data, structure, unlock),
         }
     }
 
     /// The public half; `None` for a secret.
-    fn public_half(&self) -> Option<PublicKey> {
+    pub fn public_half(&self) -> Option<PublicKey> {
         match self {
             Self::Secret(_) => None,
             Self::Public(key) => Some(key.clone()),
@@ -188,6 +217,7 @@ impl KeyData {
         scope: &mut v8::PinScope<'s, '_>,
         format: i32,
         structure: Option<Structure>,
+        encryption: Option<&Encryption>,
     ) -> Ret<'s> {
         if format == JWK {
             let target = v8::Object::new(scope);
@@ -195,6 +225,20 @@ impl KeyData {
         }
         let structure = structure.ok_or_else(|| invalid("type"))?;
         let der = self.der(structure).ok_or_else(|| invalid("type"))?;
+        if let Some(encryption) = encryption {
+            if structure != Structure::Pkcs8 {
+                let encrypted = PemEncrypted::encrypt(&der, encryption)?;
+                let pem = encoding::encrypted_pem(&encrypted, structure);
+                return text::one_byte(scope, pem.as_bytes());
+            }
+            let meter = &mut Meter::on_own_thread(&Env::of(scope));
+            let der = pbe::encrypt(&der, encryption, meter)?;
+            if format == DER {
+                return Ok(buffer_of(scope, &der)?.into());
+            }
+            let pem = encoding::encrypted_pkcs8_pem(&der).ok_or_else(|| invalid("type"))?;
+            return text::one_byte(scope, pem.as_bytes());
+        }
         if format == DER {
             return Ok(buffer_of(scope, &der)?.into());
         }
@@ -211,76 +255,6 @@ impl KeyData {
         }
     }
 
-    /// Sets the members of a JWK, in Node's order.
-    fn jwk<'s>(
-        &self,
-        scope: &mut v8::PinScope<'s, '_>,
-        target: v8::Local<'s, v8::Object>,
-    ) -> Ret<'s> {
-        let mut members: Vec<(&str, Member<'_>)> = Vec::new();
-        let public = self.public_half();
-        let parts;
-        let private = match self {
-            Self::Private(key) => Some(key),
-            _ => None,
-        };
-        match (&public, self) {
-            (None, Self::Secret(key)) => {
-                members.push(("kty", Member::Name("oct")));
-                members.push(("k", Member::Bytes(key.to_vec())));
-            }
-            (Some(PublicKey::Rsa(key)), _) => {
-                members.push(("kty", Member::Name("RSA")));
-                members.push(("n", Member::Bytes(key.n_bytes().into_vec())));
-                members.push(("e", Member::Bytes(key.e_bytes().into_vec())));
-                if let Some(PrivateKey::Rsa(key)) = private {
-                    parts = PrivateKey::rsa_parts(key).ok_or_else(|| invalid("key"))?;
-                    let names = ["d", "p", "q", "dp", "dq", "qi"];
-                    for (name, part) in names.into_iter().zip(&parts.parts) {
-                        members.push((name, Member::Bytes(part.to_vec())));
-                    }
-                }
-            }
-            (Some(PublicKey::Ec(curve, point)), _) => {
-                let coordinates = point.get(1..).unwrap_or_default();
-                let (x, y) = coordinates
-                    .split_at_checked(curve.size())
-                    .unwrap_or_default();
-                members.push(("kty", Member::Name("EC")));
-                members.push(("x", Member::Bytes(x.to_vec())));
-                members.push(("y", Member::Bytes(y.to_vec())));
-                members.push(("crv", Member::Name(curve.jwk_name())));
-                if let Some(PrivateKey::Ec(_, scalar)) = private {
-                    members.push(("d", Member::Bytes(scalar.to_vec())));
-                }
-            }
-            (Some(PublicKey::Ed25519(x) | PublicKey::X25519(x)), _) => {
-                let curve = match public {
-                    Some(PublicKey::Ed25519(_)) => "Ed25519",
-                    _ => "X25519",
-                };
-                members.push(("crv", Member::Name(curve)));
-                if let Some(PrivateKey::Ed25519(seed) | PrivateKey::X25519(seed)) = private {
-                    members.push(("d", Member::Bytes(seed.to_vec())));
-                }
-                members.push(("x", Member::Bytes(x.to_vec())));
-                members.push(("kty", Member::Name("OKP")));
-            }
-            (None, _) => return Err(invalid("key")),
-        }
-        for (name, member) in members {
-            let value = match member {
-                Member::Name(name) => text::one_byte(scope, name.as_bytes())?,
-                Member::Bytes(bytes) => {
-                    let bytes = Zeroizing::new(bytes);
-                    text::decode(scope, &bytes, Encoding::Base64Url)?
-                }
-            };
-            set(scope, target, name, value);
-        }
-        Ok(target.into())
-    }
-
     /// A new `KeyObjectHandle` for this key.
     pub fn into_handle<'s>(self, scope: &mut v8::PinScope<'s, '_>) -> Ret<'s> {
         let env = Env::of(scope);
@@ -294,10 +268,32 @@ impl KeyData {
     }
 }
 
-/// A member of a JWK.
-enum Member<'a> {
-    Name(&'a str),
-    Bytes(Vec<u8>),
+/// A passphrase in an argument.
+fn passphrase<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    value: v8::Local<'s, v8::Value>,
+) -> Result<Option<Zeroizing<Vec<u8>>>, Throw> {
+    if value.is_null_or_undefined() {
+        return Ok(None);
+    }
+    Ok(Some(Zeroizing::new(bytes(scope, value, "passphrase")?)))
+}
+
+/// The cipher and the passphrase in two arguments.
+///
+/// # Errors
+/// There is no such cipher.
+pub fn encryption<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &Args<'s>,
+    at: i32,
+) -> Result<Option<Encryption>, Throw> {
+    if args.get(at).is_null_or_undefined() {
+        return Ok(None);
+    }
+    let name = string(scope, args.get(at), "cipher")?;
+    let passphrase = passphrase(scope, args.get(at + 1))?.unwrap_or_default();
+    Encryption::new(&name, passphrase).map(Some)
 }
 
 /// How data is encoded, in three arguments: as PEM, or as DER of a structure.
@@ -381,12 +377,11 @@ pub fn export<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> 
     if let KeyData::Secret(key) = key {
         return Ok(buffer_of(scope, &key)?.into());
     }
-    if !args.get(2).is_null_or_undefined() {
-        return Err(encoding::encrypted());
-    }
+    let encryption = encryption(scope, args, 2)?;
     let format = args.get(0).int32_value(scope).ok_or(Throw::Pending)?;
     let structure = args.get(1).int32_value(scope).ok_or(Throw::Pending)?;
-    key.encoded(scope, format, Structure::from_number(structure))
+    let structure = Structure::from_number(structure);
+    key.encoded(scope, format, structure, encryption.as_ref())
 }
 
 /// `exportJwk(target)`
@@ -395,92 +390,26 @@ pub fn export_jwk<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<
     key(scope, args)?.jwk(scope, target)
 }
 
-/// The bytes of a member of a JWK; `None` when it is no string.
-fn member<'s>(
-    scope: &mut v8::PinScope<'s, '_>,
-    jwk: v8::Local<'s, v8::Object>,
-    name: &str,
-) -> Result<Option<Zeroizing<Vec<u8>>>, Throw> {
-    let name = v8::String::new(scope, name).ok_or(Throw::Pending)?;
-    let value = jwk.get(scope, name.into()).ok_or(Throw::Pending)?;
-    let text = v8::Local::<v8::String>::try_from(value).ok();
-    Ok(text.map(|text| Zeroizing::new(text::encode(scope, text, Encoding::Base64Url))))
-}
-
 /// `initJwk(jwk, namedCurve)`: answers the type of the key.
 pub fn init_jwk<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let handle = this(scope, args)?;
-    let refused = |text: &str| Throw::type_error("ERR_CRYPTO_INVALID_JWK", text);
     let jwk = v8::Local::<v8::Object>::try_from(args.get(0)).map_err(|_| invalid("jwk"))?;
-    let name = v8::String::new(scope, "kty").ok_or(Throw::Pending)?;
-    let kind = jwk.get(scope, name.into()).ok_or(Throw::Pending)?;
-    let (key, kind) = match string(scope, kind, "kty")?.as_str() {
-        "oct" => {
-            let secret = member(scope, jwk, "k")?;
-            let secret = secret.ok_or_else(|| refused("Invalid JWK secret key format"))?;
-            (KeyData::Secret(secret.as_slice().into()), SECRET)
-        }
-        "RSA" => {
-            let invalid = || refused("Invalid JWK RSA key");
-            let modulus = member(scope, jwk, "n")?.ok_or_else(invalid)?;
-            let exponent = member(scope, jwk, "e")?.ok_or_else(invalid)?;
-            match member(scope, jwk, "d")? {
-                None => {
-                    let key = PublicKey::rsa(&modulus, &exponent).ok_or_else(invalid)?;
-                    (KeyData::Public(key), PUBLIC)
-                }
-                Some(private) => {
-                    let first = member(scope, jwk, "p")?.ok_or_else(invalid)?;
-                    let second = member(scope, jwk, "q")?.ok_or_else(invalid)?;
-                    for name in ["dp", "dq", "qi"] {
-                        member(scope, jwk, name)?.ok_or_else(invalid)?;
-                    }
-                    let primes = [first.as_slice(), second.as_slice()];
-                    let key = PrivateKey::rsa_from_parts(&modulus, &exponent, &private, primes);
-                    (KeyData::Private(key.ok_or_else(invalid)?), PRIVATE)
-                }
-            }
-        }
-        "EC" => {
-            let invalid = || refused("Invalid JWK EC key");
-            let curve = string(scope, args.get(1), "namedCurve")?;
-            let curve = Curve::from_name(&curve).ok_or_else(|| {
-                Throw::type_error("ERR_CRYPTO_INVALID_CURVE", "Invalid EC curve name")
-            })?;
-            let mut point = vec![UNCOMPRESSED];
-            for name in ["x", "y"] {
-                let coordinate = member(scope, jwk, name)?.ok_or_else(invalid)?;
-                let missing = curve.size().checked_sub(coordinate.len());
-                point.resize(point.len() + missing.ok_or_else(invalid)?, 0);
-                point.extend_from_slice(&coordinate);
-            }
-            let public = PublicKey::ec(curve, &point).ok_or_else(invalid)?;
-            match member(scope, jwk, "d")? {
-                None => (KeyData::Public(public), PUBLIC),
-                Some(scalar) => {
-                    let private = PrivateKey::ec(curve, &scalar).ok_or_else(invalid)?;
-                    if private.public().as_ref() != Some(&public) {
-                        return Err(invalid());
-                    }
-                    (KeyData::Private(private), PRIVATE)
-                }
-            }
-        }
-        _ => return Err(refused("Unsupported JWK asymmetric key type")),
+    let key = KeyData::from_jwk(scope, jwk, args.get(1))?;
+    let kind = match &key {
+        KeyData::Secret(_) => SECRET,
+        KeyData::Public(_) => PUBLIC,
+        KeyData::Private(_) => PRIVATE,
     };
     handle.0.replace(Some(key));
     Ok(v8::Integer::new(scope, kind).into())
 }
-
-/// The first byte of a point with both coordinates.
-const UNCOMPRESSED: u8 = 4;
 
 /// `initECRaw(curve, point)`
 pub fn init_ec_raw<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let handle = this(scope, args)?;
     let name = string(scope, args.get(0), "curve")?;
     let point = bytes(scope, args.get(1), "key")?;
-    let key = Curve::from_name(&name).and_then(|curve| PublicKey::ec(curve, &point));
+    let key = Curve::from_name(&name).and_then(|curve| PublicKey::ec(curve.into(), &point));
     let taken = key.is_some();
     if let Some(key) = key {
         handle.0.replace(Some(KeyData::Public(key)));
@@ -494,17 +423,12 @@ pub fn init_ed_raw<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret
     let name = string(scope, args.get(0), "name")?;
     let data = Zeroizing::new(bytes(scope, args.get(1), "key")?);
     let private = args.get(2).int32_value(scope) == Some(PRIVATE);
-    let raw = <[u8; 32]>::try_from(data.as_slice()).ok();
-    let key = raw.and_then(|raw| match (name.as_str(), private) {
-        ("Ed25519", false) => Some(KeyData::Public(PublicKey::Ed25519(raw))),
-        ("X25519", false) => Some(KeyData::Public(PublicKey::X25519(raw))),
-        ("Ed25519", true) => Some(KeyData::Private(PrivateKey::Ed25519(Arc::new(
-            Zeroizing::new(raw),
-        )))),
-        ("X25519", true) => Some(KeyData::Private(PrivateKey::X25519(Arc::new(
-            Zeroizing::new(raw),
-        )))),
-        _ => None,
+    let key = Cfrg::from_name(&name).and_then(|curve| {
+        if private {
+            PrivateKey::cfrg(curve, &data).map(KeyData::Private)
+        } else {
+            PublicKey::cfrg(curve, &data).map(KeyData::Public)
+        }
     });
     let taken = key.is_some();
     if key.is_some() {
@@ -543,14 +467,33 @@ pub fn key_detail<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<
         return Ok(target.into());
     }
     match key.public_half() {
-        Some(PublicKey::Rsa(key)) => {
+        Some(PublicKey::Rsa(key, usage)) => {
             let bits = v8::Integer::new_from_unsigned(scope, modulus_bits(&key)).into();
             set(scope, target, "modulusLength", bits);
             let exponent = array_buffer_of(scope, &key.e_bytes())?.into();
             set(scope, target, "publicExponent", exponent);
+            if let Use::Pss(Some(restriction)) = usage {
+                for (key, digest) in [
+                    ("hashAlgorithm", restriction.digest),
+                    ("mgf1HashAlgorithm", restriction.mask),
+                ] {
+                    let name = text::one_byte(scope, digest.name().as_bytes())?;
+                    set(scope, target, key, name);
+                }
+                let salt = u32::try_from(restriction.salt).unwrap_or(u32::MAX);
+                let salt = v8::Integer::new_from_unsigned(scope, salt).into();
+                set(scope, target, "saltLength", salt);
+            }
         }
-        Some(PublicKey::Ec(curve, _)) => {
-            let name = text::one_byte(scope, curve.name().as_bytes())?;
+        Some(PublicKey::Dsa(domain, _)) => {
+            for (key, number) in [("modulusLength", &domain.p), ("divisorLength", &domain.q)] {
+                let bits = uint(number).bits_vartime();
+                let bits = v8::Integer::new_from_unsigned(scope, bits).into();
+                set(scope, target, key, bits);
+            }
+        }
+        Some(PublicKey::Ec(group, _)) => {
+            let name = text::one_byte(scope, group.curve.name().as_bytes())?;
             set(scope, target, "namedCurve", name);
         }
         _ => {}
@@ -589,9 +532,7 @@ pub fn new_export_job<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> 
         move |_| {
             let bytes = match (format, &key) {
                 (RAW, KeyData::Public(PublicKey::Ec(_, point))) => Some(point.to_vec()),
-                (RAW, KeyData::Public(PublicKey::Ed25519(raw) | PublicKey::X25519(raw))) => {
-                    Some(raw.to_vec())
-                }
+                (RAW, KeyData::Public(PublicKey::Cfrg(_, raw))) => Some(raw.to_vec()),
                 (PKCS8, KeyData::Private(_)) => key.der(Structure::Pkcs8).map(|der| der.to_vec()),
                 (SPKI, KeyData::Public(_)) => key.der(Structure::Spki).map(|der| der.to_vec()),
                 _ => None,

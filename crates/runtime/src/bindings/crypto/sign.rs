@@ -3,13 +3,12 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use ed25519_dalek::Signer;
-
 use super::algorithm::{Algorithm, Hasher};
 use super::argument::{bytes, invalid, string, text_or_bytes};
-use super::asymmetric::{PrivateKey, PublicKey};
+use super::asymmetric::{PrivateKey, PublicKey, Restriction, Use};
 use super::job::{self, Outcome};
 use super::keys::KeyData;
+use super::openssl::{self, failure};
 use super::rsa_padding;
 use crate::array_buffer::buffer_of;
 use crate::binding::{Args, Ret};
@@ -30,8 +29,7 @@ const VERIFY: i32 = 1;
 /// How to sign.
 #[derive(Clone, Copy, Debug)]
 struct Scheme {
-    padding: Option<i32>,
-    salt: Option<i32>,
+    rsa: rsa_padding::Scheme,
     der: bool,
 }
 
@@ -47,8 +45,10 @@ impl Scheme {
             value.is_int32().then(|| value.int32_value(scope)).flatten()
         };
         Self {
-            padding: number(padding),
-            salt: number(salt),
+            rsa: rsa_padding::Scheme {
+                padding: number(padding),
+                salt: number(salt),
+            },
             der: number(encoding) != Some(P1363),
         }
     }
@@ -59,10 +59,15 @@ impl Scheme {
 struct Running(RefCell<Option<(Algorithm, Box<dyn Hasher>)>>);
 
 fn wrong_key_type() -> Throw {
-    Throw::error(
-        "ERR_OSSL_EVP_OPERATION_NOT_SUPPORTED_FOR_THIS_KEYTYPE",
-        "error:03000096:digital envelope routines::operation not supported for this keytype",
-    )
+    failure(openssl::EVP_OPERATION_NOT_SUPPORTED)
+}
+
+/// What there is no digest of a fixed length for.
+fn has_length(algorithm: Algorithm) -> Result<(), Throw> {
+    match algorithm.length() {
+        None if algorithm != Algorithm::Md5Sha1 => Err(failure(openssl::INVALID_DIGEST)),
+        _ => Ok(()),
+    }
 }
 
 fn sign_digest(
@@ -72,13 +77,20 @@ fn sign_digest(
     digest: &[u8],
 ) -> Result<Vec<u8>, Throw> {
     match key {
-        PrivateKey::Rsa(key) => {
-            rsa_padding::sign(key, algorithm, digest, scheme.padding, scheme.salt)
+        PrivateKey::Rsa(key, usage) => {
+            rsa_padding::sign((key, *usage), algorithm, digest, scheme.rsa)
         }
-        PrivateKey::Ec(curve, scalar) => curve
-            .sign(scalar, digest, scheme.der)
-            .ok_or_else(wrong_key_type),
-        PrivateKey::Ed25519(_) | PrivateKey::X25519(_) => Err(wrong_key_type()),
+        PrivateKey::Ec(group, scalar) => {
+            has_length(algorithm)?;
+            let signature = group.curve.sign(scalar, digest, scheme.der);
+            signature.ok_or_else(wrong_key_type)
+        }
+        PrivateKey::Dsa(domain, private) => {
+            has_length(algorithm)?;
+            let signature = domain.sign(private, digest, scheme.der)?;
+            signature.ok_or_else(wrong_key_type)
+        }
+        PrivateKey::Cfrg(..) | PrivateKey::Dh(..) => Err(wrong_key_type()),
     }
 }
 
@@ -90,27 +102,24 @@ fn verify_digest(
     signature: &[u8],
 ) -> Result<bool, Throw> {
     match key {
-        PublicKey::Rsa(key) => rsa_padding::verify(
-            key,
-            algorithm,
-            digest,
-            scheme.padding,
-            scheme.salt,
-            signature,
-        ),
-        PublicKey::Ec(curve, point) => Ok(curve.verify(point, digest, signature, scheme.der)),
-        PublicKey::Ed25519(_) | PublicKey::X25519(_) => Err(wrong_key_type()),
+        PublicKey::Rsa(key, usage) => {
+            rsa_padding::verify((key, *usage), algorithm, digest, scheme.rsa, signature)
+        }
+        PublicKey::Ec(group, point) => {
+            has_length(algorithm)?;
+            Ok(group.curve.verify(point, digest, signature, scheme.der))
+        }
+        PublicKey::Dsa(domain, public) => {
+            has_length(algorithm)?;
+            Ok(domain.verify(public, digest, signature, scheme.der))
+        }
+        PublicKey::Cfrg(..) | PublicKey::Dh(..) => Err(wrong_key_type()),
     }
 }
 
 /// The digest that a key signs when none is named.
-const DEFAULT: Algorithm = Algorithm::Sha256;
-
-fn no_digest_wanted() -> Throw {
-    Throw::error(
-        "ERR_OSSL_INVALID_DIGEST",
-        "error:1C80007A:Provider routines::invalid digest",
-    )
+fn default_digest(restriction: Option<Restriction>) -> Algorithm {
+    restriction.map_or(Algorithm::Sha256, |restriction| restriction.digest)
 }
 
 fn sign_data(
@@ -119,17 +128,18 @@ fn sign_data(
     algorithm: Option<Algorithm>,
     data: &[u8],
 ) -> Result<Vec<u8>, Throw> {
-    match key {
-        PrivateKey::Ed25519(_) if algorithm.is_some() => Err(no_digest_wanted()),
-        PrivateKey::Ed25519(seed) => {
-            let key = ed25519_dalek::SigningKey::from_bytes(seed);
-            Ok(key.sign(data).to_bytes().to_vec())
+    let restriction = match key {
+        PrivateKey::Cfrg(curve, private) if curve.signs() => {
+            if algorithm.is_some() {
+                return Err(failure(openssl::INVALID_DIGEST));
+            }
+            return curve.sign(private, data).ok_or_else(wrong_key_type);
         }
-        _ => {
-            let algorithm = algorithm.unwrap_or(DEFAULT);
-            sign_digest(key, scheme, algorithm, &algorithm.digest(data))
-        }
-    }
+        PrivateKey::Rsa(_, Use::Pss(restriction)) => *restriction,
+        _ => None,
+    };
+    let algorithm = algorithm.unwrap_or_else(|| default_digest(restriction));
+    sign_digest(key, scheme, algorithm, &algorithm.digest(data))
 }
 
 fn verify_data(
@@ -139,24 +149,18 @@ fn verify_data(
     data: &[u8],
     signature: &[u8],
 ) -> Result<bool, Throw> {
-    match key {
-        PublicKey::Ed25519(_) if algorithm.is_some() => Err(no_digest_wanted()),
-        PublicKey::Ed25519(point) => {
-            let key = ed25519_dalek::VerifyingKey::from_bytes(point);
-            let signature = ed25519_dalek::Signature::from_slice(signature);
-            Ok(key
-                .ok()
-                .zip(signature.ok())
-                .is_some_and(|(key, signature)| {
-                    use ed25519_dalek::Verifier;
-                    key.verify(data, &signature).is_ok()
-                }))
+    let restriction = match key {
+        PublicKey::Cfrg(curve, public) if curve.signs() => {
+            if algorithm.is_some() {
+                return Err(failure(openssl::INVALID_DIGEST));
+            }
+            return Ok(curve.verify(public, data, signature));
         }
-        _ => {
-            let algorithm = algorithm.unwrap_or(DEFAULT);
-            verify_digest(key, scheme, algorithm, &algorithm.digest(data), signature)
-        }
-    }
+        PublicKey::Rsa(_, Use::Pss(restriction)) => *restriction,
+        _ => None,
+    };
+    let algorithm = algorithm.unwrap_or_else(|| default_digest(restriction));
+    verify_digest(key, scheme, algorithm, &algorithm.digest(data), signature)
 }
 
 fn this<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Result<Rc<Running>, Throw> {
@@ -179,8 +183,8 @@ pub fn construct<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'
 pub fn init<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let running = this(scope, args)?;
     let name = string(scope, args.get(0), "algorithm")?;
-    let algorithm = Algorithm::for_mac(&name)
-        .map_err(|_| Throw::type_error("ERR_CRYPTO_INVALID_DIGEST", "Invalid digest"))?;
+    let algorithm = Algorithm::from_name(&name)
+        .ok_or_else(|| Throw::type_error("ERR_CRYPTO_INVALID_DIGEST", "Invalid digest"))?;
     running.0.replace(Some((algorithm, algorithm.hasher())));
     Ok(v8::undefined(scope).into())
 }
@@ -199,6 +203,11 @@ fn not_initialised() -> Throw {
     Throw::error("ERR_CRYPTO_INVALID_STATE", "Not initialised")
 }
 
+/// Digests of any length do not end in one that could be signed; Node words it as what failed then.
+fn finishes(algorithm: Algorithm, text: &str) -> Result<(), Throw> {
+    has_length(algorithm).map_err(|_| Throw::error("ERR_CRYPTO_OPERATION_FAILED", text))
+}
+
 fn unsupported() -> Throw {
     Throw::error(
         "ERR_CRYPTO_UNSUPPORTED_OPERATION",
@@ -211,10 +220,11 @@ pub fn sign<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let running = this(scope, args)?;
     let key = KeyData::private_argument(scope, args, 0)?;
     let scheme = Scheme::of(scope, args.get(4), args.get(5), args.get(6));
-    if matches!(key, PrivateKey::Ed25519(_)) {
+    if matches!(&key, PrivateKey::Cfrg(curve, _) if curve.signs()) {
         return Err(unsupported());
     }
     let (algorithm, hasher) = running.0.take().ok_or_else(not_initialised)?;
+    finishes(algorithm, "PEM_read_bio_PrivateKey failed")?;
     let signature = sign_digest(&key, scheme, algorithm, &hasher.finish(None))?;
     Ok(buffer_of(scope, &signature)?.into())
 }
@@ -225,10 +235,11 @@ pub fn verify<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> 
     let key = KeyData::public_argument(scope, args, 0)?;
     let signature = bytes(scope, args.get(4), "signature")?;
     let scheme = Scheme::of(scope, args.get(5), args.get(6), args.get(7));
-    if matches!(key, PublicKey::Ed25519(_)) {
+    if matches!(&key, PublicKey::Cfrg(curve, _) if curve.signs()) {
         return Err(unsupported());
     }
     let (algorithm, hasher) = running.0.take().ok_or_else(not_initialised)?;
+    finishes(algorithm, "PEM_read_bio_PUBKEY failed")?;
     let verified = verify_digest(&key, scheme, algorithm, &hasher.finish(None), &signature)?;
     Ok(v8::Boolean::new(scope, verified).into())
 }
@@ -239,7 +250,14 @@ pub fn new_sign_job<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Re
     let data = bytes(scope, args.get(6), "data")?;
     let algorithm = match args.get(7) {
         value if value.is_string() => {
-            Some(Algorithm::for_mac(&string(scope, value, "algorithm")?)?)
+            let name = string(scope, value, "algorithm")?;
+            let algorithm = Algorithm::from_name(&name).ok_or_else(|| {
+                Throw::type_error(
+                    "ERR_CRYPTO_INVALID_DIGEST",
+                    format!("Invalid digest: {name}"),
+                )
+            })?;
+            Some(algorithm)
         }
         _ => None,
     };

@@ -1,4 +1,4 @@
-//! AES in the modes that Node's users need, as streams of bytes.
+//! Modes of block ciphers as streams of bytes: AES in those that are used most, GCM of any.
 
 use aes::cipher::{
     BlockCipherDecrypt, BlockCipherEncrypt, BlockModeDecrypt, BlockModeEncrypt, KeyInit, KeyIvInit,
@@ -7,12 +7,15 @@ use aes::cipher::{
 use aes::{Aes128, Aes192, Aes256};
 use ghash::{GHash, universal_hash::UniversalHash};
 
+use super::aead::{ChaCha, counter_stream};
+use super::block::{Algorithm, Cbc, Cfb, Ecb, KeyStream, Xts};
+
 /// Bytes of a block, of a counter and of a whole tag.
 pub const BLOCK: usize = 16;
 /// The length of a nonce that needs no hashing.
 const NONCE: usize = 12;
 
-/// How a block cipher makes a stream.
+/// How a cipher makes a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Each block by itself.
@@ -23,12 +26,35 @@ pub enum Mode {
     Ctr,
     /// The same, with a tag.
     Gcm,
+    /// A key stream from the cipher text, block by block.
+    Cfb,
+    /// The same, byte by byte.
+    Cfb8,
+    /// The same, bit by bit.
+    Cfb1,
+    /// A key stream from itself.
+    Ofb,
+    /// A counter and a tag that covers the length.
+    Ccm,
+    /// Each block mixed with its place, with a tag.
+    Ocb,
+    /// Each block mixed with its place in a sector.
+    Xts,
+    /// A key in a cipher text.
+    Wrap,
+    /// The same, of any length.
+    WrapPad,
+    /// `ChaCha20`.
+    Stream,
+    /// The same, with a tag.
+    Poly,
 }
 
 /// One direction of a cipher.
 pub trait Transform {
-    /// Transforms whole blocks in place; any bytes for the modes that are streams.
-    fn apply(&mut self, data: &mut [u8]);
+    /// Transforms whole blocks in place; any bytes for the modes that are streams. Answers `false` for what it cannot
+    /// transform.
+    fn apply(&mut self, data: &mut [u8]) -> bool;
 }
 
 type Block = [u8; BLOCK];
@@ -36,19 +62,20 @@ type Block = [u8; BLOCK];
 struct Blocks<F>(F);
 
 impl<F: FnMut(&mut [u8; BLOCK])> Transform for Blocks<F> {
-    fn apply(&mut self, data: &mut [u8]) {
+    fn apply(&mut self, data: &mut [u8]) -> bool {
         let (blocks, _) = data.as_chunks_mut::<BLOCK>();
         for block in blocks {
             (self.0)(block);
         }
+        true
     }
 }
 
 struct Stream<C>(C);
 
 impl<C: StreamCipher> Transform for Stream<C> {
-    fn apply(&mut self, data: &mut [u8]) {
-        self.0.apply_keystream(data);
+    fn apply(&mut self, data: &mut [u8]) -> bool {
+        self.0.try_apply_keystream(data).is_ok()
     }
 }
 
@@ -73,8 +100,60 @@ macro_rules! with_aes {
     };
 }
 
-/// A cipher without a tag; `None` for a key or an IV of the wrong length.
-pub fn transform(mode: Mode, key: &[u8], iv: &[u8], encrypts: bool) -> Option<Box<dyn Transform>> {
+/// A cipher that works on the data as it comes; `None` for a key or an IV of the wrong length.
+pub fn transform(
+    algorithm: Algorithm,
+    mode: Mode,
+    key: &[u8],
+    iv: &[u8],
+    encrypts: bool,
+) -> Option<Box<dyn Transform>> {
+    if algorithm == Algorithm::Aes && matches!(mode, Mode::Ecb | Mode::Cbc | Mode::Ctr) {
+        return fast(mode, key, iv, encrypts);
+    }
+    if mode == Mode::Stream {
+        return Some(Box::new(ChaCha::new(key, iv)?));
+    }
+    if mode == Mode::Xts {
+        let (first, second) = key.split_at_checked(key.len() / 2)?;
+        return Some(Box::new(Xts {
+            cipher: algorithm.with_key(first)?,
+            tweaks: algorithm.with_key(second)?,
+            encrypts,
+            iv: iv.to_vec(),
+        }));
+    }
+    let cipher = algorithm.with_key(key)?;
+    let size = cipher.size();
+    if mode != Mode::Ecb && iv.len() != size {
+        return None;
+    }
+    let feedback = |cipher, step| Cfb {
+        cipher,
+        encrypts,
+        register: iv.to_vec(),
+        step,
+        stream: Vec::new(),
+        used: 0,
+    };
+    Some(match mode {
+        Mode::Ecb => Box::new(Ecb { cipher, encrypts }),
+        Mode::Cbc => Box::new(Cbc {
+            cipher,
+            encrypts,
+            last: iv.to_vec(),
+        }),
+        Mode::Cfb => Box::new(feedback(cipher, size * 8)),
+        Mode::Cfb8 => Box::new(feedback(cipher, 8)),
+        Mode::Cfb1 => Box::new(feedback(cipher, 1)),
+        Mode::Ofb => Box::new(KeyStream::new(cipher, iv, None)),
+        Mode::Ctr => Box::new(KeyStream::new(cipher, iv, Some(size))),
+        _ => return None,
+    })
+}
+
+/// AES in the modes that there is special code for.
+fn fast(mode: Mode, key: &[u8], iv: &[u8], encrypts: bool) -> Option<Box<dyn Transform>> {
     with_aes!(key, Aes => {
         match (mode, encrypts) {
             (Mode::Ecb, true) => {
@@ -97,10 +176,11 @@ pub fn transform(mode: Mode, key: &[u8], iv: &[u8], encrypts: bool) -> Option<Bo
                 let run = move |block: &mut Block| cbc.decrypt_block(block.into());
                 Some(Box::new(Blocks(run)) as Box<dyn Transform>)
             }
-            (Mode::Ctr | Mode::Gcm, _) => {
+            (Mode::Ctr, _) => {
                 let ctr = ctr::Ctr128BE::<Aes>::new_from_slices(key, iv).ok()?;
                 Some(Box::new(Stream(ctr)) as Box<dyn Transform>)
             }
+            _ => None,
         }
     })
 }
@@ -120,9 +200,9 @@ pub struct Gcm {
 
 impl Gcm {
     /// A new stream; `None` for a key of the wrong length.
-    pub fn new(key: &[u8], nonce: &[u8]) -> Option<Self> {
+    pub fn new(algorithm: Algorithm, key: &[u8], nonce: &[u8]) -> Option<Self> {
         let mut zero = [0; BLOCK];
-        transform(Mode::Ecb, key, &[], true)?.apply(&mut zero);
+        algorithm.with_key(key)?.encrypt(&mut zero);
         let hash = GHash::new(&zero.into());
         let mut counter = [0; BLOCK];
         if nonce.len() == NONCE {
@@ -138,10 +218,13 @@ impl Gcm {
             counter = hash.finalize().into();
         }
         let mut mask = [0; BLOCK];
-        let stream = with_aes!(key, Aes => {
-            let ctr = ctr::Ctr32BE::<Aes>::new_from_slices(key, &counter).ok()?;
-            Some(Box::new(Stream(ctr)) as Box<dyn Transform>)
-        });
+        let stream = match algorithm {
+            Algorithm::Aes => with_aes!(key, Aes => {
+                let ctr = ctr::Ctr32BE::<Aes>::new_from_slices(key, &counter).ok()?;
+                Some(Box::new(Stream(ctr)) as Box<dyn Transform>)
+            }),
+            _ => Some(counter_stream(algorithm.with_key(key)?, &counter)),
+        };
         let mut stream = stream?;
         stream.apply(&mut mask);
         Some(Self {
@@ -180,19 +263,20 @@ impl Gcm {
     }
 
     /// Transforms `data` in place.
-    pub fn apply(&mut self, data: &mut [u8], encrypts: bool) {
+    pub fn apply(&mut self, data: &mut [u8], encrypts: bool) -> bool {
         if !self.started {
             self.pad();
             self.started = true;
         }
         self.length += data.len() as u64;
-        if encrypts {
-            self.stream.apply(data);
+        if !encrypts {
             self.absorb(data);
-        } else {
-            self.absorb(data);
-            self.stream.apply(data);
         }
+        let applied = self.stream.apply(data);
+        if encrypts {
+            self.absorb(data);
+        }
+        applied
     }
 
     /// The whole tag.

@@ -329,6 +329,30 @@ assert.throws(() => crypto.createDecipheriv('aes-128-cbc', bytes(16), bytes(16))
   reason: 'wrong final block length',
 });
 
+// A certificate of P-256, and the key in it.
+const CERTIFICATE = `-----BEGIN CERTIFICATE-----
+MIIBcDCCARWgAwIBAgIUXoulvluzAVmCHdZoH9NiVExq0JwwCgYIKoZIzj0EAwIw
+DDEKMAgGA1UEAwwBYTAgFw0yNjExMjAyMDE1MDhaGA8yMTI2MTAyNzIwMTUwOFow
+DDEKMAgGA1UEAwwBYTBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABDOSBORZ097m
+9el8Y15QSFeK5XFsC5eGgqUgxo4yJKkA5uTjSQ/tKh7j9074lJlltA2sFZxf2Fhu
+isEyhro9NkWjUzBRMB0GA1UdDgQWBBTFhEWBH8hXptotS8rmf18NOmqZczAfBgNV
+HSMEGDAWgBTFhEWBH8hXptotS8rmf18NOmqZczAPBgNVHRMBAf8EBTADAQH/MAoG
+CCqGSM49BAMCA0kAMEYCIQDgADpGy14Ylu3DU6O53ecTj1X3cSatMaz0CzmPL7ih
+ogIhAJ1MQhZRrDcOJdZAgcwvPMRQ8LhQK6fcoTkMuvI+HWnv
+-----END CERTIFICATE-----
+`;
+assert.strictEqual(
+  crypto.createPublicKey(CERTIFICATE).export({ type: 'spki', format: 'der' }).toString('base64'),
+  'MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEM5IE5FnT3ub16XxjXlBIV4rlcWwLl4aCpSDGjjIkqQDm5ONJD+0qHuP3TviUmWW0DawVnF/YWG6KwTKGuj02RQ==');
+
+const locked = crypto.createPrivateKey(rsa.privateKey).export({ type: 'pkcs8', format: 'der', cipher: 'aes-128-cbc', passphrase: 'a' });
+assert.throws(() => crypto.createPrivateKey({ key: locked, format: 'der', type: 'pkcs8' }), {
+  name: 'TypeError',
+  code: 'ERR_MISSING_PASSPHRASE',
+});
+assert.throws(() => crypto.createHash('md4'), { code: 'ERR_OSSL_EVP_UNSUPPORTED' });
+assert.strictEqual(crypto.createVerify('blake2b512').update('').verify(rsa.publicKey, bytes(128)), false);
+
 (async () => {
   for (const [name, usages, parameters] of [
     ['AES-CBC', ['encrypt', 'decrypt'], { iv: bytes(16) }],

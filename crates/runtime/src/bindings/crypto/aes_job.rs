@@ -172,7 +172,14 @@ pub fn new_job<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s>
         Some(&"KW") => Work::Wrap,
         _ => return Err(invalid("variant")),
     };
-    let charge = super::random::charge(scope, data.len().saturating_mul(2))?;
+    let held = match &work {
+        Work::Gcm {
+            nonce, additional, ..
+        } => nonce.len().saturating_add(additional.len()),
+        _ => 0,
+    };
+    let held = data.len().saturating_mul(2).saturating_add(held);
+    let charge = super::random::charge(scope, held)?;
     job::construct(
         scope,
         args,

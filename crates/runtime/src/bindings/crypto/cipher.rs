@@ -22,8 +22,12 @@ use crate::array_buffer::buffer_of;
 use crate::binding::{Args, Ret};
 use crate::bindings::fs::answer::constructor_call;
 use crate::env::Env;
+use crate::memory::NativeCharge;
 use crate::realm::set;
 use crate::throw::{ErrorClass, Throw};
+
+/// Bytes that a charge itself takes, at most.
+const CHARGE_BYTES: usize = 64;
 
 enum Engine {
     Plain {
@@ -44,6 +48,8 @@ enum Engine {
         ccm: Box<Ccm>,
         /// Bytes of the longest message.
         longest: usize,
+        /// For the additional data that it keeps.
+        charges: Vec<NativeCharge>,
     },
     Ocb(Box<Ocb>),
     Poly(Box<ChaChaPoly>),
@@ -205,6 +211,7 @@ fn engine(
                 13 => (1 << 16) - 1,
                 _ => i32::MAX as usize,
             },
+            charges: Vec::new(),
         },
         Mode::Ocb => Engine::Ocb(Box::new(Ocb::new(
             cipher.algorithm.with_key(key)?,
@@ -246,7 +253,7 @@ impl CipherBase {
                 ocb.apply(data, self.encrypts);
                 true
             }
-            Engine::Ccm { ccm, longest } => {
+            Engine::Ccm { ccm, longest, .. } => {
                 if data.len() > *longest {
                     return Err(message_too_long());
                 }
@@ -471,7 +478,7 @@ pub fn set_auth_tag<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Re
 pub fn set_aad<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let data = bytes(scope, args.get(0), "aadbuf")?;
     let length = args.get(1).int32_value(scope).ok_or(Throw::Pending)?;
-    let _charge = super::random::charge(scope, data.len())?;
+    let charge = super::random::charge(scope, data.len().saturating_add(CHARGE_BYTES))?;
     let base = this(scope, args)?;
     let mut state = base.state.borrow_mut();
     let engine = state.as_mut().and_then(|state| state.engine.as_mut());
@@ -482,7 +489,11 @@ pub fn set_aad<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s>
             ocb.additional(&data);
             true
         }
-        Some(Engine::Ccm { ccm, longest }) => {
+        Some(Engine::Ccm {
+            ccm,
+            longest,
+            charges,
+        }) => {
             let Ok(length) = usize::try_from(length) else {
                 return Err(Throw::type_error(
                     "ERR_MISSING_ARGS",
@@ -493,6 +504,7 @@ pub fn set_aad<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s>
                 return Err(message_too_long());
             }
             ccm.additional(&data);
+            charges.extend(charge);
             true
         }
         _ => false,

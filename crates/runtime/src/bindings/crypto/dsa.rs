@@ -17,6 +17,9 @@ use crate::work::Meter;
 /// Bits of the longest modulus: a signature with it cannot be stopped. OpenSSL's limit.
 pub const MAX_MODULUS_BITS: usize = 10_000;
 
+/// Bytes of the longest order, which is the length of secret exponents.
+const MAX_ORDER: usize = 64;
+
 /// The numbers that keys share, big-endian, without zeros in front.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Domain {
@@ -54,7 +57,7 @@ impl Domain {
         let [p, q, g] = numbers.map(|number| trimmed(number).to_vec());
         let domain = Self { p, q, g };
         let sound = domain.p.len() * 8 <= MAX_MODULUS_BITS
-            && domain.q.len() <= domain.p.len()
+            && domain.q.len() <= domain.p.len().min(MAX_ORDER)
             && domain.g.len() <= domain.p.len()
             && Modulus::new(&domain.p).is_some()
             && Modulus::new(&domain.q).is_some();

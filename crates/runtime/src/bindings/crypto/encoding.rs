@@ -3,7 +3,7 @@
 use base64ct::{Base64, Encoding as _};
 use pem_rfc7468::LineEnding;
 use pkcs8::der::asn1::{AnyRef, BitStringRef, OctetStringRef, UintRef};
-use pkcs8::der::{Decode, Encode, Reader, Tag, Tagged};
+use pkcs8::der::{Decode, Encode, Reader, SliceReader, Tag, Tagged};
 use pkcs8::spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
 use pkcs8::{ObjectIdentifier, PrivateKeyInfoRef};
 use rsa::pkcs1::{EncodeRsaPrivateKey, EncodeRsaPublicKey, RsaPublicKeyRef};
@@ -198,12 +198,17 @@ fn private_of(block: &Block) -> Option<PrivateKey> {
 /// There is none, or none that we know.
 pub fn public_from_pem(text: &[u8], unlock: &mut Unlock<'_>) -> Result<PublicKey, Throw> {
     let found = block(text, unlock, |label| {
-        label.ends_with("PUBLIC KEY") || label.ends_with("PRIVATE KEY")
+        label.ends_with("PUBLIC KEY")
+            || label.ends_with("PRIVATE KEY")
+            || label.ends_with("CERTIFICATE")
     })?;
     let wrong = || failure_after(openssl::ASN1_WRONG_TAG, &[openssl::UNSUPPORTED]);
     match found.label.as_str() {
         "RSA PUBLIC KEY" => pkcs1_public(&found.der).ok_or_else(wrong),
         "PUBLIC KEY" => spki_public(&found.der).ok_or_else(wrong),
+        label if label.ends_with("CERTIFICATE") => {
+            certificate_public(&found.der).ok_or_else(unsupported)
+        }
         _ => private_of(&found)
             .and_then(|key| key.public())
             .ok_or_else(unsupported),
@@ -226,6 +231,12 @@ pub fn private_from_der(
         Structure::Pkcs1 => PrivateKey::rsa_from_pkcs1(der),
         Structure::Sec1 => sec1_private(der, None),
         Structure::Pkcs8 if pbe::is_encrypted(der) => {
+            if unlock.passphrase.is_none() {
+                return Err(Throw::type_error(
+                    "ERR_MISSING_PASSPHRASE",
+                    "Passphrase required for encrypted key",
+                ));
+            }
             let passphrase = Zeroizing::new(unlock.passphrase()?.to_vec());
             pkcs8_private(&pbe::decrypt(der, &passphrase, unlock.meter)?)
         }
@@ -257,6 +268,25 @@ pub fn public_from_der(
             .public()
             .ok_or_else(unreadable),
     }
+}
+
+/// The key in an X.509 certificate, which is not verified.
+fn certificate_public(der: &[u8]) -> Option<PublicKey> {
+    /// Version, serial number, algorithm, issuer, validity, subject.
+    const BEFORE_KEY: usize = 6;
+    /// `[0]`, where the version is written.
+    const VERSION: u8 = 0xa0;
+
+    let mut reader = SliceReader::new(der).ok()?;
+    let certificate: AnyRef<'_> = reader.decode().ok()?;
+    let mut reader = SliceReader::new(certificate.value()).ok()?;
+    let signed: AnyRef<'_> = reader.decode().ok()?;
+    let versioned = signed.value().first() == Some(&VERSION);
+    let mut reader = SliceReader::new(signed.value()).ok()?;
+    for _ in usize::from(!versioned)..BEFORE_KEY {
+        let _: AnyRef<'_> = reader.decode().ok()?;
+    }
+    spki_public(reader.tlv_bytes().ok()?)
 }
 
 /// A public key from a `SubjectPublicKeyInfo`.

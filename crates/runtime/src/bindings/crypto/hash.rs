@@ -9,7 +9,7 @@ use super::algorithm::{Algorithm, AnyMac, Hasher, LISTED};
 use super::argument::{bytes, invalid, string, text_or_bytes};
 use super::job::{self, Outcome};
 use super::keys::KeyData;
-use super::openssl::{self, failure};
+use super::openssl::{self, failure, failure_after};
 use crate::array_buffer::{Contents, array_buffer_of, buffer_of};
 use crate::binding::{Args, Ret};
 use crate::bindings::fs::answer::constructor_call;
@@ -33,6 +33,22 @@ struct Hash {
     length: Option<usize>,
     /// A digest that was handed out, which is handed out again.
     done: RefCell<Option<Vec<u8>>>,
+}
+
+/// What OpenSSL has for old data only, not as Node builds it.
+const LEGACY: &[&str] = &["md4", "rsa-md4", "whirlpool", "mdc2", "rsa-mdc2"];
+
+fn not_supported(name: &str) -> Throw {
+    if LEGACY.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+        return failure_after(
+            openssl::EVP_UNSUPPORTED,
+            &[openssl::EVP_INITIALIZATION_ERROR, openssl::EVP_UNSUPPORTED],
+        );
+    }
+    Throw::Plain(
+        crate::throw::ErrorClass::Error,
+        "Digest method not supported".into(),
+    )
 }
 
 fn wrong_length() -> Throw {
@@ -66,12 +82,7 @@ pub fn new_hash<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s
             let name = string(scope, args.get(0), "algorithm")?;
             Algorithm::from_name(&name)
                 .map(Algorithm::hasher)
-                .ok_or_else(|| {
-                    Throw::Plain(
-                        crate::throw::ErrorClass::Error,
-                        "Digest method not supported".into(),
-                    )
-                })?
+                .ok_or_else(|| not_supported(&name))?
         }
     };
     if length.is_some_and(|length| !state.allows(length)) {

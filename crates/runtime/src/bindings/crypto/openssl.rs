@@ -24,6 +24,7 @@ pub const DH_MODULUS_TOO_LARGE: Reason = (0x0280_0067, "modulus too large");
 pub const DH_MODULUS_TOO_SMALL: Reason = (0x0280_007E, "modulus too small");
 pub const EVP_OPERATION_NOT_SUPPORTED: Reason =
     (0x0300_0096, "operation not supported for this keytype");
+pub const EVP_INITIALIZATION_ERROR: Reason = (0x0300_0086, "initialization error");
 pub const EVP_NOT_XOF: Reason = (0x0300_00B2, "not XOF or invalid length");
 pub const ASN1_NOT_ENOUGH_DATA: Reason = (0x0680_008E, "not enough data");
 pub const ASN1_WRONG_TAG: Reason = (0x0680_00A8, "wrong tag");

@@ -4,6 +4,7 @@
 //! end.
 
 use std::num::NonZeroU32;
+use std::sync::LazyLock;
 
 use crypto_bigint::{BoxedUint, Limb, NonZero, Odd, Resize};
 use crypto_primes::hazmat::{MillerRabin, SmallFactorsSieve};
@@ -33,10 +34,61 @@ const CHECK_PRIME_REQUEST: Provider = Provider {
 const MAX_BITS: u64 = 16_384;
 /// Bases that a number is tested with beside the deterministic tests.
 const BASES: u64 = 8;
-/// `3 * 5 * 7 * ... * 53`
-const SMALL_PRODUCT: u64 = 16_294_579_238_595_022_365;
-/// The primes in it.
-const SMALL: [u64; 15] = [3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53];
+/// Primes that candidates are divided by before longer tests are less than this.
+const SMALL: u64 = 1 << 14;
+/// Bits of the shortest candidate that cannot be one of them, nor one of a safe prime's.
+const DIVIDED_BITS: u32 = 17;
+
+/// The odd primes that candidates are divided by.
+static SMALL_PRIMES: LazyLock<Vec<u64>> = LazyLock::new(|| {
+    let mut primes: Vec<u64> = Vec::new();
+    for number in (3..SMALL).step_by(2) {
+        let mut below = primes.iter().take_while(|prime| *prime * *prime <= number);
+        if below.all(|prime| number % prime != 0) {
+            primes.push(number);
+        }
+    }
+    primes
+});
+
+fn rest(number: &BoxedUint, prime: u64) -> u64 {
+    NonZero::new(Limb(prime))
+        .into_option()
+        .map_or(0, |prime| number.rem_limb(prime).0)
+}
+
+/// What small primes leave over of the candidates of an arithmetic progression.
+struct Sieve {
+    /// Prime, what it leaves over of the first candidate, and of the difference.
+    rows: Vec<(u64, u64, u64)>,
+    index: u64,
+    safe: bool,
+}
+
+impl Sieve {
+    fn new(first: &BoxedUint, difference: &BoxedUint, safe: bool) -> Self {
+        let long = first.bits_vartime() >= DIVIDED_BITS;
+        let primes = SMALL_PRIMES.iter().filter(|_| long);
+        Self {
+            rows: primes
+                .map(|prime| (*prime, rest(first, *prime), rest(difference, *prime)))
+                .collect(),
+            index: 0,
+            safe,
+        }
+    }
+
+    /// Whether no small prime divides the next candidate, nor half of it for safe ones.
+    fn next_passes(&mut self) -> bool {
+        let index = self.index;
+        self.index = index.wrapping_add(1);
+        let safe = self.safe;
+        self.rows.iter().all(|(prime, first, difference)| {
+            let rest = (first + index % prime * difference) % prime;
+            rest != 0 && !(safe && rest == 1)
+        })
+    }
+}
 
 /// What primes are asked to be besides.
 #[derive(Clone, Debug, Default)]
@@ -47,13 +99,12 @@ pub struct Congruence {
     pub rem: Option<Vec<u8>>,
 }
 
-/// Whether a small prime divides a number of more than a byte.
+/// Whether a small prime divides a number that is none itself.
 pub fn divisible(candidate: &BoxedUint) -> bool {
-    let Some(product) = NonZero::new(Limb(SMALL_PRODUCT)).into_option() else {
-        return false;
-    };
-    let rest = candidate.rem_limb(product).0;
-    candidate.bits_vartime() > 8 && SMALL.iter().any(|prime| rest % prime == 0)
+    candidate.bits_vartime() >= DIVIDED_BITS
+        && SMALL_PRIMES
+            .iter()
+            .any(|prime| rest(candidate, *prime) == 0)
 }
 
 /// Random bits, the highest one or two set.
@@ -125,11 +176,12 @@ pub fn random_prime_in(
         if candidate.bits_vartime() < bits || candidate < least {
             candidate.wrapping_add_assign(&*add);
         }
+        let mut sieve = Sieve::new(&candidate, &add, safe);
         while candidate.bits_vartime() == bits {
             if !meter.checkpoint() {
                 return Err(Throw::Pending);
             }
-            if !divisible(&candidate) && is_prime(flavor, &candidate) {
+            if sieve.next_passes() && is_prime(flavor, &candidate) {
                 return Ok(candidate);
             }
             candidate.wrapping_add_assign(&*add);
@@ -186,23 +238,21 @@ pub fn new_random_prime_job<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s
     let safe = args.get(2).is_true();
     let add = match args.get(3) {
         value if value.is_undefined() => None,
-        value => Some(bytes(scope, value, "add")?),
+        value => Some(trimmed(&bytes(scope, value, "add")?).to_vec()),
     };
     let rem = match args.get(4) {
         value if value.is_undefined() => None,
-        value => Some(bytes(scope, value, "rem")?),
+        value => Some(trimmed(&bytes(scope, value, "rem")?).to_vec()),
     };
     if size > MAX_BITS {
         return Err(too_long("size"));
     }
     let bits = u32::try_from(size).map_err(|_| too_long("size"))?;
     if let Some(add) = &add {
-        let add = trimmed(add);
         if add.len() as u64 > MAX_BITS / 8 || uint(add).bits_vartime() > bits {
             return Err(out_of_range("invalid options.add"));
         }
         if let Some(rem) = &rem {
-            let rem = trimmed(rem);
             if rem.len() > add.len() || uint(rem) >= uint(add) {
                 return Err(out_of_range("invalid options.rem"));
             }
@@ -231,9 +281,9 @@ pub fn new_random_prime_job<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s
 
 /// `new CheckPrimeJob(mode, candidate, checks)`
 pub fn new_check_prime_job<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let candidate = bytes(scope, args.get(1), "candidate")?;
+    let candidate = trimmed(&bytes(scope, args.get(1), "candidate")?).to_vec();
     let checks = number(scope, args.get(2), "checks")?;
-    if trimmed(&candidate).len() as u64 > MAX_BITS / 8 {
+    if candidate.len() as u64 > MAX_BITS / 8 {
         return Err(too_long("candidate"));
     }
     job::construct(

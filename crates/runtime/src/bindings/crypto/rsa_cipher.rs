@@ -118,7 +118,7 @@ fn pkcs1_or_made_up(key: &RsaPrivateKey, cipher_text: &[u8], block: &[u8]) -> Op
     let secret = Zeroizing::new(mac.finish());
     let made_up = Zeroizing::new(expand(&secret, b"message", size)?);
     let lengths = Zeroizing::new(expand(&secret, b"length", LENGTHS * 2)?);
-    let low_bits = u32::MAX >> longest.leading_zeros();
+    let low_bits = u32::MAX.checked_shr(longest.leading_zeros())?;
     let mut length = 0_u32;
     let (pairs, _) = lengths.as_chunks::<2>();
     for pair in pairs {
@@ -427,7 +427,7 @@ pub fn new_cipher_job<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> 
         value if value.is_undefined() => Vec::new(),
         value => bytes(scope, value, "label")?,
     };
-    let charge = super::random::charge(scope, data.len())?;
+    let charge = super::random::charge(scope, data.len().saturating_add(label.len()))?;
     job::construct(
         scope,
         args,

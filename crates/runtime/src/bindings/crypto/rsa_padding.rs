@@ -180,6 +180,11 @@ impl Scheme {
         if identifier(algorithm).is_none() && algorithm != Algorithm::Md5Sha1 {
             return Err(unsupported_digest());
         }
+        if let Use::Pss(Some(restriction)) = usage
+            && restriction.digest != algorithm
+        {
+            return Err(unsupported_digest());
+        }
         match (padding, usage) {
             (PKCS1, Use::Any) => return Ok(Padding::Pkcs1),
             (PSS, _) => {}
@@ -197,9 +202,6 @@ impl Scheme {
                 }));
             }
         };
-        if restriction.digest != algorithm {
-            return Err(unsupported_digest());
-        }
         let salt = self.salt(Some(restriction))?;
         if verifies && matches!(salt, Salt::Any) {
             return Err(failure(openssl::INVALID_SALT_LENGTH));

@@ -70,6 +70,21 @@ fn has_length(algorithm: Algorithm) -> Result<(), Throw> {
     }
 }
 
+/// What OpenSSL takes for DSA: the digests that standards approve.
+fn for_dsa(algorithm: Algorithm) -> Result<(), Throw> {
+    match algorithm {
+        Algorithm::Md5
+        | Algorithm::Md5Sha1
+        | Algorithm::Ripemd160
+        | Algorithm::Sm3
+        | Algorithm::Blake2b512
+        | Algorithm::Blake2s256
+        | Algorithm::Shake128
+        | Algorithm::Shake256 => Err(failure(openssl::DIGEST_NOT_ALLOWED)),
+        _ => Ok(()),
+    }
+}
+
 fn sign_digest(
     key: &PrivateKey,
     scheme: Scheme,
@@ -86,7 +101,7 @@ fn sign_digest(
             signature.ok_or_else(wrong_key_type)
         }
         PrivateKey::Dsa(domain, private) => {
-            has_length(algorithm)?;
+            for_dsa(algorithm)?;
             let signature = domain.sign(private, digest, scheme.der)?;
             signature.ok_or_else(wrong_key_type)
         }
@@ -110,7 +125,7 @@ fn verify_digest(
             Ok(group.curve.verify(point, digest, signature, scheme.der))
         }
         PublicKey::Dsa(domain, public) => {
-            has_length(algorithm)?;
+            for_dsa(algorithm)?;
             Ok(domain.verify(public, digest, signature, scheme.der))
         }
         PublicKey::Cfrg(..) | PublicKey::Dh(..) => Err(wrong_key_type()),
@@ -240,7 +255,13 @@ pub fn verify<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> 
     }
     let (algorithm, hasher) = running.0.take().ok_or_else(not_initialised)?;
     finishes(algorithm, "PEM_read_bio_PUBKEY failed")?;
-    let verified = verify_digest(&key, scheme, algorithm, &hasher.finish(None), &signature)?;
+    let verified = verify_digest(&key, scheme, algorithm, &hasher.finish(None), &signature);
+    // For a key that signs, OpenSSL's reasons are not told here.
+    let signs = matches!(
+        key,
+        PublicKey::Rsa(..) | PublicKey::Ec(..) | PublicKey::Dsa(..)
+    );
+    let verified = verified.or_else(|throw| if signs { Ok(false) } else { Err(throw) })?;
     Ok(v8::Boolean::new(scope, verified).into())
 }
 
@@ -262,10 +283,10 @@ pub fn new_sign_job<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Re
         _ => None,
     };
     let scheme = Scheme::of(scope, args.get(9), args.get(8), args.get(10));
-    let charge = super::random::charge(scope, data.len())?;
     if verifies {
         let key = KeyData::public_argument(scope, args, 2)?;
         let signature = bytes(scope, args.get(11), "signature")?;
+        let charge = super::random::charge(scope, data.len().saturating_add(signature.len()))?;
         return job::construct(
             scope,
             args,
@@ -281,6 +302,7 @@ pub fn new_sign_job<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Re
         );
     }
     let key = KeyData::private_argument(scope, args, 2)?;
+    let charge = super::random::charge(scope, data.len())?;
     job::construct(
         scope,
         args,

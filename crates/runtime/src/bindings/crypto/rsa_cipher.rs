@@ -387,9 +387,14 @@ pub fn public_encrypt_call<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>
 
 /// `privateDecrypt(...)`
 pub fn private_decrypt_call<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let (key, usage) = rsa_private(scope, args)?;
-    for_encryption(usage)?;
+    // A digest that there is none of is told before a key that is not private.
+    let key = match rsa_private(scope, args) {
+        Err(Throw::Pending) => return Err(Throw::Pending),
+        key => key,
+    };
     let (data, padding, label) = options(scope, args)?;
+    let (key, usage) = key?;
+    for_encryption(usage)?;
     let output = Zeroizing::new(decrypt(&key, padding, &label, &data)?);
     Ok(buffer_of(scope, &output)?.into())
 }

@@ -4,7 +4,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { availableMemory, pss, threads } from "./lib/processes.mjs";
+import { availableMemory, descriptors, pss, threads } from "./lib/processes.mjs";
 import { PATHS } from "./lib/server.mjs";
 
 const [name, measure, json] = process.argv.slice(2);
@@ -132,6 +132,21 @@ const measures = {
     check(await vm.exec(TRIVIAL));
     await vm.dispose();
     return { samples, startMs };
+  },
+
+  /** What stays of VMs that were made, used and disposed of, between a tenth of them and all. */
+  async cycles() {
+    const cycle = async (count) => {
+      for (let i = 0; i < count; i += 1) await createAndExec(candidate.create);
+      await collect();
+      await sleep(options.settleMs);
+      await collect();
+      return { pss: pss(), threads: threads(), descriptors: descriptors() };
+    };
+    const tenth = Math.ceil(options.count / 10);
+    const early = await cycle(tenth);
+    const { ms, value: late } = await timed(() => cycle(options.count - tenth));
+    return { count: options.count, ms, early, late };
   },
 
   /** Requests per second of `clients` that each wait for an answer before they ask again, driven by this process. */

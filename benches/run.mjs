@@ -63,6 +63,7 @@ const PLAN = {
   resting: { rounds: 1, options: { steps: quick ? [10] : [10, 50, 100], settleMs: quick ? 500 : 2000 }, timeoutMs: 180_000, linux: true },
   alive: { rounds: 1, options: { count: quick ? 25 : 500 }, timeoutMs: quick ? 60_000 : 300_000, linux: true },
   kill: { rounds: quick ? 1 : 4, options: { samples: quick ? 10 : 250, limitMs: 50 }, timeoutMs: 120_000 },
+  cycles: { rounds: 1, options: { count: quick ? 50 : 10_000, settleMs: quick ? 500 : 2000 }, timeoutMs: 300_000, linux: true },
   requests: { rounds: quick ? 1 : 3, options: { samples: quick ? 1 : 3, ms: quick ? 500 : 2000, clients: 16 }, timeoutMs: 60_000, each: ["hello", "megabyte"] },
   servers: { rounds: 1, options: { count: quick ? 10 : 200 }, timeoutMs: 120_000, linux: true },
   compute: { rounds: quick ? 1 : 5, options: { samples: 1 }, timeoutMs: 60_000, each: programs },
@@ -195,7 +196,7 @@ function combine(measure, answers) {
   const failed = answers.find((answer) => !answer.ok);
   if (failed !== undefined) return { error: failed.error };
   const results = answers.map((answer) => answer.result);
-  if (["memory", "resting", "alive", "servers", "base"].includes(measure)) return results[0];
+  if (["memory", "resting", "alive", "servers", "cycles", "base"].includes(measure)) return results[0];
   const combined = summary(results.flatMap((result) => result.samples));
   if (results[0].loadMs !== undefined) combined.loadMs = summary(results.map((result) => result.loadMs)).p50;
   if (results[0].startMs !== undefined) combined.startMs = summary(results.map((result) => result.startMs)).p50;

@@ -48,6 +48,11 @@ export function threads(pid = process.pid) {
   return count;
 }
 
+/** Open descriptors of the process itself. */
+export function descriptors() {
+  return measurable ? readdirSync("/proc/self/fd").length : undefined;
+}
+
 /** What the system could still give out, in bytes. */
 export function availableMemory() {
   return Number(/^MemAvailable:\s+(\d+) kB/m.exec(text("/proc/meminfo"))?.[1] ?? Infinity) * 1024;

@@ -77,6 +77,15 @@ export function markdown({ date, quick, scale, machine, node, candidates, plan, 
     out.push(`### ${count} VMs alive`, table(["", "answered", "create each, ms", "answer each, ms", "process tree, MB", "threads"], rows));
   }
 
+  if (results.cycles?.[US]?.count !== undefined) {
+    const { count, early, late } = results.cycles[US];
+    const row = (name, { pss, threads, descriptors }) => [name, mb(pss), threads, descriptors];
+    out.push(
+      `### What stays after ${count} VMs were made, used and disposed of`,
+      table(["after", "process, MB", "threads", "descriptors"], [row(`the first ${Math.ceil(count / 10)}`, early), row("all", late)]),
+    );
+  }
+
   if (results.servers?.[US]?.count !== undefined) {
     const { count, answered, createMs, answerMs, pss, threads } = results.servers[US];
     out.push(`### ${count} VMs, each with a live HTTP server`, table(["answered", "start each, ms", "answer each, ms", "process tree, MB", "threads"], [[`${answered} of ${count}`, ms(createMs / count), ms(answerMs / count), mb(pss), threads]]));

@@ -1,8 +1,11 @@
 /** `new NodeRuntime`: the API of secure-exec 0.1 and 0.2. */
 
 import { once } from "node:events";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { NodeRuntime, allowAll, allowAllFs, allowAllNetwork, createNodeDriver, createNodeRuntimeDriverFactory } from "secure-exec";
 import type { NodeDriverOptions, NodeRuntimeOptions, StdioEvent } from "secure-exec";
 import { afterEach, describe, expect, test } from "vitest";
@@ -89,6 +92,45 @@ describe("programs", () => {
     }
     expect((await runtime.exec("1")).code).toBe(0);
     await expect(runtime.exec("1", { cpuTimeLimitMs: NaN })).rejects.toThrow(RangeError);
+  });
+});
+
+describe("children", () => {
+  test("the VM's own programs run on a tree that has none", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "secure-exec-first-"));
+    mkdirSync(join(folder, "bin"));
+    // What a host has there is for another machine.
+    writeFileSync(join(folder, "bin/cat"), "\x7fELF", { mode: 0o755 });
+    const runtime = await NodeRuntime.create({ mounts: [{ path: "/", source: "host", hostPath: folder, mode: "rw" }], cwd: "/" });
+    live.push(runtime);
+    const result = await runtime.exec(`
+      const { execSync, execFileSync } = require("node:child_process");
+      console.log(execSync("echo one > out.txt && cat out.txt | tr a-z A-Z", { encoding: "utf8" }).trim());
+      console.log(execFileSync("node", ["-p", "40 + 2"], { encoding: "utf8" }).trim());
+      try { execFileSync("/bin/absent"); } catch (error) { console.log(error.code); }`);
+    expect(result.stdout).toBe("ONE\n42\nENOENT\n");
+    expect(readFileSync(join(folder, "out.txt"), "utf8")).toBe("one\n");
+    rmSync(folder, { recursive: true });
+  });
+
+  test("commands that the VM does not have go to the executor", async () => {
+    const seen: unknown[] = [];
+    const { runtime, printed } = make({
+      permissions: allowAll,
+      commandExecutor: {
+        spawn(command, args, options) {
+          seen.push([command, args, options?.cwd]);
+          options?.onStdout?.(Buffer.from("from outside\n"));
+          return { writeStdin() {}, closeStdin() {}, kill() {}, wait: () => Promise.resolve(5) };
+        },
+      },
+    });
+    await runtime.exec(`
+      const child = require("node:child_process").spawn("cargo", ["build"]);
+      child.stdout.on("data", (data) => console.log(String(data).trim()));
+      child.on("close", (code) => console.log("code " + code));`);
+    expect(printed()).toEqual(["from outside", "code 5"]);
+    expect(seen).toEqual([["cargo", ["build"], "/root"]]);
   });
 });
 

@@ -5,6 +5,7 @@
 
 use crate::errno::{Errno, Result};
 use crate::kernel::Kernel;
+use crate::path::normalize;
 use crate::process::{EXEC_PATH, Process};
 use crate::stat::FileType;
 
@@ -137,7 +138,7 @@ impl Kernel {
             })?;
         }
         match self.find_in_tree(p, file, &argv, search, cwd) {
-            Err(Errno::ENOENT) if self.host_commands => Ok(Executable {
+            Err(Errno::ENOENT | Errno::ENOEXEC) if self.host_commands => Ok(Executable {
                 name: file.to_owned(),
                 path: file.to_owned(),
                 argv,
@@ -180,7 +181,19 @@ impl Kernel {
         cwd: Option<&[u8]>,
     ) -> Result<Executable> {
         for _ in 0..MAX_INTERPRETERS {
-            match parse_head(&self.executable_head(p, &path, cwd)?) {
+            let head = match self.executable_head(p, &path, cwd) {
+                Ok(head) => head,
+                Err(error) => {
+                    let (name, path) = self.covered_program(&path, cwd).ok_or(error)?;
+                    return Ok(Executable {
+                        name,
+                        path,
+                        argv,
+                        of_host: false,
+                    });
+                }
+            };
+            match parse_head(&head) {
                 Head::Machine(name) => {
                     let path = self.realpath(p, &seen_from(cwd, &path))?;
                     let path = String::from_utf8_lossy(&path).into_owned();
@@ -214,6 +227,19 @@ impl Kernel {
             }
         }
         Err(Errno::ELOOP)
+    }
+
+    /// The machine's program that would stand at `path` if nothing were mounted over the root, and that path: a tree of
+    /// the host's has none of them, and what it may have there is for another machine.
+    fn covered_program(&self, path: &str, cwd: Option<&[u8]>) -> Option<(String, String)> {
+        if !path.starts_with('/') || self.mounts().iter().all(|mount| mount.path != b"/") {
+            return None;
+        }
+        let path = String::from_utf8(normalize(b"/", &seen_from(cwd, path))).ok()?;
+        let (folder, name) = path.rsplit_once('/')?;
+        let is_known = name == "node" || MACHINE_PROGRAMS.contains(&name);
+        let is_searched = DEFAULT_PATH.split(':').any(|known| known == folder);
+        (is_known && is_searched).then(|| (name.to_owned(), path.clone()))
     }
 
     /// The first bytes of a file that may be executed.

@@ -6,7 +6,7 @@ import { createServer } from "node:net";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { NodeRuntime, allowAll, allowAllFs, allowAllNetwork, createNodeDriver, createNodeRuntimeDriverFactory } from "secure-exec";
+import { NodeExecutionDriver, NodeRuntime, allowAll, allowAllFs, allowAllNetwork, createNodeDriver, createNodeRuntimeDriverFactory } from "secure-exec";
 import type { NodeDriverOptions, NodeRuntimeOptions, StdioEvent } from "secure-exec";
 import { afterEach, describe, expect, test } from "vitest";
 
@@ -92,6 +92,17 @@ describe("programs", () => {
     }
     expect((await runtime.exec("1")).code).toBe(0);
     await expect(runtime.exec("1", { cpuTimeLimitMs: NaN })).rejects.toThrow(RangeError);
+  });
+});
+
+describe("NodeExecutionDriver", () => {
+  test("runs programs as the runtime does", async () => {
+    const driver = new NodeExecutionDriver({ system: createNodeDriver({ moduleAccess: false }), memoryLimit: 64 });
+    expect((await driver.exec("process.exit(4)")).code).toBe(4);
+    expect((await driver.run("module.exports = 5")).exports).toBe(5);
+    await driver.terminate();
+    await driver.dispose();
+    await expect(driver.exec("")).rejects.toMatchObject({ code: "ERR_RUNTIME_DISPOSED" });
   });
 });
 

@@ -10,6 +10,8 @@ export { HostNodeFileSystem, InMemoryFileSystem, createInMemoryFileSystem } from
 export { NodeFileSystem } from "./node-file-system.js";
 export { NodeRuntime } from "./runtime.js";
 export { createNodeDriver, createNodeRuntimeDriverFactory } from "./first-generation/driver.js";
+export { NodeExecutionDriver } from "./first-generation/execution-driver.js";
+export type { NodeExecutionDriverOptions } from "./first-generation/execution-driver.js";
 export type {
   NodeDriverOptions,
   NodeRuntimeDriverFactory,

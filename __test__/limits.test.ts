@@ -80,6 +80,27 @@ describe("memory", () => {
   });
 });
 
+describe("memory of Intl", () => {
+  test("counts, and ends a program that keeps it", async () => {
+    const child = await inChild(`
+      const runtime = await NodeRuntime.create({ memoryLimit: 64 });
+      await runtime.exec("1");
+      const before = process.memoryUsage().rss;
+      const { reason, errorMessage } = await runtime.exec("const a = []; for (;;) a.push(new Intl.DateTimeFormat())");
+      console.log(JSON.stringify({ reason, errorMessage, grown: process.memoryUsage().rss - before }));
+      process.exit(0);`);
+    const ended = lastLine<{ reason: string; errorMessage: string; grown: number }>(child);
+    expect(ended).toMatchObject({ reason: "memory", errorMessage: expect.stringContaining("memory limit exceeded") });
+    expect(ended.grown).toBeLessThan(256 << 20);
+  });
+
+  test("is collected when nobody keeps it", async () => {
+    const runtime = await make({ memoryLimit: 64 });
+    const result = await runtime.exec("for (let i = 0; i < 5000; i++) new Intl.DateTimeFormat('en').format(i); console.log('done')");
+    expect(result).toMatchObject({ code: 0, stdout: "done\n" });
+  });
+});
+
 describe("budgets", () => {
   test("timers", async () => {
     const runtime = await make({ resourceBudgets: { maxTimers: 100 } });

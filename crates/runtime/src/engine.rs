@@ -197,6 +197,7 @@ fn initialize() {
     if unknown.len() > 1 {
         tracing::error!(?unknown, "V8 does not know these flags");
     }
+    crate::icu_memory::install();
     v8::icu::set_default_locale("en-US");
     let platform = v8::new_custom_platform(2, false, false, Platform).make_shared();
     // V8's own source opens a file for each of the tables of an isolate.

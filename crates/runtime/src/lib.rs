@@ -65,6 +65,7 @@ pub mod host_fs;
 pub mod host_functions;
 pub mod host_pool;
 pub mod host_watches;
+mod icu_memory;
 pub mod latch;
 pub mod launch;
 pub mod link_wrap;

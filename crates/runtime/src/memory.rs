@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use crate::budget::{LimitError, NearLimit, OnWarning};
 use crate::env::Shared;
 use crate::fatal;
+use crate::icu_memory::IcuBytes;
 use crate::latch::End;
 
 /// The cage that all heaps share.
@@ -78,6 +79,9 @@ pub struct MemoryBudget {
     cage: AtomicUsize,
     external: AtomicUsize,
     native: AtomicUsize,
+    icu: Arc<IcuBytes>,
+    /// What V8 was told of ICU's memory.
+    icu_told: AtomicUsize,
     peak: AtomicUsize,
     /// Address space that growable buffers have reserved.
     pub(crate) reserved: AtomicUsize,
@@ -129,6 +133,8 @@ impl MemoryBudget {
             cage: AtomicUsize::new(0),
             external: AtomicUsize::new(0),
             native: AtomicUsize::new(0),
+            icu: Arc::default(),
+            icu_told: AtomicUsize::new(0),
             peak: AtomicUsize::new(0),
             reserved: AtomicUsize::new(0),
             refused: AtomicUsize::new(0),
@@ -200,13 +206,42 @@ impl MemoryBudget {
         Usage {
             heap: self.heap.load(Ordering::Relaxed),
             external: self.external.load(Ordering::Relaxed),
-            native: self.native.load(Ordering::Relaxed),
+            native: self
+                .native
+                .load(Ordering::Relaxed)
+                .saturating_add(self.icu.held()),
         }
     }
 
     /// The most it has held.
     pub fn peak(&self) -> usize {
         self.peak.load(Ordering::Relaxed).max(self.used().total())
+    }
+
+    /// What ICU holds for the process.
+    pub(crate) fn icu(&self) -> &Arc<IcuBytes> {
+        &self.icu
+    }
+
+    /// The process's shared state, once it has an isolate.
+    pub(crate) fn shared(&self) -> Option<&Arc<Shared>> {
+        self.shared.get()
+    }
+
+    /// Tells V8 what ICU holds, so that it collects garbage in time. A process that is over its limit even after a full
+    /// collection ends.
+    pub(crate) fn note_icu(&self, isolate: &mut v8::Isolate) {
+        let held = self.icu.held();
+        let told = self.icu_told.swap(held, Ordering::Relaxed);
+        let change = i64::try_from(held).unwrap_or(i64::MAX) - i64::try_from(told).unwrap_or(0);
+        isolate.adjust_amount_of_external_allocated_memory(change);
+        if self.used().total() <= self.limit {
+            return;
+        }
+        isolate.low_memory_notification();
+        if self.used().total() > self.limit {
+            self.condemn("native");
+        }
     }
 
     /// Takes `bytes` for a buffer; `false` when that would be over the limit.

@@ -27,6 +27,15 @@ pub(crate) fn set_thread_budget(budget: Option<Arc<MemoryBudget>>) {
     BUDGET.set(budget);
 }
 
+/// Whose memory this thread allocates.
+pub(crate) fn thread_budget() -> Option<Arc<MemoryBudget>> {
+    // A thread that is ending has no guest any more.
+    BUDGET
+        .try_with(|budget| budget.try_borrow().ok()?.clone())
+        .ok()
+        .flatten()
+}
+
 #[cfg(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")

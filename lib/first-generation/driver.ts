@@ -73,8 +73,6 @@ export interface NodeDriverOptions {
   /** The way out of the VM, and ports of guests' servers on the host's 127.0.0.1. */
   useDefaultNetwork?: boolean;
   loopbackExemptPorts?: number[];
-  /** Runs what the VM does not have itself. */
-  commandExecutor?: CommandExecutor;
   processConfig?: ProcessConfig;
   osConfig?: OSConfig;
 }
@@ -84,7 +82,6 @@ export interface SystemDriver {
   readonly filesystem: VirtualFileSystem | undefined;
   readonly commandExecutor: CommandExecutor | undefined;
   readonly permissions: PermissionOptions | undefined;
-  readonly commandExecutor: CommandExecutor | undefined;
   readonly runtime: { readonly process: ProcessConfig; readonly os: OSConfig };
 }
 
@@ -116,7 +113,6 @@ const DRIVER_KEYS = [
   "permissions",
   "useDefaultNetwork",
   "loopbackExemptPorts",
-  "commandExecutor",
   "processConfig",
   "osConfig",
 ] as const satisfies (keyof NodeDriverOptions)[];
@@ -156,7 +152,6 @@ export function createNodeDriver(options?: NodeDriverOptions): SystemDriver {
     filesystem: given.filesystem,
     commandExecutor: given.commandExecutor,
     permissions: given.permissions,
-    commandExecutor: given.commandExecutor,
     runtime: Object.freeze({ process: Object.freeze({ ...given.processConfig }), os: Object.freeze({ ...given.osConfig }) }),
   });
   drivers.set(driver, given);
@@ -201,7 +196,6 @@ export function describe(options: unknown): Described {
     if (given[key] !== undefined) Object.assign(create, { [key]: given[key] });
   }
   if (given.cpuTimeLimitMs !== undefined) create.wallTimeLimitMs = given.cpuTimeLimitMs;
-  if (driver.commandExecutor !== undefined) create.commandExecutor = driver.commandExecutor;
   if (driver.filesystem !== undefined) create.filesystem = driver.filesystem;
   if (driver.commandExecutor !== undefined) create.commandExecutor = driver.commandExecutor;
   const access = moduleAccess(driver.moduleAccess);

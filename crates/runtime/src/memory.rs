@@ -238,7 +238,8 @@ impl MemoryBudget {
         if self.used().total() <= self.limit {
             return;
         }
-        isolate.low_memory_notification();
+        // Unlike other full collections this one runs what frees the memory behind dead objects at once.
+        isolate.memory_pressure_notification(v8::MemoryPressureLevel::Critical);
         if self.used().total() > self.limit {
             self.condemn("native");
         }

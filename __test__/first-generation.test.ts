@@ -2,11 +2,12 @@
 
 import { once } from "node:events";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer as createHttpServer } from "node:http";
 import { createServer } from "node:net";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { NodeExecutionDriver, NodeRuntime, allowAll, allowAllFs, allowAllNetwork, createNodeDriver, createNodeRuntimeDriverFactory } from "secure-exec";
+import { NodeExecutionDriver, NodeRuntime, allowAll, allowAllFs, allowAllNetwork, createDefaultNetworkAdapter, createNodeDriver, createNodeRuntimeDriverFactory } from "secure-exec";
 import type { NodeDriverOptions, NodeRuntimeOptions, StdioEvent } from "secure-exec";
 import { afterEach, describe, expect, test } from "vitest";
 
@@ -215,6 +216,47 @@ describe("servers", () => {
     expect((await runtime.fetch(port)).status).toBe(200);
     await runtime.terminate();
     await running;
+  });
+});
+
+describe("the network adapter", () => {
+  test("the default one is the way out, for the host too", async () => {
+    const port = await freePort();
+    const host = createHttpServer((_request, response) => response.end("the host's")).listen(port, "127.0.0.1");
+    await once(host, "listening");
+    try {
+      const { runtime, printed } = make({
+        networkAdapter: createDefaultNetworkAdapter({ initialExemptPorts: [port] }),
+        permissions: allowAllNetwork,
+      });
+      await runtime.exec(`fetch("http://127.0.0.1:${port}/").then((r) => r.text()).then(console.log)`);
+      expect(printed()).toEqual(["the host's"]);
+      expect(await runtime.network.fetch(`http://127.0.0.1:${port}/`)).toMatchObject({ ok: true, status: 200, body: "the host's" });
+    } finally {
+      host.close();
+    }
+  });
+
+  test("one of the embedder's is asked after permissions, and guests have no way around it", async () => {
+    const asked: string[] = [];
+    const { runtime, printed } = make({
+      networkAdapter: {
+        fetch: async (url) => {
+          asked.push(url);
+          return { ok: true, status: 200, statusText: "OK", headers: {}, body: "mine", url, redirected: false };
+        },
+        dnsLookup: async () => ({ address: "192.0.2.1", family: 4 }),
+        httpRequest: async (url) => ({ status: 204, statusText: "", headers: {}, body: "", url }),
+      },
+      permissions: { network: ({ hostname }) => ({ allow: hostname === "good.test" }) },
+    });
+    expect((await runtime.network.fetch("http://good.test/a")).body).toBe("mine");
+    expect((await runtime.network.httpRequest("http://good.test/")).status).toBe(204);
+    expect(await runtime.network.dnsLookup("good.test")).toEqual({ address: "192.0.2.1", family: 4 });
+    await expect(runtime.network.fetch("http://bad.test/")).rejects.toMatchObject({ code: "EACCES" });
+    expect(asked).toEqual(["http://good.test/a"]);
+    await runtime.exec(`require("node:dns").lookup("good.test", (error) => console.log(error.code))`);
+    expect(printed()).toEqual(["EACCES"]);
   });
 });
 

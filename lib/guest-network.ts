@@ -6,7 +6,7 @@ import { SecureExecError, disposedError, fromNative } from "./errors.js";
 import { GuestConnection } from "./guest-connection.js";
 import { HostPorts } from "./host-ports.js";
 import { NetworkEventKind } from "./native.js";
-import type { NativeListenerInfo, NativeListenerQuery, NativeNetwork, NativeVm } from "./native.js";
+import type { NativeConnection, NativeListenerInfo, NativeListenerQuery, NativeNetwork, NativeNetworkRequest, NativeVm } from "./native.js";
 import type { ListenerSettings } from "./options.js";
 import { describeEnd, guestError } from "./outcome.js";
 import type { Programs } from "./programs.js";
@@ -65,6 +65,37 @@ export class GuestNetwork {
       }
       this.#sinks.delete(id);
     }
+  }
+
+  /** A connection as a guest would open it: to what the VM listens on, or out, as far as its permissions go. */
+  async dial(address: string, port: number): Promise<GuestConnection> {
+    if (this.#closed) throw disposedError("the runtime");
+    const id = this.#newId();
+    const connecting = this.#native.dial(id, address, port);
+    let native;
+    try {
+      native = await this.#untilClosed(connecting);
+    } catch (error) {
+      void connecting.then((late) => late.close(), () => {});
+      throw fromNative(error);
+    }
+    return this.#adopt(native, id, port);
+  }
+
+  /** The addresses of a name as a guest would find them. */
+  async lookup(name: string): Promise<string[]> {
+    if (this.#closed) throw disposedError("the runtime");
+    return this.#untilClosed(this.#native.lookup(name)).catch((error: unknown) => {
+      throw fromNative(error);
+    });
+  }
+
+  /** Rejects when `permissions.network` does not let the request be made. */
+  async mayRequest(request: NativeNetworkRequest): Promise<void> {
+    if (this.#closed) throw disposedError("the runtime");
+    return this.#untilClosed(this.#native.mayRequest(request)).catch((error: unknown) => {
+      throw fromNative(error);
+    });
   }
 
   /** A listener that the query means. */
@@ -162,7 +193,10 @@ export class GuestNetwork {
     } catch (error) {
       throw connectError(fromNative(error), port);
     }
-    if (native == null) return undefined;
+    return native == null ? undefined : this.#adopt(native, id, port, options);
+  }
+
+  #adopt(native: NativeConnection, id: number, port: number, options?: DuplexOptions): GuestConnection {
     const forget = (): void => {
       this.#connections.delete(connection);
       this.#sinks.delete(id);
@@ -179,10 +213,16 @@ export class GuestNetwork {
   #untilClosed<T>(wanted: Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       this.#endings.add(reject);
-      void wanted.then((value) => {
-        this.#endings.delete(reject);
-        resolve(value);
-      });
+      wanted.then(
+        (value) => {
+          this.#endings.delete(reject);
+          resolve(value);
+        },
+        (error: Error) => {
+          this.#endings.delete(reject);
+          reject(error);
+        },
+      );
     });
   }
 }

@@ -74,8 +74,9 @@ async function answer(
       if (callback === undefined) return encode(false, limits);
       const verdict: unknown = await callback(decode(payload));
       if (typeof verdict !== "object" || verdict === null) return encode(verdict === true, limits);
-      const { allow, reason } = verdict as { allow?: unknown; reason?: unknown };
-      return encode({ allow: allow === true, reason: typeof reason === "string" ? reason : undefined }, limits);
+      const { allow, reason, private: reaches } = verdict as Record<string, unknown>;
+      const text = typeof reason === "string" ? reason : undefined;
+      return encode({ allow: allow === true, private: reaches === true, reason: text }, limits);
     }
     case HostCallKind.function:
       return encode(await parts.functions.call(target, decode(payload) as unknown[]), limits);

@@ -9,7 +9,7 @@ export { allowAll, allowAllChildProcess, allowAllEnv, allowAllFs, allowAllNetwor
 export { HostNodeFileSystem, InMemoryFileSystem, createInMemoryFileSystem } from "./kernel-file-system.js";
 export { NodeFileSystem } from "./node-file-system.js";
 export { NodeRuntime } from "./runtime.js";
-export { createNodeDriver, createNodeRuntimeDriverFactory } from "./first-generation/driver.js";
+export { createDefaultNetworkAdapter, createNodeDriver, createNodeRuntimeDriverFactory } from "./first-generation/driver.js";
 export { NodeExecutionDriver } from "./first-generation/execution-driver.js";
 export type { NodeExecutionDriverOptions } from "./first-generation/execution-driver.js";
 export type {
@@ -31,6 +31,8 @@ export type {
   CommandProcess,
   ChildProcessRequest,
   ContextOptions,
+  DnsLookupResult,
+  DnsOptions,
   EndReason,
   EnvRequest,
   EvaluateResult,
@@ -57,7 +59,11 @@ export type {
   Listener,
   ListenerQuery,
   Mount,
+  NetworkAdapter,
+  NetworkFetchResponse,
+  NetworkHttpResponse,
   NetworkRequest,
+  NetworkRequestInit,
   NetworkRule,
   NodeRuntimeCreateOptions,
   OsConfig,

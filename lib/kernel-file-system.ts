@@ -31,6 +31,10 @@ function bare(limits: NativeVmOptions["limits"]): NativeVmOptions {
     hostFunctions: [],
     warns: false,
     hostCommands: false,
+    dnsServers: [],
+    dnsOverrides: [],
+    loopbackExemptPorts: [],
+    hasWayOut: false,
     os: {},
     user: { uid: 0, gid: 0 },
   };

@@ -47,6 +47,11 @@ export interface NativeVmOptions {
   cwd?: string;
   argv: string[];
   permissions: NativeScope[];
+  dnsServers: string[];
+  dnsOverrides: { name: string; addresses: string[] }[];
+  loopbackExemptPorts: number[];
+  /** Whether there is something that dials for guests at all. */
+  hasWayOut: boolean;
   permissionTimeoutMs?: number;
   hostFunctions: string[];
   hostCommands: boolean;
@@ -192,6 +197,18 @@ export interface NativeNetwork {
   stopWaiting(id: number): void;
   openHostPorts(): void;
   hostPort(port: number): number;
+  mayRequest(request: NativeNetworkRequest): Promise<void>;
+  lookup(name: string): Promise<string[]>;
+  dial(id: number, address: string, port: number): Promise<NativeConnection>;
+}
+
+export interface NativeNetworkRequest {
+  op: "fetch" | "http" | "dns";
+  hostname: string;
+  port: number;
+  url?: string;
+  method?: string;
+  isInternal: boolean;
 }
 
 export interface NativeContext {

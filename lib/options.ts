@@ -11,6 +11,7 @@ import { readModules } from "./module-access.js";
 import { readMount, readMounts } from "./mounts.js";
 import type { MountSettings } from "./mounts.js";
 import { readPermissions } from "./permissions.js";
+import { readDns } from "./dns-options.js";
 import type {
   CallOptions,
   Capture,
@@ -21,6 +22,7 @@ import type {
   GuestRequest,
   LimitWarning,
   ListenerQuery,
+  NetworkAdapter,
   NodeRuntimeCreateOptions,
   OsConfig,
   OutputHook,
@@ -124,12 +126,10 @@ const CREATE_KEYS = [
   "bindings",
   "commandExecutor",
   "onLimitWarning",
-] as const satisfies (keyof NodeRuntimeCreateOptions)[];
-/** Options of the whole API that this version does not have. */
-const LATER_CREATE_KEYS = [
   "dns",
   "loopbackExemptPorts",
-];
+  "networkAdapter",
+] as const satisfies (keyof NodeRuntimeCreateOptions)[];
 const EXEC_KEYS = [
   "filePath",
   "env",
@@ -196,15 +196,13 @@ const PAYLOAD_KEYS = ["jsonPayloadBytes", "base64TransferBytes"] as const;
 /** Own enumerable properties of an options object, read once each. */
 type Bag = Record<string, unknown>;
 
-function bag(value: unknown, where: string, known: readonly string[], later: readonly string[] = []): Bag {
+function bag(value: unknown, where: string, known: readonly string[]): Bag {
   if (value === undefined) return {};
   if (typeof value !== "object" || value === null || Array.isArray(value)) throw typeError(where, "an object", value);
   const copy: Bag = { __proto__: null } as unknown as Bag;
   for (const key of Object.keys(value)) {
     const item = (value as Bag)[key];
-    if (later.includes(key)) {
-      if (item !== undefined) throw unavailable(`the option ${key}`);
-    } else if (!known.includes(key)) {
+    if (!known.includes(key)) {
       throw valueError(`${where}.${key}`, `is not an option; known are ${known.join(", ")}`, item);
     } else if (item !== undefined) {
       copy[key] = item;
@@ -348,12 +346,13 @@ export interface RuntimeSettings {
   onStdio: StdioHook | undefined;
   captureBytes: number;
   maxHttpBodyBytes: number;
+  networkAdapter: NetworkAdapter | undefined;
   signal: AbortSignal | undefined;
 }
 
 /** Reads the options of `NodeRuntime.create`. */
 export function readCreateOptions(options: unknown): RuntimeSettings {
-  const given = bag(options, "options", CREATE_KEYS, LATER_CREATE_KEYS);
+  const given = bag(options, "options", CREATE_KEYS);
   const limits: NativeLimits = {};
   if ("memoryLimit" in given) limits.memoryLimit = number(given["memoryLimit"], "memoryLimit", MEMORY_MB);
   Object.assign(limits, times(given));
@@ -398,6 +397,9 @@ export function readCreateOptions(options: unknown): RuntimeSettings {
     permissions: permissions.scopes,
     hostFunctions: functions.names,
     hostCommands: commands !== undefined,
+    ...readDns(given["dns"]),
+    loopbackExemptPorts: readPorts(given["loopbackExemptPorts"], "loopbackExemptPorts"),
+    hasWayOut: true,
     warns: onLimitWarning !== undefined,
     os: readOs(given["os"]),
     user: readUser(given["user"]),
@@ -441,8 +443,18 @@ export function readCreateOptions(options: unknown): RuntimeSettings {
     onStdio: "onStdio" in given ? hook(given["onStdio"], "onStdio") : undefined,
     captureBytes: "capture" in given ? captureBytes(given["capture"], "capture") : DEFAULT_CAPTURE_BYTES,
     maxHttpBodyBytes: (budgets["maxHttpBodyBytes"] as number | undefined) ?? DEFAULT_HTTP_BODY_BYTES,
+    networkAdapter: "networkAdapter" in given ? networkAdapter(given["networkAdapter"], "networkAdapter") : undefined,
     signal: "signal" in given ? abortSignal(given["signal"], "signal") : undefined,
   };
+}
+
+function networkAdapter(value: unknown, option: string): NetworkAdapter {
+  if (typeof value !== "object" || value === null) throw typeError(option, "an object", value);
+  for (const name of ["fetch", "dnsLookup", "httpRequest"] as const) {
+    const method = (value as Partial<Record<typeof name, unknown>>)[name];
+    if (typeof method !== "function") throw typeError(`${option}.${name}`, "a function", method);
+  }
+  return value as NetworkAdapter;
 }
 
 function times(given: Bag): { cpuTimeLimitMs?: number; wallTimeLimitMs?: number } {
@@ -569,6 +581,12 @@ export function readPort(value: unknown, option = "port", least = 1): number {
   } catch (error) {
     throw error instanceof RangeError ? Object.assign(error, { code: "ERR_SOCKET_BAD_PORT" }) : error;
   }
+}
+
+function readPorts(value: unknown, option: string): number[] {
+  if (value === undefined) return [];
+  if (!Array.isArray(value)) throw typeError(option, "an array of ports", value);
+  return Array.from(value as unknown[], (port, index) => readPort(port, `${option}[${index}]`));
 }
 
 /** Reads which listener is meant. */

@@ -20,6 +20,7 @@ import { MountTable, readMount } from "./mounts.js";
 import type { MountSettings } from "./mounts.js";
 import { native } from "./native.js";
 import type { NativeFile, NativeHost, NativeOutcome, NativeVm, NativeVmOptions } from "./native.js";
+import { GuardedAdapter, OutwardHttp } from "./outward-http.js";
 import {
   readContextOptions,
   readCreateOptions,
@@ -48,6 +49,7 @@ import type {
   ListenerQuery,
   HostFunctions,
   Mount,
+  NetworkAdapter,
   NodeRuntimeCreateOptions,
   RunOptions,
   RunResult,
@@ -83,6 +85,7 @@ export class NodeRuntime {
   readonly #exposed = new Set<Exposed>();
   #networkInUse: GuestNetwork | undefined;
   #httpInUse: GuestHttp | undefined;
+  #outwardInUse: NetworkAdapter | undefined;
   readonly #calls: FileCalls;
   /** The same, after the end too. */
   readonly #lateCalls: FileCalls;
@@ -134,6 +137,7 @@ export class NodeRuntime {
     const settings = described === undefined ? (given as RuntimeSettings) : readCreateOptions(described.create);
     this.#settings = settings;
     this.#firstGeneration = described;
+    if (described !== undefined) settings.vm.hasWayOut = described.hasWayOut;
     const { NativeVm } = native();
     try {
       this.#vm = new NativeVm(settings.vm, undefined, NodeRuntime.#listener(new WeakRef(this), settings));
@@ -210,6 +214,19 @@ export class NodeRuntime {
     const settings = readRequest(request);
     this.#httpInUse ??= new GuestHttp(this.#network(), this.#settings.maxHttpBodyBytes);
     return this.#httpInUse.fetch(number, settings);
+  }
+
+  /**
+   * HTTP and names as guests reach them, from the host's side: what the VM itself listens on, and the outside as far as
+   * `permissions.network` goes. By the option `networkAdapter` if that was given.
+   */
+  get network(): NetworkAdapter {
+    const { networkAdapter, maxHttpBodyBytes } = this.#settings;
+    this.#outwardInUse ??=
+      networkAdapter === undefined
+        ? new OutwardHttp(this.#network(), maxHttpBodyBytes)
+        : new GuardedAdapter(this.#network(), networkAdapter);
+    return this.#outwardInUse;
   }
 
   /** A stream to a port of a guest, for whatever is spoken there: WebSocket, a database's protocol. */

@@ -63,8 +63,10 @@ export interface Budgets {
 /** What `permissions` speaks of. */
 export type PermissionScope = "fs" | "network" | "childProcess" | "process" | "env" | "hostFunction";
 
-/** Yes or no, with a reason that the guest sees. */
-export type PermissionDecision = boolean | { allow: boolean; reason?: string };
+/**
+ * Yes or no, with a reason that the guest sees. `private`: yes even though the address is not one of the public internet.
+ */
+export type PermissionDecision = boolean | { allow: boolean; reason?: string; private?: boolean };
 
 /** Asked about each request of a scope; the guest waits. What throws, hangs or answers anything else is no. */
 export type PermissionCallback<R> = (request: R) => PermissionDecision | Promise<PermissionDecision>;
@@ -403,6 +405,54 @@ export interface PersistenceAdapter {
   times?: boolean;
 }
 
+/** How guests find the addresses of names. */
+export interface DnsOptions {
+  /**
+   * DNS servers that are asked, `"192.0.2.1"` or `"192.0.2.1:53"`; the host's own resolver by default. Only names that
+   * `permissions.network` allows are asked for.
+   */
+  servers?: string[];
+  /** Addresses of names, before anything else is asked. */
+  overrides?: Record<string, string[]>;
+}
+
+/** One HTTP request of {@link NetworkAdapter}. */
+export interface NetworkRequestInit {
+  /** `"GET"` by default. */
+  method?: string;
+  headers?: Record<string, string>;
+  body?: string | Uint8Array | null;
+}
+
+/** Its answer. */
+export interface NetworkHttpResponse {
+  status: number;
+  statusText: string;
+  /** By lower-case name. */
+  headers: Record<string, string>;
+  /** Text, or base64 where the header `x-body-encoding` says so. */
+  body: string;
+  url: string;
+}
+
+/** The answer of {@link NetworkAdapter.fetch}. */
+export interface NetworkFetchResponse extends NetworkHttpResponse {
+  ok: boolean;
+  redirected: boolean;
+}
+
+/** The answer of {@link NetworkAdapter.dnsLookup}. */
+export type DnsLookupResult = { address: string; family: number } | { error: string; code: string };
+
+/** What `runtime.network` is made of. */
+export interface NetworkAdapter {
+  /** Follows redirects. */
+  fetch(url: string, init?: NetworkRequestInit): Promise<NetworkFetchResponse>;
+  dnsLookup(hostname: string): Promise<DnsLookupResult>;
+  /** Follows none. */
+  httpRequest(url: string, init?: NetworkRequestInit): Promise<NetworkHttpResponse>;
+}
+
 /** How a runtime is made. Options are copied: changing the object later changes nothing. */
 export interface NodeRuntimeCreateOptions {
   /** MB of V8 heap, ArrayBuffers and what is held for the guest; 16 to 4096, 128 by default. */
@@ -462,6 +512,18 @@ export interface NodeRuntimeCreateOptions {
   commandExecutor?: CommandExecutor;
   /** Hears when 80 % of a limit are in use. An exception in it is ignored. */
   onLimitWarning?: (warning: LimitWarning) => void;
+  /** Names of the network outside. */
+  dns?: DnsOptions;
+  /**
+   * Takes the place of what is behind `runtime.network`; asked only after `permissions.network`. Sockets of guests never go
+   * through it.
+   */
+  networkAdapter?: NetworkAdapter;
+  /**
+   * Ports of the host's loopback. A guest that connects to such a port of its own loopback reaches the host's, unless the
+   * VM itself listens there. `permissions.network: "deny"` and rules that name them take them back.
+   */
+  loopbackExemptPorts?: number[];
 }
 
 /** How one program is run. */

@@ -14,6 +14,7 @@ mod host_ports;
 mod network;
 mod options;
 mod outcome;
+mod outward;
 mod permissions;
 mod vm;
 

@@ -131,8 +131,8 @@ pub fn counted(bytes: usize) -> i32 {
 /// The host's use of one VM's network.
 #[napi]
 pub struct NativeNetwork {
-    vm: Arc<Vm>,
-    notifier: Arc<Notifier>,
+    pub(crate) vm: Arc<Vm>,
+    pub(crate) notifier: Arc<Notifier>,
     waits: Mutex<HashMap<u32, ListenerWait>>,
     host_ports: Arc<HostPortTable>,
 }
@@ -174,11 +174,11 @@ impl NativeNetwork {
         let kernel = self.vm.kernel();
         let port = u16::try_from(port).map_err(|_| call_error(Errno::EINVAL, "connect"))?;
         match kernel.connect_from_host(port) {
-            Ok(end) => Ok(Some(NativeConnection {
+            Ok(end) => Ok(Some(NativeConnection::new(
                 id,
-                end: Mutex::new(Some(Arc::new(end))),
-                notifier: self.notifier.clone(),
-            })),
+                Arc::new(end),
+                self.notifier.clone(),
+            ))),
             Err(Errno::EAGAIN) => {
                 let notifier = self.notifier.clone();
                 kernel.on_host_room(
@@ -254,6 +254,14 @@ pub struct NativeConnection {
 }
 
 impl NativeConnection {
+    pub(crate) fn new(id: u32, end: Arc<StreamEnd>, notifier: Arc<Notifier>) -> Self {
+        Self {
+            id,
+            end: Mutex::new(Some(end)),
+            notifier,
+        }
+    }
+
     fn end(&self) -> Option<Arc<StreamEnd>> {
         self.end
             .lock()

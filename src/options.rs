@@ -1,12 +1,16 @@
 //! Options as the TypeScript side hands them over: complete and validated there.
 
+use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use napi::bindgen_prelude::{Buffer, Result};
 use napi_derive::napi;
+use secure_exec_egress::{HostNetwork, HostNetworkOptions};
 use secure_exec_runtime::api::{ExecOptions, Limits, VmOptions, Want};
 use secure_exec_runtime::clock::Mitigation;
-use secure_exec_runtime::kernel::{OsConfig, Terminal, UserConfig, WindowSize};
+use secure_exec_runtime::kernel::permissions::ScopeSpec;
+use secure_exec_runtime::kernel::{Egress, OsConfig, Terminal, UserConfig, WindowSize};
 
 use crate::permissions::{NativeScope, permissions};
 
@@ -97,6 +101,14 @@ pub struct NativeVmOptions {
     pub argv: Vec<String>,
     /// What programs may do.
     pub permissions: Vec<NativeScope>,
+    /// DNS servers, each an address with its port.
+    pub dns_servers: Vec<String>,
+    /// Addresses of names.
+    pub dns_overrides: Vec<NativeNameOverride>,
+    /// Ports of the host's loopback that guests reach at theirs.
+    pub loopback_exempt_ports: Vec<u32>,
+    /// Whether there is something that dials for guests at all.
+    pub has_way_out: bool,
     /// Milliseconds that a function of the host may take to permit something.
     pub permission_timeout_ms: Option<f64>,
     /// Dotted paths of the host's functions.
@@ -109,6 +121,15 @@ pub struct NativeVmOptions {
     pub os: NativeOs,
     /// The user.
     pub user: NativeUser,
+}
+
+/// A name and its addresses.
+#[napi(object, object_to_js = false)]
+pub struct NativeNameOverride {
+    /// The name, in lower case.
+    pub name: String,
+    /// Its addresses.
+    pub addresses: Vec<String>,
 }
 
 /// What the machine says of itself. Absent values mean the default.
@@ -318,6 +339,21 @@ impl From<NativeUser> for UserConfig {
 
 impl From<NativeVmOptions> for VmOptions {
     fn from(native: NativeVmOptions) -> Self {
+        let permissions = permissions(native.permissions);
+        let exempt_ports: Vec<u16> = native
+            .loopback_exempt_ports
+            .into_iter()
+            .filter_map(|port| u16::try_from(port).ok())
+            .collect();
+        // Where nothing leads out there is nothing that could dial.
+        let is_closed = matches!(permissions.network, ScopeSpec::Given | ScopeSpec::Deny);
+        let is_wanted = native.has_way_out && (!is_closed || !exempt_ports.is_empty());
+        let egress = is_wanted.then(|| {
+            Arc::new(HostNetwork::new(HostNetworkOptions {
+                servers: parsed(native.dns_servers),
+                ..HostNetworkOptions::default()
+            })) as Arc<dyn Egress>
+        });
         Self {
             name: native.name.unwrap_or_default(),
             limits: native.limits.into(),
@@ -337,7 +373,14 @@ impl From<NativeVmOptions> for VmOptions {
             env: pairs(native.env),
             cwd: native.cwd.unwrap_or_default(),
             argv: native.argv,
-            permissions: permissions(native.permissions),
+            permissions,
+            egress,
+            exempt_ports,
+            dns_overrides: native
+                .dns_overrides
+                .into_iter()
+                .map(|NativeNameOverride { name, addresses }| (name, parsed(addresses)))
+                .collect(),
             permission_limit: native.permission_timeout_ms.map(millis),
             host_functions: native.host_functions,
             host_commands: native.host_commands,
@@ -347,6 +390,11 @@ impl From<NativeVmOptions> for VmOptions {
             ..Self::default()
         }
     }
+}
+
+/// Addresses; TypeScript checked that they are.
+fn parsed<T: FromStr>(texts: Vec<String>) -> Vec<T> {
+    texts.iter().filter_map(|text| text.parse().ok()).collect()
 }
 
 impl NativeExecOptions {

@@ -5,13 +5,14 @@
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { typeError, unavailable, valueError } from "../errors.js";
+import { SecureExecError, typeError, unavailable, valueError } from "../errors.js";
 import { allow } from "../permissions.js";
 import type {
   Budgets,
   CommandExecutor,
   HostFunctions,
   ModuleAccess,
+  NetworkAdapter,
   NetworkRequest,
   NodeRuntimeCreateOptions,
   PayloadLimits,
@@ -72,6 +73,9 @@ export interface NodeDriverOptions {
   permissions?: PermissionOptions;
   /** The way out of the VM, and ports of guests' servers on the host's 127.0.0.1. */
   useDefaultNetwork?: boolean;
+  /** What {@link createDefaultNetworkAdapter} gives is the same as `useDefaultNetwork`. One's own is `runtime.network`. */
+  networkAdapter?: NetworkAdapter;
+  /** Ports of the host's loopback that guests may reach. */
   loopbackExemptPorts?: number[];
   processConfig?: ProcessConfig;
   osConfig?: OSConfig;
@@ -112,6 +116,7 @@ const DRIVER_KEYS = [
   "commandExecutor",
   "permissions",
   "useDefaultNetwork",
+  "networkAdapter",
   "loopbackExemptPorts",
   "processConfig",
   "osConfig",
@@ -146,6 +151,12 @@ function copyOf<T extends object>(value: unknown, option: string, known?: readon
 /** Describes a VM for `new NodeRuntime`. */
 export function createNodeDriver(options?: NodeDriverOptions): SystemDriver {
   const given = copyOf<NodeDriverOptions>(options, "options", DRIVER_KEYS);
+  const { networkAdapter } = given;
+  if (networkAdapter instanceof DefaultNetworkAdapter) {
+    given.useDefaultNetwork = true;
+    given.loopbackExemptPorts = [...(given.loopbackExemptPorts ?? []), ...networkAdapter.exemptPorts];
+    delete given.networkAdapter;
+  }
   given.processConfig = copyOf(given.processConfig, "processConfig");
   given.osConfig = copyOf(given.osConfig, "osConfig");
   const driver: SystemDriver = Object.freeze({
@@ -156,6 +167,36 @@ export function createNodeDriver(options?: NodeDriverOptions): SystemDriver {
   });
   drivers.set(driver, given);
   return driver;
+}
+
+/** Stands for the VM's own way out: it is with a runtime that it works. */
+class DefaultNetworkAdapter implements NetworkAdapter {
+  readonly exemptPorts: readonly number[];
+
+  constructor(exemptPorts: readonly number[]) {
+    this.exemptPorts = exemptPorts;
+  }
+
+  fetch(): Promise<never> {
+    return this.#fail();
+  }
+
+  dnsLookup(): Promise<never> {
+    return this.#fail();
+  }
+
+  httpRequest(): Promise<never> {
+    return this.#fail();
+  }
+
+  #fail(): Promise<never> {
+    return Promise.reject(new SecureExecError("ENOSYS", "the default adapter works as runtime.network"));
+  }
+}
+
+/** The `networkAdapter` of a VM that reaches the outside as far as its permissions go. */
+export function createDefaultNetworkAdapter(options?: { initialExemptPorts?: Iterable<number> }): NetworkAdapter {
+  return new DefaultNetworkAdapter([...(options?.initialExemptPorts ?? [])]);
 }
 
 /** The `runtimeDriverFactory` of `new NodeRuntime`. There is one way to run programs, so it has no options. */
@@ -170,6 +211,8 @@ export interface Described {
   stdin: string | undefined;
   /** Whether ports of guests are ports of the host's, too. */
   opensHostPorts: boolean;
+  /** Whether sockets of guests lead out; beside an adapter of one's own they do not. */
+  hasWayOut: boolean;
 }
 
 /** Reads the options of the constructor. */
@@ -196,11 +239,14 @@ export function describe(options: unknown): Described {
     if (given[key] !== undefined) Object.assign(create, { [key]: given[key] });
   }
   if (given.cpuTimeLimitMs !== undefined) create.wallTimeLimitMs = given.cpuTimeLimitMs;
+  if (driver.loopbackExemptPorts !== undefined) create.loopbackExemptPorts = driver.loopbackExemptPorts;
+  if (driver.networkAdapter !== undefined) create.networkAdapter = driver.networkAdapter;
   if (driver.filesystem !== undefined) create.filesystem = driver.filesystem;
   if (driver.commandExecutor !== undefined) create.commandExecutor = driver.commandExecutor;
   const access = moduleAccess(driver.moduleAccess);
   if (access !== undefined) create.moduleAccess = access;
-  return { create, stdin: processConfig.stdin, opensHostPorts: useDefaultNetwork };
+  const hasWayOut = driver.networkAdapter === undefined;
+  return { create, stdin: processConfig.stdin, opensHostPorts: useDefaultNetwork, hasWayOut };
 }
 
 function present<T extends object>(values: { [K in keyof T]: T[K] | undefined }): T {
@@ -208,14 +254,14 @@ function present<T extends object>(values: { [K in keyof T]: T[K] | undefined })
 }
 
 /** Without a checker a scope is denied; without a network adapter there is no way out. */
-function permissions({ permissions: given, useDefaultNetwork }: NodeDriverOptions): PermissionOptions {
+function permissions({ permissions: given, useDefaultNetwork, networkAdapter }: NodeDriverOptions): PermissionOptions {
   const known = copyOf<PermissionOptions>(given, "permissions");
   const all: PermissionOptions = { ...known };
   for (const scope of SCOPES) all[scope] ??= "deny";
   // Here the VM's own memory needs a permission as well, which only a rule that names it asks for.
   if (all.fs === "deny" || all.fs === false) all.fs = { rules: [{ mode: "deny", paths: ["/**"] }] };
   const { network } = all;
-  if (useDefaultNetwork === true || network === "deny" || network === false) return all;
+  if (useDefaultNetwork === true || networkAdapter !== undefined || network === "deny" || network === false) return all;
   if (typeof network !== "function" || network === allow) return { ...all, network: { default: "deny" } };
   const inside: PermissionCallback<NetworkRequest> = (request) =>
     request.internal ? network(request) : { allow: false, reason: "the VM has no network adapter" };

@@ -16,5 +16,5 @@ mod whole;
 pub use export::ExportOptions;
 pub use io::{HandleKind, Interest};
 pub use names::Watch;
-pub use net::Lookup;
+pub use net::{Lookup, Outgoing};
 pub use whole::FileBytes;

@@ -82,6 +82,8 @@ pub struct NetOptions {
     pub egress: Option<Arc<dyn Egress>>,
     /// Addresses of names, before anything else is asked.
     pub dns_overrides: Vec<(String, Vec<IpAddr>)>,
+    /// Ports of the host's loopback that guests reach at theirs, where nothing of the VM's own listens.
+    pub exempt_ports: Vec<u16>,
 }
 
 /// See the module's header.
@@ -247,6 +249,7 @@ impl Kernel {
                 Gate {
                     policy: options.net.policy,
                     egress: options.net.egress,
+                    exempt_ports: options.net.exempt_ports,
                 },
             ),
             dns_overrides: options.net.dns_overrides,

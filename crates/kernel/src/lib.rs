@@ -59,7 +59,7 @@ mod terminal;
 mod untar;
 mod watch;
 
-pub use calls::{ExportOptions, FileBytes, HandleKind, Interest, Lookup, Watch};
+pub use calls::{ExportOptions, FileBytes, HandleKind, Interest, Lookup, Outgoing, Watch};
 pub use changes::{Changes, Mark};
 pub use clock::{Clock, ClockMode, RealNow, TimeSpec};
 pub use device::fill_random;
@@ -80,9 +80,9 @@ pub use memfs::PermissionBits;
 pub use mount::{MountInfo, MountKind, MountOptions, MountSource};
 pub use mounted_fs::{Caller, Found, MountedFile, MountedFs, OpenHow, VM_OWNER};
 pub use net::{
-    CheckedAddr, CheckedName, Connect, Datagram, Dial, Domain, Egress, HostPorts, ListenerInfo,
-    ListenerQuery, ListenerWait, Membership, NetLimits, NetOp, NetPolicy, NetRequest, Resolved,
-    SocketName, StreamEnd, UdpOption,
+    Answered, CheckedAddr, CheckedName, Connect, Datagram, Datagrams, Dial, Domain, Egress,
+    HostPorts, Inbox, ListenerInfo, ListenerQuery, ListenerWait, Membership, NameRecords,
+    NetLimits, NetOp, NetPolicy, NetRequest, Resolved, SocketName, StreamEnd, UdpOption,
 };
 pub use path::{GuestPath, LINK_DEPTH_MAX, NAME_MAX, PATH_MAX, normalize};
 pub use pipe::{PIPE_CAPACITY, PipeReader, PipeWriter, Wake, pipe};

@@ -15,9 +15,10 @@ use std::sync::{Arc, Mutex};
 use proptest::prelude::*;
 use secure_exec_kernel::permissions::{Granted, PermissionSpec, Permissions, ScopeSpec};
 use secure_exec_kernel::{
-    CheckedAddr, CheckedName, Connect, Dial, Domain, Egress, Errno, Fd, Interest, Kernel,
-    KernelOptions, ListenerQuery, Lookup, Membership, NetLimits, NetOptions, NetPolicy, NetRequest,
-    Process, ProcessOptions, Resolved, SocketName, StreamEnd, UdpOption,
+    Answered, CheckedAddr, CheckedName, Connect, Datagrams, Dial, Domain, Egress, Errno, Fd, Inbox,
+    Interest, Kernel, KernelOptions, ListenerQuery, Lookup, Membership, NameRecords, NetLimits,
+    NetOptions, NetPolicy, NetRequest, Process, ProcessOptions, Resolved, SocketName, StreamEnd,
+    UdpOption,
 };
 
 fn kernel_with(net: NetOptions) -> Arc<Kernel> {
@@ -463,6 +464,8 @@ fn the_host_connects_and_waits_for_listeners() {
 struct Outside {
     dials: Mutex<Vec<(CheckedAddr, Dial)>>,
     names: Mutex<Vec<String>>,
+    inbox: Mutex<Option<Inbox>>,
+    sent: SentList,
 }
 
 impl Egress for Outside {
@@ -473,6 +476,34 @@ impl Egress for Outside {
     fn resolve(&self, name: CheckedName, resolved: Resolved) {
         self.names.lock().unwrap().push(name.as_str().to_owned());
         resolved(Ok(vec!["93.184.216.34".parse().unwrap()]));
+    }
+
+    fn query(&self, name: CheckedName, kind: u16, answered: Answered) {
+        self.names
+            .lock()
+            .unwrap()
+            .push(format!("{} {kind}", name.as_str()));
+        answered(Ok(NameRecords {
+            message: vec![1],
+            addresses: vec!["93.184.216.35".parse().unwrap()],
+        }));
+    }
+
+    fn datagrams(&self, _v6: bool, inbox: Inbox) -> Result<Box<dyn Datagrams>, Errno> {
+        *self.inbox.lock().unwrap() = Some(inbox);
+        Ok(Box::new(Sent(self.sent.clone())))
+    }
+
+    fn close(&self) {}
+}
+
+type SentList = Arc<Mutex<Vec<(SocketAddr, Vec<u8>)>>>;
+
+struct Sent(SentList);
+
+impl Datagrams for Sent {
+    fn send(&self, to: CheckedAddr, data: &[u8]) {
+        self.0.lock().unwrap().push((to.get(), data.to_vec()));
     }
 }
 
@@ -739,4 +770,111 @@ fn write_all(end: &StreamEnd, bytes: &[u8], chunks: &[usize]) {
         }
     }
     end.shutdown().unwrap();
+}
+
+#[test]
+fn a_dial_counts_until_it_ends_and_hears_when_it_is_given_up() {
+    let outside = Arc::new(Outside::default());
+    let kernel = kernel_with(NetOptions {
+        policy: Some(Arc::new(Asked::default())),
+        egress: Some(outside.clone()),
+        limits: NetLimits {
+            max_connections: 1,
+            ..NetLimits::default()
+        },
+        ..NetOptions::default()
+    });
+    let p = spawn(&kernel);
+    let fd = connect(&kernel, &p, address("93.184.216.34:80")).unwrap();
+    let (_, dial) = outside.dials.lock().unwrap().pop().unwrap();
+    let (woken, wake) = counter();
+    dial.on_given_up(wake());
+    assert_eq!(
+        connect(&kernel, &p, address("93.184.216.34:81")),
+        Err(Errno::ENFILE)
+    );
+    kernel.close(&p, fd).unwrap();
+    assert_eq!(woken.load(Ordering::SeqCst), 1);
+    assert_eq!(kernel.net_usage().1, 1, "it is still being opened");
+    assert!(dial.established(address("192.0.2.7:40000")).is_none());
+    assert_eq!(kernel.net_usage().1, 0);
+}
+
+#[test]
+fn an_exempt_port_is_the_hosts_unless_the_vm_listens_there() {
+    let outside = Arc::new(Outside::default());
+    let kernel = kernel_with(NetOptions {
+        policy: Some(Arc::new(Asked::default())),
+        egress: Some(outside.clone()),
+        exempt_ports: vec![5432],
+        ..NetOptions::default()
+    });
+    let p = spawn(&kernel);
+    let to = address("127.0.0.1:5432");
+    connect(&kernel, &p, to).unwrap();
+    let (dialled, dial) = outside.dials.lock().unwrap().pop().unwrap();
+    assert_eq!(dialled.get(), to);
+    dial.refused(Errno::ECONNREFUSED);
+    assert_eq!(
+        connect(&kernel, &p, address("127.0.0.1:5433")),
+        Err(Errno::ECONNREFUSED)
+    );
+    let listening = kernel.socket(&p, Domain::Inet).unwrap();
+    kernel.bind(&p, listening, to, false, false).unwrap();
+    kernel.listen(&p, listening, 1).unwrap();
+    connect(&kernel, &p, to).unwrap();
+    assert!(outside.dials.lock().unwrap().is_empty());
+    kernel.accept(&p, listening).unwrap();
+}
+
+#[test]
+fn datagrams_go_out_when_each_is_allowed_and_come_back_from_where_they_went() {
+    let outside = Arc::new(Outside::default());
+    let kernel = kernel_with(NetOptions {
+        policy: Some(Arc::new(Asked::default())),
+        egress: Some(outside.clone()),
+        ..NetOptions::default()
+    });
+    let p = spawn(&kernel);
+    let fd = kernel.udp_socket(&p, false).unwrap();
+    let (allowed, private) = (address("93.184.216.34:53"), address("10.0.0.1:53"));
+    assert_eq!(kernel.udp_send(&p, fd, b"a", Some(allowed)), Ok(1));
+    assert_eq!(
+        kernel.udp_send(&p, fd, b"b", Some(private)),
+        Err(Errno::EACCES)
+    );
+    assert_eq!(*outside.sent.lock().unwrap(), [(allowed, b"a".to_vec())]);
+    let inbox = outside.inbox.lock().unwrap().clone().unwrap();
+    inbox.deliver(private, b"stranger");
+    inbox.deliver(allowed, b"answer");
+    let datagram = kernel.udp_receive(&p, fd).unwrap();
+    assert_eq!((datagram.from, &*datagram.bytes), (allowed, &b"answer"[..]));
+    assert_eq!(kernel.udp_receive(&p, fd).unwrap_err(), Errno::EAGAIN);
+}
+
+#[test]
+fn names_of_rules_hold_for_records_and_for_what_the_embedder_pinned() {
+    let outside = Arc::new(Outside::default());
+    let policy = Arc::new(Asked::default());
+    let kernel = kernel_with(NetOptions {
+        policy: Some(policy.clone()),
+        egress: Some(outside.clone()),
+        dns_overrides: vec![("db".to_owned(), vec!["93.184.216.36".parse().unwrap()])],
+        ..NetOptions::default()
+    });
+    let p = spawn(&kernel);
+    let ask =
+        |name: &str, addresses| kernel.query_records(&p, name, 1, addresses, || Box::new(|_| {}));
+    assert_eq!(ask("example.com", true), Ok(Lookup::Asked));
+    assert_eq!(*outside.names.lock().unwrap(), ["example.com 1"]);
+    let found = vec!["93.184.216.36".parse().unwrap()];
+    assert_eq!(ask("db", true), Ok(Lookup::Known(found)));
+    for (to, name, pinned) in [
+        ("93.184.216.35:80", "example.com", false),
+        ("93.184.216.36:80", "db", true),
+    ] {
+        connect(&kernel, &p, address(to)).unwrap();
+        let asked = policy.0.lock().unwrap().last().cloned().unwrap();
+        assert_eq!((asked.host.as_deref(), asked.pinned), (Some(name), pinned));
+    }
 }

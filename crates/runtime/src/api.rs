@@ -112,6 +112,8 @@ pub struct VmOptions {
     pub egress: Option<Arc<dyn Egress>>,
     /// Addresses of names, before anything else is asked.
     pub dns_overrides: Vec<(String, Vec<IpAddr>)>,
+    /// Ports of the host's loopback that its processes reach at theirs, where nothing of the VM's own listens.
+    pub exempt_ports: Vec<u16>,
     /// What its processes may do beyond its own memory.
     pub permissions: PermissionSpec,
     /// How long a function of the host may take to permit something. Default 30 s.

@@ -201,9 +201,11 @@ impl Approver for PermissionHost {
         match ask(&*self.host, call, self.limit) {
             // Only an own `true` is yes.
             Ok(value) => match Plain::decode(&value) {
-                Ok(Plain::Bool(true)) => Approval::Allow,
+                Ok(Plain::Bool(true)) => Approval::Allow { private: false },
                 Ok(answer) => match answer.get("allow").and_then(Plain::as_bool) {
-                    Some(true) => Approval::Allow,
+                    Some(true) => Approval::Allow {
+                        private: answer.get("private").and_then(Plain::as_bool) == Some(true),
+                    },
                     _ => Approval::Deny(
                         answer
                             .get("reason")
@@ -315,7 +317,8 @@ mod tests {
 
     fn reason(approval: Approval) -> String {
         match approval {
-            Approval::Allow => "allowed".to_owned(),
+            Approval::Allow { private: false } => "allowed".to_owned(),
+            Approval::Allow { private: true } => "allowed even there".to_owned(),
             Approval::Deny(reason) => reason.unwrap_or_default(),
         }
     }
@@ -324,7 +327,7 @@ mod tests {
     fn only_a_clear_yes_is_yes() {
         assert_eq!(
             approve(|_| Some(Ok(Plain::Bool(true).encode()))),
-            Approval::Allow
+            Approval::Allow { private: false }
         );
         assert_eq!(
             approve(|asked| {
@@ -332,7 +335,14 @@ mod tests {
                 assert_eq!(asked.get("path"), Some(&"/a".into()));
                 Some(Ok(Plain::record([("allow", true.into())]).encode()))
             }),
-            Approval::Allow
+            Approval::Allow { private: false }
+        );
+        assert_eq!(
+            approve(|_| {
+                let answer = [("allow", true.into()), ("private", true.into())];
+                Some(Ok(Plain::record(answer).encode()))
+            }),
+            Approval::Allow { private: true }
         );
         for nonsense in [
             Plain::Nothing,

@@ -153,6 +153,7 @@ impl Vm {
                 policy: Some(net_policy),
                 egress: options.egress.clone(),
                 dns_overrides: options.dns_overrides.clone(),
+                exempt_ports: options.exempt_ports.clone(),
             },
             on_near_limit: options.host.clone().filter(|_| options.warns).map(
                 |host| -> OnNearLimit {
@@ -425,6 +426,9 @@ impl Vm {
         }
         self.terminate(&End::Disposed);
         self.watches.clear();
+        if let Some(egress) = &self.options.egress {
+            egress.close();
+        }
     }
 
     /// Whether it was disposed of.

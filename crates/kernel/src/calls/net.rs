@@ -11,9 +11,9 @@ use crate::inode::Kind;
 use crate::kernel::{Ask, Kernel};
 use crate::memfs::MAY_WRITE;
 use crate::net::{
-    BindOptions, Connect, Counted, Datagram, Domain, HostPorts, Incoming, ListenerInfo,
-    ListenerQuery, ListenerWait, LocalKey, Manners, Membership, Resolved, Socket, SocketName,
-    StreamEnd, UdpOption, UdpSocket, connection, destination,
+    Answered, BindOptions, Connect, Counted, Datagram, Domain, HostPorts, Incoming, ListenerInfo,
+    ListenerQuery, ListenerWait, LocalKey, Manners, Membership, NameRecords, Resolved, Socket,
+    SocketName, StreamEnd, UdpOption, UdpSocket, connection, destination,
 };
 use crate::pipe::Wake;
 use crate::policy::FsOp;
@@ -32,6 +32,25 @@ pub enum Lookup {
     Known(Vec<IpAddr>),
     /// The embedder was asked; it answers through the callback.
     Asked,
+}
+
+/// A connection that the host opens.
+#[derive(Debug)]
+pub struct Outgoing(Arc<Socket>);
+
+impl Outgoing {
+    /// Its end, or `EAGAIN` while it is being opened: ask [`Self::on_settled`]. A refusal is told once.
+    pub fn end(&self) -> Result<Arc<StreamEnd>> {
+        match self.0.outcome()? {
+            Connect::Done => self.0.end(),
+            Connect::Pending => Err(Errno::EAGAIN),
+        }
+    }
+
+    /// Calls back once when it stands or has failed; at once if that is so now.
+    pub fn on_settled(&self, wake: Wake) {
+        self.0.on_writable(wake);
+    }
 }
 
 impl Kernel {
@@ -364,37 +383,72 @@ impl Kernel {
         name: &str,
         answer: impl FnOnce() -> Resolved,
     ) -> Result<Lookup> {
-        let plain = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
-        if plain.is_empty() || plain.len() > MAX_HOST_NAME || plain.contains('\0') {
-            return Err(Errno::EAI_NONAME);
-        }
-        if let Ok(ip) = plain.parse::<IpAddr>() {
-            return Ok(Lookup::Known(vec![ip]));
-        }
-        let overridden = self.dns_overrides.iter().find(|(name, _)| *name == plain);
-        if let Some((_, addresses)) = overridden {
-            return Ok(Lookup::Known(addresses.clone()));
-        }
-        let known = self.known_hosts(&plain);
-        if !known.is_empty() {
+        let plain = plain_name(name).ok_or(Errno::EAI_NONAME)?;
+        if let Some(known) = self.known_addresses(&plain) {
             return Ok(Lookup::Known(known));
-        }
-        if plain == "localhost" || plain.ends_with(".localhost") {
-            return Ok(Lookup::Known(vec![
-                Ipv4Addr::LOCALHOST.into(),
-                Ipv6Addr::LOCALHOST.into(),
-            ]));
         }
         let (name, egress) = self.net.gate.name(&plain, p.pid())?;
         let (net, answer) = (self.net.clone(), answer());
         let resolved = Box::new(move |found: Result<Vec<IpAddr>>| {
             if let Ok(found) = &found {
-                net.remember(&plain, found);
+                net.remember(&plain, found, false);
             }
             answer(found);
         });
         egress.resolve(name, resolved);
         Ok(Lookup::Asked)
+    }
+
+    /// Asks DNS for the records of a name that have this type's number, if the policy allows. Addresses that the VM
+    /// itself knows are answered at once, when `addresses` are asked for.
+    pub fn query_records(
+        &self,
+        p: &Process,
+        name: &str,
+        kind: u16,
+        addresses: bool,
+        answer: impl FnOnce() -> Answered,
+    ) -> Result<Lookup> {
+        let plain = plain_name(name).ok_or(Errno::EAI_NONAME)?;
+        if addresses && let Some(known) = self.known_addresses(&plain) {
+            return Ok(Lookup::Known(known));
+        }
+        let (name, egress) = self.net.gate.name(&plain, p.pid())?;
+        let (net, answer) = (self.net.clone(), answer());
+        let answered = Box::new(move |found: Result<NameRecords>| {
+            if let Ok(found) = &found {
+                net.remember(&plain, &found.addresses, false);
+            }
+            answer(found);
+        });
+        egress.query(name, kind, answered);
+        Ok(Lookup::Asked)
+    }
+
+    /// Whether the policy lets the process ask a server outside for a name.
+    pub fn may_query(&self, p: &Process, name: &str) -> Result<()> {
+        let plain = plain_name(name).ok_or(Errno::EAI_NONAME)?;
+        self.net.gate.name(&plain, p.pid()).map(drop)
+    }
+
+    /// Addresses that nobody outside has to be asked for.
+    fn known_addresses(&self, plain: &str) -> Option<Vec<IpAddr>> {
+        if let Ok(ip) = plain.parse::<IpAddr>() {
+            return Some(vec![ip]);
+        }
+        let overridden = self.dns_overrides.iter().find(|(name, _)| *name == plain);
+        if let Some((_, addresses)) = overridden {
+            self.net.remember(plain, addresses, true);
+            return Some(addresses.clone());
+        }
+        let known = self.known_hosts(plain);
+        if !known.is_empty() {
+            return Some(known);
+        }
+        if plain == "localhost" || plain.ends_with(".localhost") {
+            return Some(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
+        }
+        None
     }
 
     /// Addresses of a name in `/etc/hosts`, in the file's order.
@@ -469,6 +523,20 @@ impl Kernel {
         }
     }
 
+    /// Opens a connection on the host's own behalf, as a guest would: to what the VM itself opened, or to the outside as
+    /// far as the policy lets guests go. The policy may take its time.
+    pub fn dial_as_guest(&self, to: SocketAddr) -> Result<Outgoing> {
+        let slot = self.net.account.take(Counted::Socket);
+        let slot = slot.map_err(|error| self.host().report(error))?;
+        let domain = match to {
+            SocketAddr::V4(_) => Domain::Inet,
+            SocketAddr::V6(_) => Domain::Inet6,
+        };
+        let socket = Socket::new(&self.net, slot, domain, self.host().pid());
+        socket.connect(to)?;
+        Ok(Outgoing(socket))
+    }
+
     /// A listener that the query means.
     #[must_use]
     pub fn find_listener(&self, query: &ListenerQuery) -> Option<ListenerInfo> {
@@ -504,6 +572,13 @@ impl Kernel {
     pub fn net_usage(&self) -> (u64, u64, usize) {
         self.net.account.used()
     }
+}
+
+/// A name as it is compared and asked for; `None` when no server can know it.
+fn plain_name(name: &str) -> Option<String> {
+    let plain = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    let usable = !plain.is_empty() && plain.len() <= MAX_HOST_NAME && !plain.contains('\0');
+    usable.then_some(plain)
 }
 
 fn loopback(port: u16) -> impl Iterator<Item = SocketAddr> {

@@ -5,17 +5,24 @@
 //!        |  no
 //!        v
 //!   NetPolicy --> CheckedAddr (a proof) --> Egress (the embedder) --> Dial: a connection's far end
+//!                                                                --> Datagrams, and an Inbox for what comes back
 //! ```
 //! Without an [`Egress`] there is no way out, whatever a policy says.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
 
+use parking_lot::Mutex;
+
 use crate::errno::{Errno, Result};
+use crate::net::account::Slot;
 use crate::net::address::{canonical, is_public};
 use crate::net::socket::Socket;
 use crate::net::stream::StreamEnd;
+use crate::net::udp::UdpSocket;
+use crate::net::wakes::Wakes;
 use crate::permissions::Granted;
+use crate::pipe::Wake;
 
 /// What a process wants of the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,6 +61,10 @@ pub struct NetRequest {
     pub address: Option<SocketAddr>,
     /// Whether the address is the VM's own.
     pub own: bool,
+    /// Whether the embedder gave this way out itself: a port of its loopback that it exempted.
+    pub given: bool,
+    /// Whether `host` stands for the address because the embedder said so, and not because a DNS server did.
+    pub pinned: bool,
     /// The process that asks.
     pub pid: u32,
 }
@@ -92,6 +103,18 @@ impl CheckedName {
 /// Called once with the addresses of a name.
 pub type Resolved = Box<dyn FnOnce(Result<Vec<IpAddr>>) + Send>;
 
+/// What a DNS server says of a name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NameRecords {
+    /// Its answer as a DNS message, with its response code.
+    pub message: Vec<u8>,
+    /// The addresses in it.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// Called once with what is known of a name. An `Err` is a server that could not be asked.
+pub type Answered = Box<dyn FnOnce(Result<NameRecords>) + Send>;
+
 /// Does what was allowed. Called on the calling process's thread; it must not block.
 pub trait Egress: Send + Sync {
     /// Opens a connection; `dial` is told how that went.
@@ -99,21 +122,102 @@ pub trait Egress: Send + Sync {
 
     /// Finds the addresses of a name, and answers them through `resolved`; each is checked again when it is dialled.
     fn resolve(&self, name: CheckedName, resolved: Resolved);
+
+    /// Asks DNS for the records of a name that have this type's number.
+    fn query(&self, name: CheckedName, kind: u16, answered: Answered);
+
+    /// Opens a socket for datagrams of one family; what arrives goes to `inbox`.
+    fn datagrams(&self, v6: bool, inbox: Inbox) -> Result<Box<dyn Datagrams>>;
+
+    /// The VM has ended: so does all that is open or asked.
+    fn close(&self);
 }
 
-/// A guest's connection to the outside, while it is being opened. Dropping it refuses.
+/// The outside's side of a guest's datagram socket, until it is dropped.
+pub trait Datagrams: Send + Sync {
+    /// Sends a datagram, or loses it: it must not block.
+    fn send(&self, to: CheckedAddr, data: &[u8]);
+}
+
+/// Where datagrams from the outside go.
+#[derive(Clone, Debug)]
+pub struct Inbox {
+    socket: Weak<UdpSocket>,
+}
+
+impl Inbox {
+    pub(crate) fn new(socket: &Arc<UdpSocket>) -> Inbox {
+        Inbox {
+            socket: Arc::downgrade(socket),
+        }
+    }
+
+    /// Hands over a datagram. Lost when the guest has sent nothing there, or has no room.
+    pub fn deliver(&self, from: SocketAddr, data: &[u8]) {
+        if let Some(socket) = self.socket.upgrade() {
+            socket.arrived(data, from);
+        }
+    }
+}
+
+/// What a guest's socket keeps of a connection that is being opened: with it goes the guest's wish for one.
+#[derive(Debug)]
+pub(crate) struct Wish(Arc<GivenUp>);
+
+struct GivenUp {
+    /// Callbacks, or `None` once the guest has given up.
+    wakes: Mutex<Option<Wakes>>,
+}
+
+impl std::fmt::Debug for GivenUp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GivenUp").finish_non_exhaustive()
+    }
+}
+
+impl Wish {
+    pub fn new() -> Wish {
+        Wish(Arc::new(GivenUp {
+            wakes: Mutex::new(Some(Wakes::default())),
+        }))
+    }
+}
+
+impl Drop for Wish {
+    fn drop(&mut self) {
+        let wakes = self.0.wakes.lock().take();
+        if let Some(wakes) = wakes {
+            wakes.call();
+        }
+    }
+}
+
+/// A guest's connection to the outside, while it is being opened. Dropping it refuses. It counts as a connection of the
+/// VM from the start, so that what a guest gives up on is bounded too.
 #[derive(Debug)]
 pub struct Dial {
     socket: Weak<Socket>,
+    wish: Arc<GivenUp>,
+    slot: Option<Slot>,
     settled: bool,
 }
 
 impl Dial {
-    pub(crate) fn new(socket: &Arc<Socket>) -> Dial {
+    pub(crate) fn new(socket: &Arc<Socket>, wish: &Wish, slot: Slot) -> Dial {
         Dial {
             socket: Arc::downgrade(socket),
+            wish: wish.0.clone(),
+            slot: Some(slot),
             settled: false,
         }
+    }
+
+    /// Calls back once when the guest has given up; at once if it has.
+    pub fn on_given_up(&self, wake: Wake) {
+        if let Some(wakes) = &mut *self.wish.wakes.lock() {
+            return wakes.push(wake);
+        }
+        wake();
     }
 
     /// The connection stands; the answer is its far end. `local` is the address that the guest sees as its own. `None`
@@ -121,7 +225,8 @@ impl Dial {
     #[must_use]
     pub fn established(mut self, local: SocketAddr) -> Option<StreamEnd> {
         self.settled = true;
-        self.socket.upgrade()?.established(local)
+        let slot = self.slot.take()?;
+        self.socket.upgrade()?.established(local, slot)
     }
 
     /// The connection failed.
@@ -145,11 +250,21 @@ impl Drop for Dial {
     }
 }
 
+/// A name that an address was found for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FoundFor {
+    pub name: String,
+    /// Whether the embedder said so.
+    pub pinned: bool,
+}
+
 /// The gate: policy and egress together.
 #[derive(Clone, Default)]
 pub(crate) struct Gate {
     pub policy: Option<Arc<dyn NetPolicy>>,
     pub egress: Option<Arc<dyn Egress>>,
+    /// Ports of the host's loopback that the embedder gave to the VM.
+    pub exempt_ports: Vec<u16>,
 }
 
 impl Gate {
@@ -163,10 +278,19 @@ impl Gate {
                     host: None,
                     address: Some(address),
                     own: true,
+                    given: false,
+                    pinned: false,
                     pid,
                 })
                 .map(drop),
         }
+    }
+
+    /// Whether a loopback address stands for the host's, where nothing of the VM's own answers.
+    pub fn is_exempt(&self, address: SocketAddr) -> bool {
+        address.ip().is_loopback()
+            && self.egress.is_some()
+            && self.exempt_ports.contains(&address.port())
     }
 
     /// Whether an address outside may be used, and by whom it is then dialled: only when a policy allows, and beyond the
@@ -175,21 +299,25 @@ impl Gate {
         &self,
         op: NetOp,
         address: SocketAddr,
-        host: Option<String>,
+        host: Option<FoundFor>,
         pid: u32,
     ) -> Result<(CheckedAddr, &Arc<dyn Egress>)> {
         let (Some(policy), Some(egress)) = (&self.policy, &self.egress) else {
             return Err(Errno::EACCES);
         };
         let address = SocketAddr::new(canonical(address.ip()), address.port());
+        let given = self.is_exempt(address);
+        let pinned = host.as_ref().is_some_and(|host| host.pinned);
         let granted = policy.check(&NetRequest {
             op,
-            host,
+            host: host.map(|host| host.name),
             address: Some(address),
             own: false,
+            given,
+            pinned,
             pid,
         })?;
-        if granted.is_named || is_public(address.ip()) {
+        if given || granted.is_named || is_public(address.ip()) {
             Ok((CheckedAddr(address), egress))
         } else {
             Err(Errno::EACCES)
@@ -206,6 +334,8 @@ impl Gate {
             host: Some(name.to_owned()),
             address: None,
             own: false,
+            given: false,
+            pinned: false,
             pid,
         })?;
         Ok((CheckedName(name.to_owned()), egress))

@@ -26,7 +26,10 @@ mod wakes;
 
 pub use account::NetLimits;
 pub use address::SocketName;
-pub use egress::{CheckedAddr, CheckedName, Dial, Egress, NetOp, NetPolicy, NetRequest, Resolved};
+pub use egress::{
+    Answered, CheckedAddr, CheckedName, Datagrams, Dial, Egress, Inbox, NameRecords, NetOp,
+    NetPolicy, NetRequest, Resolved,
+};
 pub use socket::{Connect, Domain};
 pub use stream::StreamEnd;
 pub use table::{HostPorts, ListenerInfo, ListenerQuery, ListenerWait};

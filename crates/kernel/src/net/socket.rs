@@ -17,7 +17,7 @@ use crate::errno::{Errno, Result};
 use crate::file::OpenFile;
 use crate::net::account::{Counted, Slot};
 use crate::net::address::{SocketName, destination, is_own, shown_on};
-use crate::net::egress::{Dial, NetOp};
+use crate::net::egress::{Dial, NetOp, Wish};
 use crate::net::in_flight::InFlight;
 use crate::net::listener::{Incoming, Listener};
 use crate::net::stream::{Manners, StreamEnd, connection};
@@ -65,7 +65,11 @@ enum State {
     /// The listener's backlog is full.
     Waiting(Destination),
     /// The embedder opens the connection.
-    Dialling(SocketAddr),
+    Dialling {
+        to: SocketAddr,
+        /// Held for its end, which the embedder hears of.
+        _wish: Wish,
+    },
     Connected {
         end: Arc<StreamEnd>,
         peer: SocketName,
@@ -301,14 +305,19 @@ impl Socket {
             return Err(Errno::ECONNREFUSED);
         }
         let to = SocketAddr::new(destination(to.ip()), to.port());
-        if is_own(to.ip()) {
+        // What the VM itself opened is its own, whatever else has that port.
+        let is_given = self.net.gate.is_exempt(to) && self.net.listener_at(to).is_err();
+        if is_own(to.ip()) && !is_given {
             self.net.gate.own(NetOp::Connect, to, self.pid)?;
             return self.attempt(Destination::Inet(to));
         }
         let host = self.net.name_of(to.ip());
         let (checked, egress) = self.net.gate.outside(NetOp::Connect, to, host, self.pid)?;
-        self.inner.lock().state = State::Dialling(to);
-        egress.connect(checked, Dial::new(self));
+        let slot = self.net.account.take(Counted::Connection)?;
+        let wish = Wish::new();
+        let dial = Dial::new(self, &wish, slot);
+        self.inner.lock().state = State::Dialling { to, _wish: wish };
+        egress.connect(checked, dial);
         self.outcome()
     }
 
@@ -325,7 +334,7 @@ impl Socket {
         match self.inner.lock().state {
             State::New | State::Failed(_) => Ok(()),
             State::Connected { .. } => Err(Errno::EISCONN),
-            State::Waiting(_) | State::Dialling(_) => Err(Errno::EALREADY),
+            State::Waiting(_) | State::Dialling { .. } => Err(Errno::EALREADY),
             State::Listening(_) => Err(Errno::EISCONN),
         }
     }
@@ -415,7 +424,7 @@ impl Socket {
             let mut inner = self.inner.lock();
             match &inner.state {
                 State::Connected { .. } => return Ok(Connect::Done),
-                State::Dialling(_) => return Ok(Connect::Pending),
+                State::Dialling { .. } => return Ok(Connect::Pending),
                 State::Waiting(to) => to.clone(),
                 State::Failed(errno) => {
                     let errno = *errno;
@@ -430,47 +439,50 @@ impl Socket {
     }
 
     /// The embedder has opened the connection; answers its far end unless the guest has given up.
-    pub(super) fn established(&self, local: SocketAddr) -> Option<StreamEnd> {
-        let slot = self.net.account.take(Counted::Connection);
-        let (far, wakes) = {
+    pub(super) fn established(&self, local: SocketAddr, slot: Slot) -> Option<StreamEnd> {
+        let (far, before, wakes) = {
             let mut inner = self.inner.lock();
-            let State::Dialling(to) = inner.state else {
+            let State::Dialling { to, .. } = inner.state else {
                 return None;
             };
-            let far = match slot {
-                Ok(slot) => {
-                    let (own, far) = connection(slot, Manners::Tcp);
-                    inner.state = State::Connected {
-                        end: Arc::new(own),
-                        peer: SocketName::Inet(to),
-                    };
-                    inner.bound.get_or_insert(Bound {
-                        name: SocketName::Inet(local),
+            let (own, far) = connection(slot, Manners::Tcp);
+            let v6 = self.domain == Domain::Inet6;
+            let shown = |address: SocketAddr| {
+                SocketName::Inet(SocketAddr::new(shown_on(address.ip(), v6), address.port()))
+            };
+            let connected = State::Connected {
+                end: Arc::new(own),
+                peer: shown(to),
+            };
+            match &mut inner.bound {
+                Some(bound) => bound.name = shown(local),
+                none => {
+                    *none = Some(Bound {
+                        name: shown(local),
                         lease: None,
                     });
-                    Some(far)
                 }
-                Err(error) => {
-                    inner.state = State::Failed(error.into());
-                    None
-                }
-            };
-            (far, inner.on_change.take())
+            }
+            let before = std::mem::replace(&mut inner.state, connected);
+            (far, before, inner.on_change.take())
         };
+        // What hung on the wish hears of its end now; not under the lock.
+        drop(before);
         wakes.call();
-        far
+        Some(far)
     }
 
     /// The embedder could not open the connection.
     pub(super) fn refused(&self, errno: Errno) {
-        let wakes = {
+        let (before, wakes) = {
             let mut inner = self.inner.lock();
-            if !matches!(inner.state, State::Dialling(_)) {
+            if !matches!(inner.state, State::Dialling { .. }) {
                 return;
             }
-            inner.state = State::Failed(errno);
-            inner.on_change.take()
+            let before = std::mem::replace(&mut inner.state, State::Failed(errno));
+            (before, inner.on_change.take())
         };
+        drop(before);
         wakes.call();
     }
 
@@ -483,7 +495,7 @@ impl Socket {
     pub fn end(&self) -> Result<Arc<StreamEnd>> {
         match &self.inner.lock().state {
             State::Connected { end, .. } => Ok(end.clone()),
-            State::Waiting(_) | State::Dialling(_) => Err(Errno::EAGAIN),
+            State::Waiting(_) | State::Dialling { .. } => Err(Errno::EAGAIN),
             State::New | State::Listening(_) | State::Failed(_) => Err(Errno::ENOTCONN),
         }
     }
@@ -522,7 +534,7 @@ impl Socket {
                 drop(inner);
                 end.on_readable(wake);
             }
-            State::Waiting(_) | State::Dialling(_) => inner.on_change.push(wake),
+            State::Waiting(_) | State::Dialling { .. } => inner.on_change.push(wake),
             State::New | State::Failed(_) => {
                 drop(inner);
                 wake();
@@ -539,7 +551,7 @@ impl Socket {
                 drop(inner);
                 return end.on_writable(wake);
             }
-            State::Dialling(_) => return inner.on_change.push(wake),
+            State::Dialling { .. } => return inner.on_change.push(wake),
             State::Waiting(to) => Some(to.clone()),
             State::New | State::Listening(_) | State::Failed(_) => None,
         };

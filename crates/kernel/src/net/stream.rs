@@ -50,6 +50,8 @@ struct EndState {
     /// The next operation of this end fails with it.
     error: Option<Errno>,
     closed: bool,
+    /// Who wants to know when the peer has closed.
+    on_peer_closed: Wakes,
 }
 
 #[derive(Default)]
@@ -266,10 +268,15 @@ impl StreamEnd {
 
     /// Ends the connection at once: the peer's next operation fails with `ECONNRESET`.
     pub fn reset(&self) {
-        self.close_with(true);
+        self.close_with(Some(Errno::ECONNRESET));
     }
 
-    fn close_with(&self, reset: bool) {
+    /// Ends the connection at once, as the network did: the peer's next operation fails with `errno`.
+    pub fn fail(&self, errno: Errno) {
+        self.close_with(Some(errno));
+    }
+
+    fn close_with(&self, error: Option<Errno>) {
         let (unread, carried, wakes) = {
             let mut state = self.channel.state.lock();
             let View {
@@ -284,12 +291,14 @@ impl StreamEnd {
             own.closed = true;
             let unread = std::mem::take(&mut into.buffer).len();
             let carried = std::mem::take(&mut into.carried);
-            if (reset || unread > 0) && !peer.closed {
-                peer.error = Some(Errno::ECONNRESET);
+            let error = error.or((unread > 0).then_some(Errno::ECONNRESET));
+            if !peer.closed && error.is_some() {
+                peer.error = error;
             }
             out.finished = true;
             let mut wakes = out.on_readable.take();
             for more in [
+                peer.on_peer_closed.take(),
                 out.on_writable.take(),
                 into.on_readable.take(),
                 into.on_writable.take(),
@@ -341,6 +350,18 @@ impl StreamEnd {
         }
     }
 
+    /// Calls back once when the peer has closed both ways; at once if it has.
+    pub fn on_peer_closed(&self, wake: Wake) {
+        let mut state = self.channel.state.lock();
+        let View { own, peer, .. } = state.of(self.side);
+        if peer.closed {
+            drop(state);
+            wake();
+        } else {
+            own.on_peer_closed.push(wake);
+        }
+    }
+
     /// Calls back once when `write` would not say `EAGAIN`; at once if that is so now.
     pub fn on_writable(&self, wake: Wake) {
         let mut state = self.channel.state.lock();
@@ -356,7 +377,7 @@ impl StreamEnd {
 
 impl Drop for StreamEnd {
     fn drop(&mut self) {
-        self.close_with(false);
+        self.close_with(None);
     }
 }
 
@@ -464,6 +485,28 @@ mod tests {
         assert_eq!(three.write(&vec![0; BUFFER]), Ok(LEAST_BUFFER));
         drop((three, four));
         assert_eq!(account.used(), (0, 1, 100));
+    }
+
+    #[test]
+    fn a_peer_that_closes_is_noticed_after_both_halves_ended() {
+        let (one, two, _) = pair(Manners::Tcp);
+        let woken = Arc::new(AtomicU32::new(0));
+        let count = woken.clone();
+        one.on_peer_closed(Box::new(move || {
+            count.fetch_add(1, Ordering::SeqCst);
+        }));
+        two.shutdown().unwrap();
+        assert_eq!(woken.load(Ordering::SeqCst), 0);
+        drop(two);
+        assert_eq!(woken.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn what_the_network_said_reaches_the_peer() {
+        let (one, two, _) = pair(Manners::Tcp);
+        two.fail(Errno::ETIMEDOUT);
+        assert_eq!(one.read(&mut [0; 4]), Err(Errno::ETIMEDOUT));
+        assert_eq!(one.read(&mut [0; 4]), Ok(0));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::errno::{Errno, Result};
 use crate::inode::Ino;
 use crate::net::account::Account;
 use crate::net::address::{Reach, canonical};
-use crate::net::egress::Gate;
+use crate::net::egress::{FoundFor, Gate};
 use crate::net::listener::Listener;
 use crate::net::udp::UdpSocket;
 
@@ -138,8 +138,8 @@ struct Tables {
 pub(crate) struct Net {
     tables: Mutex<Tables>,
     host_connections: AtomicU16,
-    /// Names that were looked up outside and the addresses that were found, oldest first.
-    names: Mutex<VecDeque<(IpAddr, String)>>,
+    /// Addresses and the names that they were found for, oldest first.
+    names: Mutex<VecDeque<(IpAddr, FoundFor)>>,
     pub host_ports: OnceLock<Arc<dyn HostPorts>>,
     pub account: Arc<Account>,
     pub gate: Gate,
@@ -346,7 +346,7 @@ impl Net {
     }
 
     /// Remembers what a name was found to mean, so that rules about names hold for its addresses.
-    pub fn remember(&self, name: &str, found: &[IpAddr]) {
+    pub fn remember(&self, name: &str, found: &[IpAddr], pinned: bool) {
         /// Addresses whose names are known.
         const MAX_NAMES: usize = 1024;
         let mut names = self.names.lock();
@@ -355,12 +355,13 @@ impl Net {
             if names.len() >= MAX_NAMES {
                 names.pop_front();
             }
-            names.push_back((ip, name.to_owned()));
+            let name = name.to_owned();
+            names.push_back((ip, FoundFor { name, pinned }));
         }
     }
 
     /// The name that an address was last found for.
-    pub fn name_of(&self, ip: IpAddr) -> Option<String> {
+    pub fn name_of(&self, ip: IpAddr) -> Option<FoundFor> {
         let ip = canonical(ip);
         let names = self.names.lock();
         let found = names.iter().rev().find(|(known, _)| *known == ip);

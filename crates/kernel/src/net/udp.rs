@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use crate::errno::{Errno, Result};
 use crate::net::account::Slot;
 use crate::net::address::{destination, is_own, shown_on};
-use crate::net::egress::NetOp;
+use crate::net::egress::{Datagrams, Inbox, NetOp};
 use crate::net::table::{BindOptions, Lease, Net, Protocol};
 use crate::net::wakes::Wakes;
 use crate::pipe::Wake;
@@ -26,6 +26,9 @@ const MAX_BUFFER: usize = 425_984;
 const OVERHEAD: usize = 256;
 /// Groups that one socket may be in, as Linux's `igmp_max_memberships`.
 const MAX_MEMBERSHIPS: usize = 20;
+
+/// Addresses outside from which one socket takes datagrams, because it has sent some there.
+const MAX_CORRESPONDENTS: usize = 1024;
 
 /// A datagram that arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +75,16 @@ struct State {
     loops_back: bool,
     closed: bool,
     on_readable: Wakes,
+    outside: Outside,
+}
+
+/// What a socket has outside of the VM, once it has sent something there.
+#[derive(Default)]
+struct Outside {
+    v4: Option<Arc<dyn Datagrams>>,
+    v6: Option<Arc<dyn Datagrams>>,
+    /// Where it sent to; the oldest is forgotten first.
+    correspondents: VecDeque<SocketAddr>,
 }
 
 /// See the module's text.
@@ -103,6 +116,7 @@ impl UdpSocket {
                 loops_back: true,
                 closed: false,
                 on_readable: Wakes::default(),
+                outside: Outside::default(),
             }),
         })
     }
@@ -166,10 +180,11 @@ impl UdpSocket {
             return Err(Errno::EAFNOSUPPORT);
         }
         let to = SocketAddr::new(destination(peer.ip()), peer.port());
-        if is_own(to.ip()) {
+        if is_own(to.ip()) && !self.is_given(to) {
             self.net.gate.own(NetOp::Send, to, self.pid)?;
         } else if !to.ip().is_multicast() {
-            return Err(Errno::EACCES);
+            let host = self.net.name_of(to.ip());
+            self.net.gate.outside(NetOp::Send, to, host, self.pid)?;
         }
         self.bind_any()?;
         let mut state = self.state.lock();
@@ -178,6 +193,7 @@ impl UdpSocket {
         }
         if let Some((address, _)) = &mut state.bound
             && address.ip().is_unspecified()
+            && is_own(to.ip())
         {
             address.set_ip(shown_on(to.ip(), self.v6));
         }
@@ -219,14 +235,13 @@ impl UdpSocket {
         }
         if let IpAddr::V4(ip) = ip
             && ip.is_broadcast()
-            && !self.state.lock().broadcast
         {
+            // To all of somebody's network: no rule can mean that.
             return Err(Errno::EACCES);
         }
         let to = SocketAddr::new(ip, to.port());
-        if !is_own(ip) {
-            // Datagrams have no way out: an egress carries connections only.
-            return Err(Errno::EACCES);
+        if !is_own(ip) || self.is_given(to) {
+            return self.send_outside(data, to);
         }
         self.net.gate.own(NetOp::Send, to, self.pid)?;
         let from = self.source(self.bind_any()?, ip);
@@ -237,6 +252,49 @@ impl UdpSocket {
             None => {}
         }
         Ok(data.len())
+    }
+
+    /// Whether a loopback address is the host's, because the embedder gave it and nothing of the VM's own is there.
+    fn is_given(&self, to: SocketAddr) -> bool {
+        self.net.gate.is_exempt(to) && self.net.datagrams_at(to).is_none()
+    }
+
+    fn send_outside(self: &Arc<Self>, data: &[u8], to: SocketAddr) -> Result<usize> {
+        let host = self.net.name_of(to.ip());
+        let (checked, egress) = self.net.gate.outside(NetOp::Send, to, host, self.pid)?;
+        self.bind_any()?;
+        let v6 = checked.get().is_ipv6();
+        let known = {
+            let mut state = self.state.lock();
+            let outside = &mut state.outside;
+            if !outside.correspondents.contains(&to) {
+                if outside.correspondents.len() >= MAX_CORRESPONDENTS {
+                    outside.correspondents.pop_front();
+                }
+                outside.correspondents.push_back(to);
+            }
+            if v6 { &outside.v6 } else { &outside.v4 }.clone()
+        };
+        let way = match known {
+            Some(way) => way,
+            None => {
+                let way: Arc<dyn Datagrams> = egress.datagrams(v6, Inbox::new(self))?.into();
+                let mut state = self.state.lock();
+                let outside = &mut state.outside;
+                let place = if v6 { &mut outside.v6 } else { &mut outside.v4 };
+                place.get_or_insert(way).clone()
+            }
+        };
+        way.send(checked, data);
+        Ok(data.len())
+    }
+
+    /// Takes a datagram from outside, if it comes from where this socket has sent to.
+    pub(super) fn arrived(&self, data: &[u8], from: SocketAddr) {
+        let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+        if self.state.lock().outside.correspondents.contains(&from) {
+            self.receive(data, from, from.ip());
+        }
     }
 
     /// The address that a receiver sees.

@@ -13,6 +13,7 @@
 //! unless a scope takes it back, and so are programs, which run inside the VM. What reaches further (the network) needs a
 //! grant.
 
+mod blocks;
 mod gates;
 mod net;
 mod pattern;
@@ -120,7 +121,10 @@ impl std::error::Error for ConfigError {}
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Yes.
-    Allow,
+    Allow {
+        /// To an address that is not of the public internet, too.
+        private: bool,
+    },
     /// No, and why.
     Deny(Option<String>),
 }
@@ -251,8 +255,7 @@ impl Permissions {
                 (allows, allows && rules.names_place(request))
             }
             Policy::Ask => match self.approver.as_ref().map(|host| host.approve(request)) {
-                // A function saw the very request.
-                Some(Answer::Allow) => (true, true),
+                Some(Answer::Allow { private }) => (true, private),
                 Some(Answer::Deny(reason)) => return Err(denial(request, reason.as_deref())),
                 None => (false, false),
             },

@@ -28,6 +28,8 @@ impl NetPolicy for Permissions {
             url: None,
             method: None,
             is_internal: request.own,
+            is_given: request.given,
+            is_pinned: request.pinned,
         }));
         Permissions::check(self, &question).map_err(|denial| {
             REASON.set(Some(denial.reason));

@@ -102,6 +102,10 @@ pub struct NetworkRequest {
     pub method: Option<String>,
     /// Whether it stays inside the VM.
     pub is_internal: bool,
+    /// Whether the host gave this very way out itself: a port of its loopback that it exempted.
+    pub is_given: bool,
+    /// Whether the host itself said that the name stands for the address.
+    pub is_pinned: bool,
 }
 
 /// A program that a guest starts.
@@ -207,12 +211,12 @@ impl Request<'_> {
         }
     }
 
-    /// Whether what is asked for stays inside the VM.
+    /// Whether what is asked for stays inside the VM, or was put there by the host.
     #[must_use]
     pub fn is_own(&self) -> bool {
         match self {
             Request::Fs { is_own, .. } => *is_own,
-            Request::Network(request) => request.is_internal,
+            Request::Network(request) => request.is_internal || request.is_given,
             Request::Process(_) => true,
             Request::ChildProcess(_) | Request::Env { .. } | Request::HostFunction { .. } => false,
         }

@@ -1,8 +1,9 @@
 //! Rule lists: the last rule that matches decides, else the default.
 
+use super::blocks::Blocks;
 use super::pattern::Patterns;
 use super::request::{NetworkRequest, Request, Scope};
-use super::{ConfigError, Mode};
+use super::{ConfigError, Mode, NetworkOp};
 
 /// Most rules of one scope.
 const MAX_RULES: usize = 1000;
@@ -69,6 +70,8 @@ struct Rule {
     operations: Option<Vec<String>>,
     patterns: Option<Patterns>,
     hosts: Option<Patterns>,
+    /// Those of `hosts` that are addresses or blocks of addresses.
+    blocks: Blocks,
     /// Those of both that do not begin with a wildcard.
     places: Option<Patterns>,
     ports: Option<Vec<(u16, u16)>>,
@@ -125,15 +128,25 @@ impl Rules {
             .iter()
             .rev()
             .find(|rule| rule.matches(request, &subject))
-            .and_then(|rule| rule.places.as_ref())
-            .is_some_and(|places| {
-                // What is dialled counts: a name may lead anywhere.
-                let host = match network.address {
-                    Some(address) => address.to_string(),
-                    None => network.hostname.clone(),
+            .is_some_and(|rule| {
+                if network.address.is_some_and(|ip| rule.blocks.name(ip)) {
+                    return true;
+                }
+                let Some(places) = &rule.places else {
+                    return false;
                 };
-                let whole = format!("tcp://{host}:{}", network.port);
-                places.matches(host.as_bytes()) || places.matches(whole.as_bytes())
+                // What is dialled counts: a name may lead anywhere, unless the host itself said where.
+                let mut hosts = match network.address {
+                    Some(address) => vec![address.to_string()],
+                    None => vec![network.hostname.clone()],
+                };
+                if network.is_pinned {
+                    hosts.push(network.hostname.clone());
+                }
+                hosts.iter().any(|host| {
+                    let whole = format!("{}://{host}:{}", scheme(network.op), network.port);
+                    places.matches(host.as_bytes()) || places.matches(whole.as_bytes())
+                })
             })
     }
 }
@@ -187,6 +200,7 @@ impl Rule {
             operations: spec.operations.clone(),
             patterns: compile(&spec.patterns, "patterns").transpose()?,
             hosts: compile(&spec.hosts, "hosts").transpose()?,
+            blocks: Blocks::new(spec.hosts.iter().flatten(), &format!("{option}.hosts"))?,
             places: if scope == Scope::Network {
                 let places = spec.hosts.iter().chain(&spec.patterns).flatten();
                 let places: Vec<String> = places
@@ -231,23 +245,29 @@ impl Rule {
         };
         let text =
             |text: &Option<String>, is: &dyn Fn(&str) -> bool| text.as_deref().is_some_and(is);
-        self.hosts
+        self.hosts.as_ref().is_none_or(|hosts| {
+            hosts_of(request).any(|host| hosts.matches(host.as_bytes()))
+                || request.address.is_some_and(|ip| self.blocks.have(ip))
+                || request
+                    .hostname
+                    .parse()
+                    .is_ok_and(|ip| request.address.is_none() && self.blocks.have(ip))
+        }) && self.ports.as_ref().is_none_or(|ports| {
+            // Whoever may connect to a port of a host may find the host; who may not may still find it.
+            if request.op == NetworkOp::Dns {
+                return self.mode == Mode::Allow;
+            }
+            ports
+                .iter()
+                .any(|(first, last)| (*first..=*last).contains(&request.port))
+        }) && self.methods.as_ref().is_none_or(|methods| {
+            text(&request.method, &|method| {
+                methods.iter().any(|known| known == method)
+            })
+        }) && self
+            .url
             .as_ref()
-            .is_none_or(|hosts| hosts_of(request).any(|host| hosts.matches(host.as_bytes())))
-            && self.ports.as_ref().is_none_or(|ports| {
-                ports
-                    .iter()
-                    .any(|(first, last)| (*first..=*last).contains(&request.port))
-            })
-            && self.methods.as_ref().is_none_or(|methods| {
-                text(&request.method, &|method| {
-                    methods.iter().any(|known| known == method)
-                })
-            })
-            && self
-                .url
-                .as_ref()
-                .is_none_or(|url| text(&request.url, &|text| url.matches(text.as_bytes())))
+            .is_none_or(|url| text(&request.url, &|text| url.matches(text.as_bytes())))
     }
 }
 
@@ -263,6 +283,15 @@ fn hosts_of(request: &NetworkRequest) -> impl Iterator<Item = String> {
         .chain(request.address.map(|address| address.to_string()))
 }
 
+/// What patterns call an operation of the network.
+fn scheme(op: NetworkOp) -> &'static str {
+    match op {
+        NetworkOp::Dns => "dns",
+        NetworkOp::Send => "udp",
+        _ => "tcp",
+    }
+}
+
 /// What patterns are compared with.
 struct Subject<'s> {
     texts: Vec<std::borrow::Cow<'s, [u8]>>,
@@ -270,16 +299,11 @@ struct Subject<'s> {
 
 impl<'s> Subject<'s> {
     fn of(request: &'s Request<'_>) -> Subject<'s> {
-        use crate::permissions::NetworkOp;
         let bytes = |text: &'s str| std::borrow::Cow::Borrowed(text.as_bytes());
         let texts = match request {
             Request::Fs { path, .. } => vec![std::borrow::Cow::Borrowed(&**path)],
             Request::Network(request) => {
-                let scheme = match request.op {
-                    NetworkOp::Dns => "dns",
-                    NetworkOp::Send => "udp",
-                    _ => "tcp",
-                };
+                let scheme = scheme(request.op);
                 let texts = hosts_of(request).map(|host| match request.op {
                     NetworkOp::Dns => format!("{scheme}://{host}"),
                     _ => format!("{scheme}://{host}:{}", request.port),

@@ -21,6 +21,8 @@ fn network(op: NetworkOp, hostname: &str, port: u16) -> NetworkRequest {
         url: None,
         method: None,
         is_internal: false,
+        is_given: false,
+        is_pinned: false,
     }
 }
 
@@ -49,6 +51,15 @@ fn rules(scope: Scope, default: Mode, rules: Vec<RuleSpec>) -> Permissions {
         hides_denied: false,
     };
     with(scope, ScopeSpec::Rules(spec))
+}
+
+fn rules_error(rule: RuleSpec) -> String {
+    let mut all = PermissionSpec::default();
+    *all.scope_mut(Scope::Network) = ScopeSpec::Rules(RuleListSpec {
+        rules: vec![rule],
+        ..RuleListSpec::default()
+    });
+    Permissions::new(&all, None).unwrap_err().to_string()
 }
 
 #[test]
@@ -217,6 +228,71 @@ fn what_cannot_be_meant_is_refused_with_its_place() {
     );
 }
 
+#[test]
+fn private_addresses_need_a_name() {
+    let named = |rule: RuleSpec, request: &NetworkRequest| {
+        let policy = rules(Scope::Network, Mode::Deny, vec![rule]);
+        let granted = policy.check(&Request::Network(Cow::Borrowed(request)));
+        granted.map(|granted| granted.is_named).ok()
+    };
+    let hosts = |hosts: &[&str]| {
+        let hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
+        RuleSpec {
+            hosts: Some(hosts),
+            ..rule(Mode::Allow, &[], &[])
+        }
+    };
+    let mut request = network(NetworkOp::Connect, "db.test", 5432);
+    request.address = Some("10.0.0.7".parse().unwrap());
+    assert_eq!(named(hosts(&["10.0.0.7"]), &request), Some(true));
+    assert_eq!(named(hosts(&["10.0.0.0/8"]), &request), Some(true));
+    assert_eq!(named(hosts(&["0.0.0.0/0"]), &request), Some(false));
+    assert_eq!(named(hosts(&["*"]), &request), Some(false));
+    assert_eq!(named(hosts(&["11.0.0.0/8"]), &request), None);
+    // A server of names may say anything; the host itself means what it says.
+    assert_eq!(named(hosts(&["db.test"]), &request), Some(false));
+    request.is_pinned = true;
+    assert_eq!(named(hosts(&["db.test"]), &request), Some(true));
+    assert_eq!(named(hosts(&["*.test"]), &request), Some(false));
+    let mut ports = hosts(&["db.test"]);
+    ports.ports = Some(vec![(5432, 5432)]);
+    let lookup = network(NetworkOp::Dns, "db.test", 0);
+    assert_eq!(
+        named(ports.clone(), &lookup),
+        Some(true),
+        "who may connect may look up"
+    );
+    ports.mode = Mode::Deny;
+    let policy = rules(Scope::Network, Mode::Allow, vec![ports]);
+    assert!(policy.check(&Request::Network(Cow::Owned(lookup))).is_ok());
+    let wrong = rules_error(hosts(&["10.0.0.0/99"]));
+    assert!(
+        wrong.contains("permissions.network.rules[0].hosts[0]"),
+        "{wrong}"
+    );
+}
+
+#[test]
+fn what_the_host_gave_needs_no_grant_and_can_be_taken_back() {
+    let mut request = network(NetworkOp::Connect, "127.0.0.1", 5432);
+    request.is_given = true;
+    let asked = Request::Network(Cow::Owned(request));
+    assert!(with(Scope::Network, ScopeSpec::Given).check(&asked).is_ok());
+    assert!(with(Scope::Network, ScopeSpec::Deny).check(&asked).is_err());
+    let mut rule = rule(Mode::Deny, &[], &[]);
+    rule.ports = Some(vec![(5432, 5432)]);
+    assert!(
+        rules(Scope::Network, Mode::Deny, vec![])
+            .check(&asked)
+            .is_ok()
+    );
+    assert!(
+        rules(Scope::Network, Mode::Allow, vec![rule])
+            .check(&asked)
+            .is_err()
+    );
+}
+
 struct Host(Mutex<Vec<String>>);
 
 impl Approver for Host {
@@ -228,7 +304,7 @@ impl Approver for Host {
         if request.subject().contains("no") {
             Answer::Deny(Some("because\n\u{1b}[31m".repeat(100)))
         } else {
-            Answer::Allow
+            Answer::Allow { private: false }
         }
     }
 }

@@ -1,8 +1,8 @@
 //! `ChannelWrap`: questions to DNS servers, as c-ares puts them. Source: `src/cares_wrap.cc`.
 //!
 //! ```text
-//!   query --> servers of the VM's own? --yes--> a datagram socket of the kernel, with timeouts and tries
-//!                                      --no---> A and AAAA: the kernel's lookup (policy, egress); else ECONNREFUSED
+//!   query --> servers that the guest named? --yes--> a datagram socket of the kernel, with timeouts and tries
+//!                                           --no---> the embedder's servers, if the policy allows the name
 //! ```
 
 use std::cell::{Cell, RefCell};
@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::{Rc, Weak};
 
-use secure_exec_kernel::{Errno, FdHandle, Interest, Lookup};
+use secure_exec_kernel::{Answered, Errno, FdHandle, Interest, Lookup, NameRecords};
 use simple_dns::rdata::RData;
 use simple_dns::{
     CLASS as DnsClass, Name, Packet, PacketFlag, QCLASS, QTYPE, Question, RCODE, TYPE,
@@ -79,6 +79,10 @@ const MAX_SERVERS: usize = 64;
 /// The servers that `/etc/resolv.conf` names.
 const DEFAULT_SERVER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 53);
 
+fn default_server() -> SocketAddr {
+    SocketAddr::new(DEFAULT_SERVER.into(), DNS_PORT)
+}
+
 /// What is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ask {
@@ -87,6 +91,17 @@ enum Ask {
     Any,
     /// `getHostByAddr`: names of an address.
     Names,
+}
+
+impl Ask {
+    fn kind(self) -> QTYPE {
+        match self {
+            Ask::Record(kind) => QTYPE::TYPE(kind),
+            Ask::Tlsa => QTYPE::TYPE(TYPE::Unknown(TLSA)),
+            Ask::Any => QTYPE::ANY,
+            Ask::Names => QTYPE::TYPE(TYPE::PTR),
+        }
+    }
 }
 
 struct Channel {
@@ -127,7 +142,7 @@ fn construct<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
         timeout: (timeout >= 0).then(|| f64::from(timeout.max(1))),
         tries: u32::try_from(tries).unwrap_or(1).max(1),
         max_timeout: (max_timeout > 0).then(|| f64::from(max_timeout)),
-        servers: RefCell::new(vec![SocketAddr::new(DEFAULT_SERVER.into(), DNS_PORT)]),
+        servers: RefCell::new(vec![default_server()]),
         servers_named: Cell::new(false),
         queries: RefCell::default(),
         next: Cell::new(0),
@@ -224,7 +239,7 @@ fn start<'s>(
     }
     let env = Env::of(scope);
     let query = channel.add(scope, object, ask, name)?;
-    if channel.asks_outside() {
+    if channel.asks_host() {
         query.look_up(&env)?;
     } else {
         query.send(&env);
@@ -260,14 +275,9 @@ impl Channel {
         Ok(query)
     }
 
-    /// Whether the servers are not the VM's own: then the embedder decides who answers.
-    fn asks_outside(&self) -> bool {
-        !self.servers_named.get()
-            || !self
-                .servers
-                .borrow()
-                .iter()
-                .any(|server| server.ip().to_canonical().is_loopback())
+    /// Whether the guest leaves it to the embedder who answers.
+    fn asks_host(&self) -> bool {
+        !self.servers_named.get() || *self.servers.borrow() == [default_server()]
     }
 
     /// The server of an attempt and how long it has, or `None` after the last.
@@ -306,26 +316,18 @@ impl Query {
 
     /// Asks the kernel, and through it whoever the embedder lets answer.
     fn look_up(&self, env: &Rc<Env>) -> Result<(), Throw> {
-        let v6 = match self.ask {
-            Ask::Record(TYPE::A) => false,
-            Ask::Record(TYPE::AAAA) => true,
-            _ => {
-                self.fail_later(env, "ECONNREFUSED");
-                return Ok(());
-            }
-        };
         let (kernel, process) = (env.kernel()?, env.process()?);
         let pending = env.extension::<Outside>();
         let id = pending.next.get();
         pending.next.set(id + 1);
         let shared = env.shared().clone();
-        let answer = move || -> secure_exec_kernel::Resolved {
-            Box::new(move |found| {
+        let answer = move || -> Answered {
+            Box::new(move |records| {
                 shared.inbox.send(Box::new(move |scope, env| {
                     let outside = env.extension::<Outside>();
                     let query = outside.queries.borrow_mut().remove(&id);
                     if let Some(query) = query {
-                        query.found(scope, env, found, v6);
+                        query.told(scope, env, records);
                     }
                 }));
             })
@@ -333,30 +335,39 @@ impl Query {
         if let Some(own) = self.own.upgrade() {
             pending.queries.borrow_mut().insert(id, own);
         }
-        let found = match kernel.lookup(&process, &self.name, answer) {
-            Ok(Lookup::Asked) => return Ok(()),
-            Ok(Lookup::Known(found)) => Ok(found),
-            Err(errno) => Err(errno),
-        };
+        let kind = u16::from(self.ask.kind());
+        let addresses = matches!(self.ask, Ask::Record(TYPE::A | TYPE::AAAA));
+        let known = kernel.query_records(&process, &self.name, kind, addresses, answer);
+        if known == Ok(Lookup::Asked) {
+            return Ok(());
+        }
         pending.queries.borrow_mut().remove(&id);
-        self.later(env, move |query, scope, env| {
-            query.found(scope, env, found, v6);
+        self.later(env, move |query, scope, env| match known {
+            Ok(Lookup::Known(found)) => query.found(scope, env, &found),
+            Err(Errno::EAI_NONAME) => query.fail(scope, env, "ENOTFOUND"),
+            // As where there is no network: a program expects that.
+            Ok(Lookup::Asked) | Err(_) => query.fail(scope, env, "ECONNREFUSED"),
         });
         Ok(())
     }
 
-    fn found(
+    /// What the embedder's servers say.
+    fn told(
         &self,
         scope: &mut v8::PinScope<'_, '_>,
         env: &Rc<Env>,
-        found: Result<Vec<IpAddr>, Errno>,
-        v6: bool,
+        records: Result<NameRecords, Errno>,
     ) {
-        let found = match found {
-            Ok(found) => found,
-            Err(Errno::EACCES) => return self.fail(scope, env, "ECONNREFUSED"),
-            Err(_) => return self.fail(scope, env, "ENOTFOUND"),
-        };
+        match records {
+            Ok(records) => self.answer(scope, env, &records.message),
+            Err(Errno::ETIMEDOUT) => self.fail(scope, env, "ETIMEOUT"),
+            Err(_) => self.fail(scope, env, "ECONNREFUSED"),
+        }
+    }
+
+    /// Addresses that the VM itself knows.
+    fn found(&self, scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>, found: &[IpAddr]) {
+        let v6 = self.ask == Ask::Record(TYPE::AAAA);
         let mut values = Vec::new();
         let mut ttls = Vec::new();
         for ip in found.iter().filter(|ip| ip.is_ipv6() == v6) {
@@ -413,6 +424,9 @@ impl Query {
         let (Ok(kernel), Ok(process)) = (env.kernel(), env.process()) else {
             return Err(Errno::ESRCH);
         };
+        if !server.ip().to_canonical().is_loopback() {
+            kernel.may_query(&process, &self.name)?;
+        }
         let fd = kernel.udp_socket(&process, server.is_ipv6())?;
         self.socket.set(Some(process.fd_handle(fd)?));
         kernel.udp_bind(&process, fd, any_address(server), false, false)?;
@@ -429,12 +443,7 @@ impl Query {
         self.datagram.set(number);
         let mut packet = Packet::new_query(number);
         packet.set_flags(PacketFlag::RECURSION_DESIRED);
-        let kind = match self.ask {
-            Ask::Record(kind) => QTYPE::TYPE(kind),
-            Ask::Tlsa => QTYPE::TYPE(TYPE::Unknown(TLSA)),
-            Ask::Any => QTYPE::ANY,
-            Ask::Names => QTYPE::TYPE(TYPE::PTR),
-        };
+        let kind = self.ask.kind();
         let name = Name::new(&self.name).ok()?;
         let class = QCLASS::CLASS(DnsClass::IN);
         packet
@@ -530,6 +539,10 @@ impl Query {
             _ => Some("EREFUSED"),
         };
         if let Some(code) = refused {
+            if self.socket.get().is_none() {
+                // The embedder's servers were asked, all that there are.
+                return self.fail(scope, env, code);
+            }
             // Another server may know.
             self.last_error.set(code);
             return self.send(env);

@@ -213,7 +213,8 @@ impl EventLoop {
             inbox: shared.inbox.clone(),
             shared: shared.clone(),
             timer_due: Cell::new(None),
-            timer_ref: Cell::new(true),
+            // Set by the first timer that keeps the process alive.
+            timer_ref: Cell::new(false),
             immediate_ref: Cell::new(false),
             completions: RefCell::default(),
             idle_completions: RefCell::default(),

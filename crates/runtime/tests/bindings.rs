@@ -62,6 +62,7 @@ guests! {
     net,
     net_hostile,
     http2,
+    tls_hostile,
     zlib,
     crypto,
     crypto_keys,

@@ -30,8 +30,11 @@ mod prime;
 mod random;
 mod rsa_cipher;
 mod rsa_padding;
+pub mod secure_context;
 mod sign;
 mod spkac;
+pub mod tls_error;
+pub mod x509;
 
 use crate::binding::{Args, Binding, Class, Function, Ret, function};
 use crate::env::Env;
@@ -64,8 +67,6 @@ pub static BINDING: Binding = Binding {
             "createNativeKeyObjectClass",
             function!(create_native_key_object_class),
         ),
-        // Modules that import `node:tls` or `node:https` read the list at once.
-        ("getBundledRootCertificates", function!(no_names)),
         ("getCachedAliases", function!(empty_object)),
         ("getCipherInfo", function!(cipher::get_cipher_info)),
         ("getCiphers", function!(cipher::get_ciphers)),
@@ -73,7 +74,25 @@ pub static BINDING: Binding = Binding {
         ("getFipsCrypto", function!(zero)),
         ("getHashes", function!(hash::get_hashes)),
         ("getOpenSSLSecLevelCrypto", function!(security_level)),
-        ("getSSLCiphers", function!(no_names)),
+        (
+            "getBundledRootCertificates",
+            function!(secure_context::bundled_roots),
+        ),
+        (
+            "getExtraCACertificates",
+            function!(secure_context::extra_roots),
+        ),
+        (
+            "getSystemCACertificates",
+            function!(secure_context::system_roots),
+        ),
+        (
+            "getUserRootCertificates",
+            function!(secure_context::user_roots),
+        ),
+        ("resetRootCertStore", function!(secure_context::reset_roots)),
+        ("getSSLCiphers", function!(secure_context::ssl_ciphers)),
+        ("parseX509", function!(x509::parse)),
         ("oneShotDigest", function!(hash::one_shot)),
         (
             "privateDecrypt",
@@ -198,6 +217,18 @@ pub static BINDING: Binding = Binding {
             ..Class::DEFAULT
         },
         Class {
+            name: "SecureContext",
+            constructor: Some(function!(secure_context::construct)),
+            methods: secure_context::METHODS,
+            ..Class::DEFAULT
+        },
+        Class {
+            name: "X509Certificate",
+            methods: x509::METHODS,
+            hidden: true,
+            ..Class::DEFAULT
+        },
+        Class {
             name: "Sign",
             constructor: Some(function!(sign::construct)),
             methods: &[
@@ -275,10 +306,6 @@ fn names<'s>(
     Ok(v8::Array::new_with_elements(scope, &names).into())
 }
 
-fn no_names<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
-    Ok(v8::Array::new(scope, 0).into())
-}
-
 fn get_curves<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
     names(scope, curve::Curve::names())
 }
@@ -309,7 +336,7 @@ fn empty_object<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'
     Ok(v8::Object::new(scope).into())
 }
 
-/// There is no secure heap and there are no certificates to load.
+/// There is no secure heap, and certificates are loaded when they are needed.
 fn nothing<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
     Ok(v8::undefined(scope).into())
 }

@@ -55,6 +55,7 @@ pub mod symbols;
 pub mod task_queue;
 pub mod tcp_wrap;
 pub mod timers;
+pub mod tls_wrap;
 pub mod trace_events;
 pub mod tty_wrap;
 pub mod types;
@@ -121,6 +122,7 @@ pub static BINDINGS: &[&Binding] = &[
     &task_queue::BINDING,
     &tcp_wrap::BINDING,
     &timers::BINDING,
+    &tls_wrap::BINDING,
     &trace_events::BINDING,
     &tty_wrap::BINDING,
     &types::BINDING,

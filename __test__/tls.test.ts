@@ -1,0 +1,177 @@
+/** TLS in guests: among themselves, and with the host's own node:tls. */
+
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { connect as tlsConnect } from "node:tls";
+import type { ConnectionOptions, TLSSocket } from "node:tls";
+import type { NodeRuntime } from "secure-exec";
+import { describe, expect, test } from "vitest";
+import { make } from "./support.js";
+
+const pem = (name: string) => readFileSync(new URL(`./tls/${name}.pem`, import.meta.url), "utf8");
+const NAMES = ["ca-cert", "server-cert", "server-key", "client-cert", "client-key", "alone-cert", "alone-key", "expired-cert"];
+const PKI = `const pki = ${JSON.stringify(Object.fromEntries(NAMES.map((name) => [name, pem(name)])))};`;
+
+/** What a program prints as JSON. */
+async function answer(runtime: NodeRuntime, code: string): Promise<unknown> {
+  const result = await runtime.exec(`${PKI}\n${code}`);
+  expect(result.stderr).toBe("");
+  return JSON.parse(result.stdout);
+}
+
+const SERVER = (options: string, handler: string) => `
+  ${PKI}
+  require("node:https").createServer(${options}, (request, response) => { ${handler} }).listen(8443);
+`;
+
+/** A TLS connection of the host's to a guest's server. */
+async function secure(runtime: NodeRuntime, options: ConnectionOptions): Promise<TLSSocket> {
+  const socket = await runtime.connect(8443);
+  const secured = tlsConnect({ socket, servername: "localhost", ca: pem("ca-cert"), ...options });
+  await once(secured, "secureConnect");
+  return secured;
+}
+
+describe("a server in the guest", () => {
+  test("https and fetch from within", async () => {
+    const runtime = await make();
+    await runtime.spawn(SERVER(`{ key: pki["server-key"], cert: pki["server-cert"] }`, `response.end("over " + request.socket.getProtocol())`));
+    await runtime.waitForListener({ port: 8443 });
+    const code = `
+      const https = require("node:https");
+      https.get({ port: 8443, host: "localhost", ca: pki["ca-cert"] }, async (response) => {
+        const { authorized } = response.socket;
+        const { subject, issuer, subjectaltname } = response.socket.getPeerCertificate();
+        const cipher = response.socket.getCipher().name;
+        let text = "";
+        for await (const chunk of response) text += chunk;
+        console.log(JSON.stringify({ text, authorized, subject, issuer, subjectaltname, cipher }));
+      });
+    `;
+    expect(await answer(runtime, code)).toEqual({
+      text: "over TLSv1.3",
+      authorized: true,
+      subject: { CN: "localhost" },
+      issuer: { C: "XX", O: "secure-exec tests", CN: "test authority" },
+      subjectaltname: "DNS:localhost, IP Address:127.0.0.1, DNS:*.example.test",
+      cipher: "TLS_AES_256_GCM_SHA384",
+    });
+    const fetched = `
+      require("node:tls").setDefaultCACertificates([pki["ca-cert"]]);
+      fetch("https://localhost:8443/").then((response) => response.text()).then((text) => console.log(JSON.stringify(text)));
+    `;
+    expect(await answer(runtime, fetched)).toBe("over TLSv1.3");
+  });
+
+  test.each([
+    ["an unknown authority", `{ cert: pki["server-cert"], key: pki["server-key"] }`, `{}`, "UNABLE_TO_VERIFY_LEAF_SIGNATURE"],
+    ["a certificate that vouches for itself", `{ cert: pki["alone-cert"], key: pki["alone-key"] }`, `{ ca: pki["ca-cert"] }`, "DEPTH_ZERO_SELF_SIGNED_CERT"],
+    ["a certificate whose time is over", `{ cert: pki["expired-cert"], key: pki["server-key"] }`, `{ ca: pki["ca-cert"] }`, "CERT_HAS_EXPIRED"],
+    ["another host's name", `{ cert: pki["server-cert"], key: pki["server-key"] }`, `{ ca: pki["ca-cert"], servername: "other.test" }`, "ERR_TLS_CERT_ALTNAME_INVALID"],
+    ["no version in common", `{ cert: pki["server-cert"], key: pki["server-key"], maxVersion: "TLSv1.2" }`, `{ ca: pki["ca-cert"], minVersion: "TLSv1.3" }`, "ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION"],
+  ])("refused: %s", async (_text, server, client, code) => {
+    const runtime = await make();
+    const program = `
+      const tls = require("node:tls");
+      const server = tls.createServer(${server}, (socket) => socket.on("error", () => {}).end("secret"));
+      server.on("tlsClientError", () => {});
+      server.listen(8443, () => {
+        const socket = tls.connect({ port: 8443, host: "localhost", ...${client} });
+        let read = "";
+        socket.on("data", (data) => { read += data; });
+        socket.on("error", (error) => { console.log(JSON.stringify({ code: error.code, read })); server.close(); });
+        socket.on("secureConnect", () => { if (socket.authorized) { console.log('"let in"'); socket.destroy(); server.close(); } });
+      });
+    `;
+    expect(await answer(runtime, program)).toEqual({ code, read: "" });
+  });
+
+  test("the host's node:tls: trust, names, protocols, large bodies both ways", async () => {
+    const runtime = await make();
+    await runtime.spawn(`${PKI}
+      const tls = require("node:tls");
+      tls.createServer({ key: pki["server-key"], cert: pki["server-cert"], ALPNProtocols: ["echo/2", "echo/1"] }, (socket) => socket.pipe(socket)).listen(8443);
+    `);
+    await runtime.waitForListener({ port: 8443 });
+    for (const version of ["TLSv1.2", "TLSv1.3"] as const) {
+      const socket = await secure(runtime, { minVersion: version, maxVersion: version, ALPNProtocols: ["echo/1", "echo/2"] });
+      expect([socket.authorized, socket.getProtocol(), socket.alpnProtocol]).toEqual([true, version, "echo/2"]);
+      const sent = Buffer.alloc(3 << 20, `${version} `);
+      socket.end(sent);
+      const chunks: Buffer[] = [];
+      for await (const chunk of socket) chunks.push(chunk as Buffer);
+      expect(Buffer.concat(chunks).equals(sent)).toBe(true);
+    }
+    await expect(secure(runtime, { servername: "other.test" })).rejects.toMatchObject({ code: "ERR_TLS_CERT_ALTNAME_INVALID" });
+    await expect(secure(runtime, { ca: [] })).rejects.toMatchObject({ code: "UNABLE_TO_VERIFY_LEAF_SIGNATURE" });
+  });
+
+  test("clients with certificates", async () => {
+    const runtime = await make();
+    await runtime.spawn(
+      SERVER(
+        `{ key: pki["server-key"], cert: pki["server-cert"], ca: pki["ca-cert"], requestCert: true, rejectUnauthorized: false }`,
+        `response.end(JSON.stringify([request.socket.authorized, request.socket.authorizationError, request.socket.getPeerCertificate().subject]))`,
+      ),
+    );
+    await runtime.waitForListener({ port: 8443 });
+    const ask = (credentials: string) => `
+      require("node:https").get({ port: 8443, host: "localhost", ca: pki["ca-cert"], ...${credentials} }, (response) => response.pipe(process.stdout));
+    `;
+    expect(await answer(runtime, ask(`{ key: pki["client-key"], cert: pki["client-cert"] }`))).toEqual([true, null, { CN: "a client" }]);
+    expect(await answer(runtime, ask(`{ key: pki["alone-key"], cert: pki["alone-cert"] }`))).toEqual([false, "DEPTH_ZERO_SELF_SIGNED_CERT", { CN: "localhost" }]);
+    expect(await answer(runtime, ask(`{}`))).toEqual([false, "UNABLE_TO_GET_ISSUER_CERT", null]);
+  });
+
+  test("names choose certificates, sessions go on, streams of JavaScript carry it", async () => {
+    const runtime = await make();
+    const program = `
+      const tls = require("node:tls");
+      const { duplexPair } = require("node:stream");
+      const server = tls.createServer({ key: pki["alone-key"], cert: pki["alone-cert"] }, (socket) => socket.end("hello"));
+      server.addContext("*.example.test", { key: pki["server-key"], cert: pki["server-cert"] });
+      server.listen(8443, () => {
+        const connect = (options) => new Promise((resolve, reject) => {
+          const socket = tls.connect({ port: 8443, host: "localhost", servername: "a.example.test", ca: pki["ca-cert"], ...options });
+          let session;
+          socket.on("session", (given) => { session = given; });
+          socket.on("error", reject).on("close", () => resolve({ session, reused }));
+          let reused;
+          socket.on("secureConnect", () => { reused = socket.isSessionReused(); }).resume();
+        });
+        (async () => {
+          const first = await connect();
+          const second = await connect({ session: first.session });
+          const [one, other] = duplexPair();
+          new tls.TLSSocket(other, { isServer: true, key: pki["server-key"], cert: pki["server-cert"] }).end("through a pair");
+          const inner = tls.connect({ socket: one, servername: "localhost", ca: pki["ca-cert"] });
+          let text = "";
+          for await (const chunk of inner) text += chunk;
+          console.log(JSON.stringify([first.reused, second.reused, text]));
+          server.close();
+        })();
+      });
+    `;
+    expect(await answer(runtime, program)).toEqual([false, true, "through a pair"]);
+  });
+});
+
+test("X509Certificate", async () => {
+  const runtime = await make();
+  const program = `
+    const { X509Certificate, createPrivateKey } = require("node:crypto");
+    const server = new X509Certificate(pki["server-cert"]);
+    const ca = new X509Certificate(pki["ca-cert"]);
+    console.log(JSON.stringify([
+      server.subject, server.issuer, server.subjectAltName, server.infoAccess, server.serialNumber, server.ca, ca.ca,
+      server.checkHost("a.example.test"), server.checkHost("a.b.example.test"), server.checkIP("127.0.0.1"), server.checkIssued(ca),
+      server.verify(ca.publicKey), server.verify(server.publicKey), server.checkPrivateKey(createPrivateKey(pki["server-key"])),
+      server.toString() === pki["server-cert"], new X509Certificate(pki["expired-cert"]).validTo,
+    ]));
+  `;
+  expect(await answer(runtime, program)).toEqual([
+    "CN=localhost", "C=XX\nO=secure-exec tests\nCN=test authority", "DNS:localhost, IP Address:127.0.0.1, DNS:*.example.test",
+    "OCSP - URI:http://ocsp.example.test/", "1001", false, true, "*.example.test", null, "127.0.0.1", true,
+    true, false, true, true, "Jan  1 00:00:00 2021 GMT",
+  ]);
+});

@@ -16,7 +16,7 @@ const PKI = `const pki = ${JSON.stringify(Object.fromEntries(NAMES.map((name) =>
 async function answer(runtime: NodeRuntime, code: string): Promise<unknown> {
   const result = await runtime.exec(`${PKI}\n${code}`);
   expect(result.stderr).toBe("");
-  return JSON.parse(result.stdout);
+  return JSON.parse(result.stdout ?? "");
 }
 
 const SERVER = (options: string, handler: string) => `

@@ -51,7 +51,7 @@ impl Ccm {
     }
 
     fn mac(&self, data: &[u8]) -> Bytes {
-        let flags = 8 * (self.tag_length - 2) / 2 | usize::from(!self.additional.is_empty()) << 6;
+        let flags = (8 * (self.tag_length - 2) / 2) | (usize::from(!self.additional.is_empty()) << 6);
         let mut state = self.first_block(flags, data.len());
         self.cipher.encrypt(&mut state);
         let mut framed = Vec::with_capacity(self.additional.len() + 10);
@@ -128,7 +128,7 @@ pub struct Ocb {
 
 fn double(mut block: Bytes) -> Bytes {
     let carry = block.first().copied().unwrap_or_default() >> 7;
-    let value = u128::from_be_bytes(block) << 1 ^ u128::from(carry) * 0x87;
+    let value = (u128::from_be_bytes(block) << 1) ^ (u128::from(carry) * 0x87);
     block.copy_from_slice(&value.to_be_bytes());
     block
 }

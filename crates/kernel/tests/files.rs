@@ -678,6 +678,7 @@ fn stdio() {
         stdin: Stdin::Bytes(Arc::from(&b"input"[..])),
         output: sink.clone(),
         look: OutputLook::File,
+        ..Stdio::default()
     };
     let (k, _) = machine();
     let p = k

@@ -546,10 +546,7 @@ pub fn worker_options(
             rest.remove(0);
             continue;
         }
-        let next = rest
-            .iter()
-            .position(|word| is_of_process(word))
-            .unwrap_or(rest.len());
+        let next = rest.iter().position(&is_of_process).unwrap_or(rest.len());
         let tail = rest.split_off(next);
         match parser.parse(&rest, false) {
             Ok(left) => refused.extend(left),

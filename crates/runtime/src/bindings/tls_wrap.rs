@@ -233,7 +233,8 @@ impl StreamListener for Listener {
             Ok(bytes) => tls.take(scope, env, &bytes),
             Err(errno) => {
                 tls.cycle(scope, env);
-                if !(errno == Errno::EOF && tls.ended.replace(true)) && !env.is_ending() {
+                let was_told = errno == Errno::EOF && tls.ended.replace(true);
+                if !was_told && !env.is_ending() {
                     let stream: Rc<dyn Stream> = tls.clone();
                     tls.base.emit_error(scope, env, &stream, errno);
                 }

@@ -97,10 +97,13 @@ struct Worker {
     idle: Cell<Option<(Duration, f64)>>,
 }
 
+/// A worker's resource and its object.
+type Child = (Rc<Resource>, v8::Global<v8::Object>);
+
 /// The workers of this thread that live, and who waits for an answer of theirs.
 #[derive(Default)]
 struct Children {
-    workers: RefCell<HashMap<u64, (Rc<Resource>, v8::Global<v8::Object>)>>,
+    workers: RefCell<HashMap<u64, Child>>,
     takers: RefCell<HashMap<u64, v8::Global<v8::Object>>>,
 }
 

@@ -133,7 +133,7 @@ impl Cfrg {
                 key.verify(data, &signature).ok()
             }),
             Self::Ed448 => <[u8; 57]>::try_from(public).ok().and_then(|public| {
-                let key = ed448_goldilocks::VerifyingKey::from_bytes(&public.into()).ok()?;
+                let key = ed448_goldilocks::VerifyingKey::from_bytes(&public).ok()?;
                 let signature = ed448_goldilocks::Signature::from_slice(signature).ok()?;
                 key.verify_raw(&signature, data).ok()
             }),

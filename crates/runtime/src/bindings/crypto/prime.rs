@@ -252,10 +252,10 @@ pub fn new_random_prime_job<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s
         if add.len() as u64 > MAX_BITS / 8 || uint(add).bits_vartime() > bits {
             return Err(out_of_range("invalid options.add"));
         }
-        if let Some(rem) = &rem {
-            if rem.len() > add.len() || uint(rem) >= uint(add) {
-                return Err(out_of_range("invalid options.rem"));
-            }
+        if let Some(rem) = &rem
+            && (rem.len() > add.len() || uint(rem) >= uint(add))
+        {
+            return Err(out_of_range("invalid options.rem"));
         }
     }
     let congruence = add.map(|add| Congruence { add, rem });

@@ -189,8 +189,7 @@ impl Http2Session {
     }
 
     fn socket(&self) -> Option<Rc<dyn Stream>> {
-        let stream = self.socket.borrow().as_ref()?.stream.upgrade();
-        stream
+        self.socket.borrow().as_ref()?.stream.upgrade()
     }
 
     // ---- calls of JavaScript ---------------------------------------------------------------------------------------

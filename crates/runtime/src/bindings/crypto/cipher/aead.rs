@@ -51,7 +51,8 @@ impl Ccm {
     }
 
     fn mac(&self, data: &[u8]) -> Bytes {
-        let flags = (8 * (self.tag_length - 2) / 2) | (usize::from(!self.additional.is_empty()) << 6);
+        let flags =
+            (8 * (self.tag_length - 2) / 2) | (usize::from(!self.additional.is_empty()) << 6);
         let mut state = self.first_block(flags, data.len());
         self.cipher.encrypt(&mut state);
         let mut framed = Vec::with_capacity(self.additional.len() + 10);

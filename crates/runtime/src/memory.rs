@@ -125,6 +125,10 @@ impl std::fmt::Debug for MemoryBudget {
     }
 }
 
+/// ICU may hold this many times the memory limit, or this many times a small one.
+const ICU_FACTOR: usize = 4;
+const ICU_FLOOR_BYTES: usize = 128 << 20;
+
 impl MemoryBudget {
     fn new(limit: usize) -> Arc<Self> {
         let budget = Arc::new(Self {
@@ -206,10 +210,7 @@ impl MemoryBudget {
         Usage {
             heap: self.heap.load(Ordering::Relaxed),
             external: self.external.load(Ordering::Relaxed),
-            native: self
-                .native
-                .load(Ordering::Relaxed)
-                .saturating_add(self.icu.held()),
+            native: self.native.load(Ordering::Relaxed),
         }
     }
 
@@ -228,20 +229,20 @@ impl MemoryBudget {
         self.shared.get()
     }
 
-    /// Tells V8 what ICU holds, so that it collects garbage in time. A process that is over its limit even after a full
-    /// collection ends.
+    /// Tells V8 what ICU holds, so that it collects garbage in time. A process for which ICU holds far more than its limit
+    /// even after a full collection ends: V8 frees much of what is dead only between two turns of the event loop.
     pub(crate) fn note_icu(&self, isolate: &mut v8::Isolate) {
         let held = self.icu.held();
         let told = self.icu_told.swap(held, Ordering::Relaxed);
         let change = i64::try_from(held).unwrap_or(i64::MAX) - i64::try_from(told).unwrap_or(0);
         isolate.adjust_amount_of_external_allocated_memory(change);
-        if self.used().total() <= self.limit {
+        let limit = self.limit.max(ICU_FLOOR_BYTES).saturating_mul(ICU_FACTOR);
+        if held <= limit {
             return;
         }
-        // Unlike other full collections this one runs what frees the memory behind dead objects at once.
         isolate.memory_pressure_notification(v8::MemoryPressureLevel::Critical);
-        if self.used().total() > self.limit {
-            self.condemn("native");
+        if self.icu.held() > limit {
+            self.condemn("Intl");
         }
     }
 

@@ -1,6 +1,6 @@
 /** For the conformance runner of this repository: not part of the public API and not in the package's exports. */
 
-import { EventKind, native } from "./native.js";
+import { EventKind, makeVm, native } from "./native.js";
 import type { NativeExecOptions, NativeImage, NativeOutcome } from "./native.js";
 import { readCreateOptions, readExecOptions } from "./options.js";
 import { execResult } from "./outcome.js";
@@ -29,8 +29,7 @@ export async function runInImage(image: NativeImage, run: ImageRun): Promise<Exe
   const { filePath, execArgv = [], nodeOptions = [], tty, ...options } = run;
   const runtime = readCreateOptions(options);
   const settings = readExecOptions("", { filePath }, runtime, "exec");
-  const { NativeVm } = native();
-  const vm = new NativeVm(runtime.vm, image);
+  const vm = makeVm(runtime.vm, image);
   const exec: NativeExecOptions = {
     ...settings.native,
     fromFile: true,

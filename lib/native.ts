@@ -137,9 +137,9 @@ export interface NativeOutcome {
   signal?: number;
   errorMessage?: string;
   error?: { name: string; message: string; stack: string; code?: string };
-  stdout: Buffer;
+  stdout: string;
   stdoutDropped: number;
-  stderr: Buffer;
+  stderr: string;
   stderrDropped: number;
   cpuMs: number;
   wallMs: number;
@@ -244,7 +244,13 @@ export interface NativeVm {
 }
 
 export interface Native {
-  NativeVm: new (options: NativeVmOptions, image?: NativeImage, host?: NativeHost) => NativeVm;
+  NativeVm: new (
+    options: string,
+    snapshot: Buffer[],
+    files: NativeFile[],
+    image: NativeImage | undefined,
+    host: NativeHost | undefined,
+  ) => NativeVm;
   NativeImage: new (files: NativeFile[]) => NativeImage;
 }
 
@@ -263,6 +269,16 @@ let loaded: Native | undefined;
 export function native(): Native {
   loaded ??= load();
   return loaded;
+}
+
+/** Half of a surrogate pair, as `JSON.stringify` writes it; a backslash before it that is one of a pair stays. */
+const LONE_SURROGATE = /(?<!\\)((?:\\\\)*)\\ud[89a-f][0-9a-f]{2}/g;
+
+/** Makes a VM. All of its options that are not bytes cross as one text. */
+export function makeVm({ snapshot, files, ...options }: NativeVmOptions, image?: NativeImage, host?: NativeHost): NativeVm {
+  const { NativeVm } = native();
+  const text = JSON.stringify(options);
+  return new NativeVm(text.replace(LONE_SURROGATE, "$1\\ufffd"), snapshot, files, image, host);
 }
 
 function load(): Native {

@@ -3,12 +3,10 @@
 import { constants } from "node:os";
 import { SecureExecError } from "./errors.js";
 import type { NativeOutcome } from "./native.js";
-import { capturedText } from "./stdio.js";
 import type { EvaluateResult, ExecResult, RunResult } from "./types.js";
 import { decode } from "./values.js";
 
 const SIGNALS = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name as NodeJS.Signals]));
-const NO_BYTES = Buffer.alloc(0);
 
 /** The outcome of a program that was aborted before it started. */
 export function abortedOutcome(): NativeOutcome {
@@ -21,9 +19,9 @@ export function notStarted(reason: NativeOutcome["reason"], errorMessage: string
     reason,
     code: 1,
     errorMessage,
-    stdout: NO_BYTES,
+    stdout: "",
     stdoutDropped: 0,
-    stderr: NO_BYTES,
+    stderr: "",
     stderrDropped: 0,
     cpuMs: 0,
     wallMs: 0,
@@ -51,8 +49,8 @@ export function execResult(outcome: NativeOutcome, captures: boolean): ExecResul
   if (outcome.errorMessage !== undefined) result.errorMessage = outcome.errorMessage;
   if (outcome.error !== undefined) result.error = { ...outcome.error };
   if (captures) {
-    result.stdout = capturedText(outcome.stdout, outcome.stdoutDropped);
-    result.stderr = capturedText(outcome.stderr, outcome.stderrDropped);
+    result.stdout = outcome.stdout;
+    result.stderr = outcome.stderr;
     result.stdoutTruncated = outcome.stdoutDropped > 0;
     result.stderrTruncated = outcome.stderrDropped > 0;
   }

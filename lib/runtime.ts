@@ -18,7 +18,7 @@ import { launch } from "./launch.js";
 import { FALLBACK_PATH, OVERLAY_PATHS } from "./module-access.js";
 import { MountTable, readMount } from "./mounts.js";
 import type { MountSettings } from "./mounts.js";
-import { native } from "./native.js";
+import { makeVm } from "./native.js";
 import type { NativeFile, NativeHost, NativeOutcome, NativeVm, NativeVmOptions } from "./native.js";
 import { GuardedAdapter, OutwardHttp } from "./outward-http.js";
 import {
@@ -138,9 +138,8 @@ export class NodeRuntime {
     this.#settings = settings;
     this.#firstGeneration = described;
     if (described !== undefined) settings.vm.hasWayOut = described.hasWayOut;
-    const { NativeVm } = native();
     try {
-      this.#vm = new NativeVm(settings.vm, undefined, NodeRuntime.#listener(new WeakRef(this), settings));
+      this.#vm = makeVm(settings.vm, undefined, NodeRuntime.#listener(new WeakRef(this), settings));
     } catch (error) {
       throw fromNative(error);
     }

@@ -1,4 +1,4 @@
-/** Output of guests: events for the host's hook and text for results. */
+/** Output of guests as events for the host's hook. */
 
 import type { StdioEvent, StdioHook } from "./types.js";
 
@@ -28,9 +28,4 @@ export class StdioEvents {
       // The hook is the host's own affair: the program and its result do not depend on it.
     }
   }
-}
-
-/** Captured bytes as text. A character that was cut in two is left out. */
-export function capturedText(bytes: Uint8Array, dropped: number): string {
-  return new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes, { stream: dropped > 0 });
 }

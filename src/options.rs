@@ -11,6 +11,7 @@ use secure_exec_runtime::api::{ExecOptions, Limits, VmOptions, Want};
 use secure_exec_runtime::clock::Mitigation;
 use secure_exec_runtime::kernel::permissions::ScopeSpec;
 use secure_exec_runtime::kernel::{Egress, OsConfig, Terminal, UserConfig, WindowSize};
+use serde::Deserialize;
 
 use crate::permissions::{NativeScope, permissions};
 
@@ -21,6 +22,7 @@ const WALL_FACTOR: u32 = 10;
 
 /// A name and its value.
 #[napi(object, object_to_js = false)]
+#[derive(Deserialize)]
 pub struct NativePair {
     /// The name.
     pub name: String,
@@ -38,7 +40,8 @@ pub struct NativeFile {
 }
 
 /// Limits of a VM. Absent numbers mean the default.
-#[napi(object, object_to_js = false)]
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct NativeLimits {
     /// MiB.
     pub memory_limit: Option<f64>,
@@ -74,8 +77,10 @@ pub struct NativeLimits {
     pub max_bridge_calls: Option<f64>,
 }
 
-/// How a VM is made.
-#[napi(object, object_to_js = false)]
+/// How a VM is made, but for bytes. It crosses as JSON: reading an object of JavaScript's property by property takes longer
+/// than making a VM.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct NativeVmOptions {
     /// A name for reports.
     pub name: Option<String>,
@@ -83,16 +88,12 @@ pub struct NativeVmOptions {
     pub limits: NativeLimits,
     /// Whether clocks stand still while guest code runs.
     pub freeze: bool,
-    /// Tar archives to start from, each laid over those before it.
-    pub snapshot: Vec<Buffer>,
     /// Whether modules in read-only mounts take part in the cache of compiled code.
     pub code_cache: bool,
     /// What that cache may hold, for all VMs; absent: as it is.
     pub code_cache_bytes: Option<f64>,
     /// Directories of modules that the host gave.
     pub module_roots: Vec<String>,
-    /// Files to start with.
-    pub files: Vec<NativeFile>,
     /// Environment.
     pub env: Vec<NativePair>,
     /// Working directory.
@@ -124,7 +125,8 @@ pub struct NativeVmOptions {
 }
 
 /// A name and its addresses.
-#[napi(object, object_to_js = false)]
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct NativeNameOverride {
     /// The name, in lower case.
     pub name: String,
@@ -133,7 +135,8 @@ pub struct NativeNameOverride {
 }
 
 /// What the machine says of itself. Absent values mean the default.
-#[napi(object, object_to_js = false)]
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct NativeOs {
     /// `os.type()`.
     pub kind: Option<String>,
@@ -156,7 +159,8 @@ pub struct NativeOs {
 }
 
 /// The user of programs. Absent values mean the default.
-#[napi(object, object_to_js = false)]
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct NativeUser {
     /// Its name.
     pub name: Option<String>,
@@ -359,17 +363,7 @@ impl From<NativeVmOptions> for VmOptions {
             limits: native.limits.into(),
             mitigation: mitigation(native.freeze),
             code_cache: native.code_cache,
-            snapshot: native
-                .snapshot
-                .iter()
-                .map(|archive| archive.to_vec())
-                .collect(),
             module_roots: native.module_roots,
-            files: native
-                .files
-                .into_iter()
-                .map(|NativeFile { path, data }| (path, data.to_vec()))
-                .collect(),
             env: pairs(native.env),
             cwd: native.cwd.unwrap_or_default(),
             argv: native.argv,

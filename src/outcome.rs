@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use napi::bindgen_prelude::Buffer;
 use napi_derive::napi;
-use secure_exec_runtime::api::Outcome;
+use secure_exec_runtime::api::{Captured, Outcome};
 
 /// An uncaught error of the guest.
 #[napi(object, object_from_js = false)]
@@ -41,12 +41,12 @@ pub struct NativeOutcome {
     pub error_message: Option<String>,
     /// The uncaught error.
     pub error: Option<NativeGuestError>,
-    /// Captured standard output.
-    pub stdout: Buffer,
+    /// Captured standard output, as text.
+    pub stdout: String,
     /// Bytes of it that were not kept.
     pub stdout_dropped: f64,
-    /// Captured standard error.
-    pub stderr: Buffer,
+    /// Captured standard error, as text.
+    pub stderr: String,
     /// Bytes of it that were not kept.
     pub stderr_dropped: f64,
     /// CPU time in milliseconds.
@@ -74,6 +74,26 @@ pub fn number(count: u64) -> f64 {
     count as f64
 }
 
+/// Captured bytes as text, as WHATWG's decoder reads them. A character that was cut in two is left out.
+fn text(captured: Captured) -> String {
+    let Captured { bytes, dropped, .. } = captured;
+    let bytes = match String::from_utf8(bytes) {
+        Ok(text) => return text,
+        Err(error) => error.into_bytes(),
+    };
+    let cut = match bytes.utf8_chunks().last() {
+        Some(last) if dropped > 0 && is_cut(last.invalid()) => last.invalid().len(),
+        _ => 0,
+    };
+    let whole = bytes.len().saturating_sub(cut);
+    String::from_utf8_lossy(bytes.get(..whole).unwrap_or_default()).into_owned()
+}
+
+/// Whether more bytes could make a character of it.
+fn is_cut(invalid: &[u8]) -> bool {
+    std::str::from_utf8(invalid).is_err_and(|error| error.error_len().is_none())
+}
+
 impl From<Outcome> for NativeOutcome {
     fn from(outcome: Outcome) -> Self {
         let (exports, exports_error) = match outcome.exports {
@@ -98,10 +118,10 @@ impl From<Outcome> for NativeOutcome {
                 stack: error.stack,
                 code: error.code,
             }),
-            stdout: outcome.stdout.bytes.into(),
             stdout_dropped: number(outcome.stdout.dropped),
-            stderr: outcome.stderr.bytes.into(),
+            stdout: text(outcome.stdout),
             stderr_dropped: number(outcome.stderr.dropped),
+            stderr: text(outcome.stderr),
             cpu_ms: millis(outcome.usage.cpu),
             wall_ms: millis(outcome.usage.wall),
             peak_heap_bytes: number(outcome.usage.peak_heap_bytes as u64),

@@ -1,12 +1,13 @@
 //! The option `permissions` as the TypeScript side hands it over: its shape was checked there.
 
-use napi_derive::napi;
 use secure_exec_runtime::kernel::permissions::{
     Mode, PermissionSpec, RuleListSpec, RuleSpec, Scope, ScopeSpec,
 };
+use serde::Deserialize;
 
 /// One rule.
-#[napi(object, object_to_js = false)]
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct NativeRule {
     /// Whether it allows.
     pub allow: bool,
@@ -25,7 +26,8 @@ pub struct NativeRule {
 }
 
 /// One scope.
-#[napi(object, object_to_js = false)]
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct NativeScope {
     /// Its name.
     pub scope: String,

@@ -315,18 +315,28 @@ pub struct NativeVm(Arc<Vm>, Option<Arc<HostCalls>>);
 
 #[napi]
 impl NativeVm {
-    /// A VM without processes. `host` gets `(id, kind, target, payload)` for each question of a guest, which `answer`
+    /// A VM without processes. `options` are [`NativeVmOptions`] as JSON; `snapshot` holds tar archives to start from, each
+    /// laid over those before it, and `files` what is written then. `host` gets `(id, kind, target, payload)` for each question of a guest, which `answer`
     /// answers.
     #[napi(constructor)]
     pub fn new(
-        options: NativeVmOptions,
+        options: String,
+        snapshot: Vec<Buffer>,
+        files: Vec<NativeFile>,
         image: Option<&NativeImage>,
         host: Option<Function<'_, HostArgs, Unknown<'static>>>,
     ) -> Result<Self> {
+        let options: NativeVmOptions = serde_json::from_str(&options)
+            .map_err(|error| napi::Error::from_reason(error.to_string()))?;
         if let Some(bytes) = options.code_cache_bytes {
             code_cache::set_max_bytes(crate::options::size(bytes));
         }
         let mut options: secure_exec_runtime::api::VmOptions = options.into();
+        options.snapshot = snapshot.iter().map(|archive| archive.to_vec()).collect();
+        options.files = files
+            .into_iter()
+            .map(|NativeFile { path, data }| (path, data.to_vec()))
+            .collect();
         options.image = image.map(|image| image.0.clone());
         let host = host.map(|host| HostCalls::connect(&host)).transpose()?;
         options.host = host.clone().map(|host| host as _);

@@ -126,7 +126,7 @@ impl Default for ProcessOptions {
             node_options: Vec::new(),
             exec_argv: Vec::new(),
             exec_path: secure_exec_kernel::EXEC_PATH.to_owned(),
-            argv: Vec::new(),
+            argv: vec![secure_exec_kernel::EXEC_PATH.to_owned()],
             pid: 0,
             ppid: 0,
             module_roots: Vec::new(),
@@ -246,6 +246,12 @@ impl Env {
     ) {
         self.kernel.replace(Some(kernel));
         self.process.replace(Some(process));
+    }
+
+    /// Takes them away again.
+    pub(crate) fn clear_machine(&self) {
+        self.kernel.take();
+        self.process.take();
     }
 
     /// Keeps the uncaught error for the host; the first one stays.

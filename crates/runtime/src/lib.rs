@@ -96,6 +96,7 @@ pub mod unmarshal;
 pub mod usage;
 pub mod virtual_file_system;
 pub mod vm;
+pub(crate) mod warm_up;
 pub(crate) mod wasm_memory;
 pub(crate) mod wasm_types;
 pub mod watchdog;

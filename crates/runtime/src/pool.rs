@@ -1,5 +1,7 @@
 //! Warm isolates: restored from the snapshot and prepared before a job is known.
 //!
+//! They have also run a program of ours by then, see `warm_up.rs`, and do it once more when a VM is made.
+//!
 //! Only isolates of the default memory limit are kept, since V8 fixes the limit when it makes an isolate. Each one that
 //! is taken is replaced in the background, when a job has ended or none is left. `SECURE_EXEC_POOL=0` turns the pool off (benchmarks measure cold starts so).
 
@@ -8,12 +10,12 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use crate::api::Limits;
 use crate::engine::{self, EngineError};
-use crate::process::{IsolateSpec, Work, thread_main};
+use crate::process::{IsolateSpec, Order, Work, thread_main};
 
 /// Isolates kept warm. Each holds about 3 MB.
 const DEFAULT_SIZE: usize = 2;
 
-static WARM: Mutex<Vec<Sender<Work>>> = Mutex::new(Vec::new());
+static WARM: Mutex<Vec<Sender<Order>>> = Mutex::new(Vec::new());
 
 // The operator's switch, read once, before any guest.
 static SIZE: LazyLock<usize> = LazyLock::new(|| {
@@ -24,12 +26,12 @@ static SIZE: LazyLock<usize> = LazyLock::new(|| {
         .min(64)
 });
 
-fn start(spec: IsolateSpec) -> Result<Sender<Work>, EngineError> {
-    let (sender, work) = channel();
+fn start(spec: IsolateSpec) -> Result<Sender<Order>, EngineError> {
+    let (sender, orders) = channel();
     engine::spawn(
         "secure-exec guest".to_owned(),
         crate::fatal::STACK_BYTES,
-        move || thread_main(spec, &work),
+        move || thread_main(spec, &orders),
     )?;
     engine::later(engine::keep_shared_heap);
     Ok(sender)
@@ -40,6 +42,7 @@ pub fn fill() {
     let spec = IsolateSpec {
         memory_bytes: Limits::default().memory_bytes,
         prepare_early: true,
+        warm_up: true,
     };
     // Without a snapshot there is nothing to prepare: the build is making it.
     if engine::startup_snapshot().is_empty() {
@@ -57,6 +60,23 @@ pub fn fill() {
                 return;
             }
         }
+    }
+}
+
+/// Tells the isolate that is next that a VM was made: its first program usually follows.
+pub fn get_ready() {
+    let warm = WARM.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(first) = warm.first() {
+        // One that is gone is found out by the work itself.
+        let _ = first.send(Order::GetReady);
+    }
+}
+
+/// Has the pool filled on the root thread, if something is missing.
+pub fn refill() {
+    let warm = WARM.lock().unwrap_or_else(PoisonError::into_inner).len();
+    if warm < *SIZE {
+        engine::later(fill);
     }
 }
 
@@ -79,24 +99,28 @@ pub fn run(mut work: Work) -> Result<(), EngineError> {
                 }
                 (warm.remove(0), warm.is_empty())
             };
-            let Err(refused) = first.send(work) else {
+            let Err(refused) = first.send(Order::Run(work)) else {
                 // The job's first milliseconds are not shared with the making of isolates while one is left.
                 if is_last {
                     engine::later(fill);
                 }
                 return Ok(());
             };
-            work = refused.0;
+            let Order::Run(back) = refused.0 else {
+                return Err(EngineError::RootGone);
+            };
+            work = back;
         }
     }
     let prepare_early = fits(&work);
     let sender = start(IsolateSpec {
         memory_bytes: work.vm().options().limits.memory_bytes,
         prepare_early,
+        warm_up: false,
     })?;
-    sender.send(work).map_err(|_| EngineError::RootGone)?;
-    if *SIZE > 0 {
-        engine::later(fill);
-    }
+    sender
+        .send(Order::Run(work))
+        .map_err(|_| EngineError::RootGone)?;
+    refill();
     Ok(())
 }

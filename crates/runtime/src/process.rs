@@ -33,6 +33,7 @@ use crate::throw::Throw;
 use crate::tree::{Current, Tree};
 use crate::typescript::{self, Classification, SyntaxFailure};
 use crate::vm::{OnDone, Vm};
+use crate::warm_up::WarmUp;
 
 /// Key of the registry for the functions of our main script.
 pub const MAIN_SCRIPT: &str = "mainScript";
@@ -45,6 +46,14 @@ pub struct Job {
     pub options: ExecOptions,
     /// How others end it.
     pub control: Arc<Control>,
+}
+
+/// What an isolate's thread is told.
+pub enum Order {
+    /// Work may follow soon: what it will use should be in the processor's caches by then.
+    GetReady,
+    /// The one thing that the isolate is for.
+    Run(Work),
 }
 
 /// What a thread is handed.
@@ -273,10 +282,12 @@ pub struct IsolateSpec {
     pub memory_bytes: usize,
     /// Whether the library is prepared before the job is known.
     pub prepare_early: bool,
+    /// Whether it also runs a program of ours then: the job is not there yet.
+    pub warm_up: bool,
 }
 
 /// The body of an isolate's thread: makes the isolate, waits for one job and runs it.
-pub fn thread_main(spec: IsolateSpec, work: &Receiver<Work>) {
+pub fn thread_main(spec: IsolateSpec, orders: &Receiver<Order>) {
     // Known only when the job comes; a thread that is parked before has nobody to tell.
     let current = CurrentControl::default();
     let _report = ReportOnUnwind(current.clone());
@@ -284,7 +295,7 @@ pub fn thread_main(spec: IsolateSpec, work: &Receiver<Work>) {
         spec,
         (HeapLimits::default(), None),
         &current,
-        |isolate, env, guest| run_in_isolate(isolate, env, guest, spec, work, &current),
+        |isolate, env, guest| run_in_isolate(isolate, env, guest, spec, orders, &current),
         |outcome, isolate, budget| {
             let (job, mut outcome) = outcome?;
             budget.sample(isolate);
@@ -294,7 +305,7 @@ pub fn thread_main(spec: IsolateSpec, work: &Receiver<Work>) {
         },
     );
     if outcome.is_some() {
-        crate::engine::later(crate::pool::fill);
+        crate::pool::refill();
     }
 }
 
@@ -361,12 +372,38 @@ impl Drop for ReportOnUnwind {
     }
 }
 
+/// Waits for what the isolate is for.
+fn next_work(
+    scope: &mut v8::PinScope<'_, '_>,
+    env: &Rc<Env>,
+    spec: IsolateSpec,
+    prepared: bool,
+    orders: &Receiver<Order>,
+) -> Option<Work> {
+    let mut warm_up = (prepared && spec.warm_up)
+        .then(|| WarmUp::new(env))
+        .flatten();
+    let mut order = warm_up
+        .as_mut()
+        .and_then(|warm_up| warm_up.run(scope, env, orders));
+    loop {
+        match order.take().or_else(|| orders.recv().ok())? {
+            Order::Run(work) => return Some(work),
+            Order::GetReady => {
+                order = warm_up
+                    .as_mut()
+                    .and_then(|warm_up| warm_up.get_ready(scope, env, orders));
+            }
+        }
+    }
+}
+
 fn run_in_isolate(
     isolate: &mut v8::OwnedIsolate,
     env: &Rc<Env>,
     guest: &crate::fatal::GuestThread,
     spec: IsolateSpec,
-    work: &Receiver<Work>,
+    orders: &Receiver<Order>,
     current: &CurrentControl,
 ) -> Option<(Job, Outcome)> {
     v8::scope!(let scope, isolate);
@@ -378,7 +415,7 @@ fn run_in_isolate(
     let prepared = spec.prepare_early
         && restored
         && call_main(scope, env, "prepare", |_| Ok(Vec::new())).is_ok();
-    let job = match work.recv().ok()? {
+    let job = match next_work(scope, env, spec, prepared, orders)? {
         Work::Program(job) => job,
         Work::Context(job) => {
             crate::context::serve(

@@ -187,7 +187,8 @@ impl Vm {
             wasm_types: WasmTypes::default(),
             options,
         });
-        crate::engine::later(crate::pool::fill);
+        crate::pool::get_ready();
+        crate::pool::refill();
         vm.make_directory(&vm.options.cwd.clone())?;
         for (path, bytes) in &vm.options.files {
             vm.write_file(path, bytes)?;

@@ -126,6 +126,7 @@ fn thread_main(job: WorkerJob) {
                 memory.limit()
             }),
         prepare_early: false,
+        warm_up: false,
     };
     let (heap, family) = (job.heap, job.memory.clone());
     let mut place = None;

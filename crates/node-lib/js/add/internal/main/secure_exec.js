@@ -24,12 +24,12 @@ function prepare() {
   prepareMainThreadExecution(false, true);
 }
 
-function setProcess(main, args, pid, ppid) {
+function setProcess(main, args, pid, ppid, isFinal = true) {
   const argv = [process.execPath, main];
   for (let i = 0; i < args.length; i++) ArrayPrototypePush(argv, args[i]);
   process.argv = argv;
   ObjectDefineProperty(process, 'pid', {
-    __proto__: null, value: pid, writable: false, enumerable: true, configurable: false,
+    __proto__: null, value: pid, writable: false, enumerable: true, configurable: !isFinal,
   });
   process.ppid = ppid;
   const { Module } = require('internal/modules/cjs/loader');
@@ -43,6 +43,43 @@ function setProcess(main, args, pid, ppid) {
 
 function start(main, args, pid, ppid) {
   setProcess(main, args, pid, ppid).runMain(main);
+}
+
+// A program of ours, run as `start` runs a guest's before that is known, in steps between which a job may come.
+// `warmUpEnd` takes away what they left. The standard streams take part as they do in a snapshot: what resets them is
+// called after it.
+const { isBuildingSnapshotBuffer } = internalBinding('mksnapshot');
+const { async_id_fields, constants: { kAsyncIdCounter } } = internalBinding('async_wrap');
+let firstAsyncId;
+
+function warmUpProcess(main) {
+  firstAsyncId = async_id_fields[kAsyncIdCounter];
+  setProcess(main, [], 0, 0, false);
+}
+
+function warmUpProgram(main) {
+  const { Module } = require('internal/modules/cjs/loader');
+  Module.runMain(main);
+}
+
+function warmUpConsole() {
+  isBuildingSnapshotBuffer[0] = 1;
+  void process.stdout;
+  isBuildingSnapshotBuffer[0] = 0;
+  console.log('text');
+}
+
+function warmUpFormat() {
+  console.log('%s', 'text', 1, true, null, { a: [1, 'b'], c() {} });
+}
+
+function warmUpEnd(main) {
+  const { Module } = require('internal/modules/cjs/loader');
+  console._stdout = undefined;
+  delete process.mainModule;
+  delete Module._cache[main];
+  Module._pathCache = { __proto__: null };
+  async_id_fields[kAsyncIdCounter] = firstAsyncId;
 }
 
 // Functions of the host as a frozen tree of their dotted names. `call` answers with a promise.
@@ -163,4 +200,17 @@ function getExports(main) {
   return { __proto__: null, exports: withoutGetters(Module._cache[main]?.exports) };
 }
 
-return { __proto__: null, prepare, installHostFunctions, start, startContext, evaluate, getExports };
+return {
+  __proto__: null,
+  prepare,
+  warmUpProcess,
+  warmUpProgram,
+  warmUpConsole,
+  warmUpFormat,
+  warmUpEnd,
+  installHostFunctions,
+  start,
+  startContext,
+  evaluate,
+  getExports,
+};

@@ -194,6 +194,16 @@ const measures = {
   /** The same for programs that use files: the VM's own, and for Node those of a tmpfs. */
   files: () => programs("./files/"),
 
+  /** From `spawn` or `fork` in a program to the exit of its child, by the program's own clock. */
+  async children() {
+    const code = readFileSync(new URL(`./children/${options.program}.js`, import.meta.url), "utf8");
+    const vm = await candidate.create({ realTime: true });
+    const { ok, stdout, ...rest } = await vm.exec(code);
+    if (!ok) throw new Error(`program failed: ${JSON.stringify(rest).slice(0, 400)}`);
+    await vm.dispose();
+    return { samples: JSON.parse(stdout) };
+  },
+
   /** Memory per VM of many that share one large directory of the host, copied on write, in which each has worked. */
   async base() {
     const directory = mkdtempSync(join(tmpdir(), "secure-exec-base-"));

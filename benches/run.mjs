@@ -53,6 +53,10 @@ const filePrograms = readdirSync(new URL("./files/", import.meta.url))
   .map((name) => name.slice(0, -3))
   .sort();
 
+const childPrograms = readdirSync(new URL("./children/", import.meta.url))
+  .map((name) => name.slice(0, -3))
+  .sort();
+
 /** Per measure: how many rounds (child processes per candidate), what each gets, and how long it may take. */
 const PLAN = {
   first: { rounds: quick ? 2 : 12, options: {}, timeoutMs: 30_000, env: { SECURE_EXEC_POOL: "0" } },
@@ -75,6 +79,7 @@ const PLAN = {
     // For Node, which has no files of its own: in memory, too.
     env: existsSync("/dev/shm") ? { TMPDIR: "/dev/shm" } : {},
   },
+  children: { rounds: quick ? 1 : 3, options: {}, timeoutMs: 60_000, each: childPrograms },
   base: {
     rounds: 1,
     options: { steps: quick ? [10] : [10, 50, 100], settleMs: quick ? 500 : 2000, megabytes: quick ? 20 : 500 },

@@ -8,7 +8,7 @@ import { server } from "../lib/server.mjs";
 export const id = "node";
 export const label = "Node 22";
 export const notes = "No isolation at all; the program runs in the process's own main context.";
-export const can = ["compute", "files", "requests"];
+export const can = ["compute", "files", "children", "requests"];
 
 export const available = () => true;
 export async function load() {}

@@ -105,6 +105,20 @@ export function markdown({ date, quick, scale, machine, node, candidates, plan, 
     );
   }
 
+  if (results.children !== undefined) {
+    const rows = Object.entries(results.children).map(([program, entry]) => {
+      const [ours, node] = [entry[US], entry.node];
+      const failed = ours?.error ?? node?.error;
+      if (failed !== undefined) return [program, `failed: ${failed}`, "", "", ""];
+      return [program, ms(ours?.p50), ms(ours?.p95), ms(node?.p50), ours && node ? times(node.p50 / ours.p50) : ""];
+    });
+    out.push(
+      "### A child `node` that a program starts",
+      "From the call to the child's exit, by the program's own clock; the child prints a line or answers a message.",
+      table(["", "secure-exec p50, ms", "p95, ms", "Node 22 p50, ms", "Node / ours"], rows),
+    );
+  }
+
   for (const [measure, title, text] of [
     ["compute", "JavaScript compute, relative to Node 22", ""],
     ["files", "Files, relative to Node 22", " A VM's files are in its memory, Node's in a tmpfs."],

@@ -180,7 +180,7 @@ fn start(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>, job: &ChildJob, prepar
             };
             let path = absolute(job, file);
             // An exception has gone to the process's own handlers.
-            let _ = call_start(scope, env, "start", &path, args, &job.process);
+            let _ = call_start(scope, env, "startChild", &path, args, &job.process);
             return;
         }
         Entry::File => "internal/main/run_main_module",

@@ -83,8 +83,12 @@ impl Work {
             Self::Program(job) => &job.options,
             Self::Context(job) => &job.options,
             Self::Child(job) => {
-                return job.is_plain()
-                    && !job.process.env_all().iter().any(reads_environment_early);
+                let variables = job.process.env_all();
+                // `startChild` of the main script takes up the channel.
+                let mut early = variables
+                    .iter()
+                    .filter(|(name, _)| !name.starts_with("NODE_CHANNEL_"));
+                return job.is_plain() && !early.any(reads_environment_early);
             }
         };
         let mut env = self.vm().options().env.iter().chain(&options.env);

@@ -6,6 +6,7 @@
 
 const {
   ArrayPrototypePush,
+  NumberParseInt,
   ObjectDefineProperty,
   ObjectFreeze,
   ObjectGetOwnPropertyDescriptor,
@@ -43,6 +44,20 @@ function setProcess(main, args, pid, ppid, isFinal = true) {
 
 function start(main, args, pid, ppid) {
   setProcess(main, args, pid, ppid).runMain(main);
+}
+
+// A child of a guest's, which may have a channel to its parent. Preparing the library takes it up where that knew of it.
+function startChild(main, args, pid, ppid) {
+  const { env } = process;
+  const fd = env.NODE_CHANNEL_FD;
+  if (fd !== undefined) {
+    const serialization = env.NODE_CHANNEL_SERIALIZATION_MODE || 'json';
+    // Its own children must not inherit them.
+    delete env.NODE_CHANNEL_FD;
+    delete env.NODE_CHANNEL_SERIALIZATION_MODE;
+    require('child_process')._forkChild(NumberParseInt(fd, 10), serialization);
+  }
+  start(main, args, pid, ppid);
 }
 
 // A program of ours, run as `start` runs a guest's before that is known, in steps between which a job may come.
@@ -210,6 +225,7 @@ return {
   warmUpEnd,
   installHostFunctions,
   start,
+  startChild,
   startContext,
   evaluate,
   getExports,

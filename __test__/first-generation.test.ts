@@ -237,7 +237,7 @@ describe("the network adapter", () => {
     }
   });
 
-  test("one of the embedder's is asked after permissions, and guests have no way around it", async () => {
+  test("one of the embedder's is asked after permissions, for the host and for guests, who have no way around it", async () => {
     const asked: string[] = [];
     const { runtime, printed } = make({
       networkAdapter: {
@@ -255,8 +255,52 @@ describe("the network adapter", () => {
     expect(await runtime.network.dnsLookup("good.test")).toEqual({ address: "192.0.2.1", family: 4 });
     await expect(runtime.network.fetch("http://bad.test/")).rejects.toMatchObject({ code: "EACCES" });
     expect(asked).toEqual(["http://good.test/a"]);
-    await runtime.exec(`require("node:dns").lookup("good.test", (error) => console.log(error.code))`);
-    expect(printed()).toEqual(["EACCES"]);
+    await runtime.exec(`
+      const dns = require("node:dns").promises;
+      const https = require("node:https");
+      (async () => {
+        console.log((await dns.lookup("good.test")).address);
+        console.log(await (await fetch("https://good.test/b")).text());
+        https.get("https://good.test/", (response) => console.log(response.resume().statusCode));
+        await fetch("http://bad.test/").catch((error) => console.log(error.cause.code));
+      })();`);
+    expect(printed().sort()).toEqual(["192.0.2.1", "204", "EACCES", "mine"]);
+    expect(asked).toEqual(["http://good.test/a", "https://good.test/b"]);
+  });
+});
+
+describe("the default network adapter", () => {
+  test("can be wrapped: it then goes its own way, and nowhere else", async () => {
+    const host = createHttpServer((request, response) => response.end("the host's " + request.url)).listen(0, "127.0.0.1");
+    await once(host, "listening");
+    try {
+      const { port } = host.address() as AddressInfo;
+      const free = await freePort();
+      const usual = createDefaultNetworkAdapter({ initialExemptPorts: [port] });
+      const seen: string[] = [];
+      const { runtime, printed } = make({
+        networkAdapter: {
+          ...usual,
+          fetch: (url, init) => {
+            seen.push(url);
+            return usual.fetch(url.replace("wrapped.test", "127.0.0.1"), init);
+          },
+          dnsLookup: async () => ({ address: "203.0.113.1", family: 4 }),
+        },
+        permissions: allowAllNetwork,
+      });
+      await runtime.exec(`
+        (async () => {
+          console.log(await (await fetch("http://wrapped.test:${port}/a")).text());
+          await fetch("http://wrapped.test:${free}/").catch((error) => console.log(error.cause.code));
+        })();`);
+      expect(printed()).toEqual(["the host's /a", "ECONNREFUSED"]);
+      expect(seen).toEqual([`http://wrapped.test:${port}/a`, `http://wrapped.test:${free}/`]);
+      await expect(usual.fetch("http://169.254.169.254/")).rejects.toMatchObject({ code: "EACCES" });
+      expect(await usual.dnsLookup("localhost")).toMatchObject({ family: 4 });
+    } finally {
+      host.close();
+    }
   });
 });
 

@@ -10,6 +10,8 @@ import type { NativeConnection } from "./native.js";
 const SLAB_BYTES = 64 * 1024;
 /** A slab with less room than this is left to those who hold parts of it. */
 const LEAST_ROOM = 4 * 1024;
+/** How long a connection stays that its guest has closed. */
+const LINGER_MS = 30_000;
 /** Reads in one turn of the host's event loop: a guest that floods does not stop the host. */
 const READS_A_TURN = 16;
 
@@ -51,6 +53,28 @@ export class GuestConnection extends Duplex {
     const resume = this.#resume;
     this.#resume = undefined;
     resume?.();
+  }
+
+  /** Where the guest wanted to go, when it was the guest that connected. @internal */
+  get guestTarget(): { address: string; port: number } {
+    const { address, port } = this.#native;
+    return { address, port };
+  }
+
+  /** The name of the server that the guest speaks TLS to, which is left out here. `null` when it speaks none. @internal */
+  get plainTls(): string | null {
+    return this.#native.plainTls ?? null;
+  }
+
+  /** Ends the connection; the guest's next operation fails with the error of this name, or `ECONNRESET`. @internal */
+  fail(error: string): void {
+    this.#native.fail(error);
+    this.destroy();
+  }
+
+  /** The guest has closed the connection: what it sent is worth a while, and its end may wait behind that. @internal */
+  guestGone(): void {
+    this.setTimeout(LINGER_MS, () => this.destroy());
   }
 
   /** Emits `timeout` after this time without traffic; 0 for never. */

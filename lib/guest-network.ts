@@ -12,6 +12,13 @@ import { describeEnd, guestError } from "./outcome.js";
 import type { Programs } from "./programs.js";
 import type { Listener, ListenerQuery } from "./types.js";
 
+/** What is outside of a VM, to its guests. Neither of its methods throws or rejects. */
+export interface GuestOutside {
+  connected(connection: GuestConnection): void;
+  /** An address, or the name of an error. */
+  lookup(name: string): Promise<{ address?: string; error?: string }>;
+}
+
 type Sink = (kind: number, listener: NativeListenerInfo | null | undefined) => void;
 
 /** See the module's text. */
@@ -24,6 +31,7 @@ export class GuestNetwork {
   /** Ends those who wait for something when the runtime is disposed of. */
   readonly #endings = new Set<(error: Error) => void>();
   #hostPorts: HostPorts | undefined;
+  #outside: GuestOutside | undefined;
   #lastId = 0;
   #closed = false;
 
@@ -33,6 +41,8 @@ export class GuestNetwork {
     const weak = new WeakRef(this);
     this.#native = vm.network((id, kind, listener) => {
       if (kind === NetworkEventKind.hostPort) weak.deref()?.hostPortChanged(id);
+      else if (kind === NetworkEventKind.guestConnection) weak.deref()?.guestConnected();
+      else if (kind === NetworkEventKind.guestName) weak.deref()?.guestLooksUp(id);
       else sinks.get(id)?.(kind, listener);
     });
     this.#programs = programs;
@@ -170,6 +180,36 @@ export class GuestNetwork {
     this.#hostPorts?.refresh();
   }
 
+  /** From now on guests reach the outside through this, and nothing else. */
+  serveGuests(outside: GuestOutside): void {
+    this.#outside = outside;
+    this.#native.serveGuests();
+  }
+
+  /** Takes the connections that guests have opened to the outside. */
+  guestConnected(): void {
+    for (;;) {
+      const id = this.#newId();
+      const native = this.#native.nextGuestConnection(id);
+      if (native == null) return;
+      const connection = this.#adopt(native, id, native.port, { allowHalfOpen: true });
+      if (this.#closed || this.#outside === undefined) connection.destroy();
+      else this.#outside.connected(connection);
+    }
+  }
+
+  /** Answers the name that a guest looks up under this number. */
+  guestLooksUp(id: number): void {
+    const name = this.#native.guestName(id);
+    if (name == null || this.#outside === undefined) return;
+    void this.#outside.lookup(name).then(({ address, error }) => this.#native.answerGuestName(id, address, error));
+  }
+
+  /** Which host a guest means that asks for `host` on a connection to `address`; `undefined` when it may not mean any. */
+  meantHost(address: string, host: string): string | undefined {
+    return this.#native.meantHost(address, host) ?? undefined;
+  }
+
   /** Closes every connection and ends every wait. Idempotent. */
   async close(): Promise<void> {
     this.#closed = true;
@@ -205,6 +245,7 @@ export class GuestNetwork {
     this.#connections.add(connection);
     this.#sinks.set(id, (kind) => {
       if (kind === NetworkEventKind.readable) connection.becameReadable();
+      else if (kind === NetworkEventKind.guestGone) connection.guestGone();
       else connection.becameWritable();
     });
     return connection;

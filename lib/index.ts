@@ -9,7 +9,8 @@ export { allowAll, allowAllChildProcess, allowAllEnv, allowAllFs, allowAllNetwor
 export { HostNodeFileSystem, InMemoryFileSystem, createInMemoryFileSystem } from "./kernel-file-system.js";
 export { NodeFileSystem } from "./node-file-system.js";
 export { NodeRuntime } from "./runtime.js";
-export { createDefaultNetworkAdapter, createNodeDriver, createNodeRuntimeDriverFactory } from "./first-generation/driver.js";
+export { createDefaultNetworkAdapter } from "./default-adapter.js";
+export { createNodeDriver, createNodeRuntimeDriverFactory } from "./first-generation/driver.js";
 export { NodeExecutionDriver } from "./first-generation/execution-driver.js";
 export type { NodeExecutionDriverOptions } from "./first-generation/execution-driver.js";
 export type {

@@ -35,6 +35,7 @@ function bare(limits: NativeVmOptions["limits"]): NativeVmOptions {
     dnsOverrides: [],
     loopbackExemptPorts: [],
     hasWayOut: false,
+    hasAdapter: false,
     os: {},
     user: { uid: 0, gid: 0 },
   };

@@ -52,6 +52,7 @@ export interface NativeVmOptions {
   loopbackExemptPorts: number[];
   /** Whether there is something that dials for guests at all. */
   hasWayOut: boolean;
+  hasAdapter: boolean;
   permissionTimeoutMs?: number;
   hostFunctions: string[];
   hostCommands: boolean;
@@ -179,7 +180,7 @@ export interface NativeListenerQuery {
 }
 
 /** What an event of the network carries; the numbers are those of `src/network.rs`. */
-export const NetworkEventKind = { readable: 0, writable: 1, listener: 2, room: 3, hostPort: 4 } as const;
+export const NetworkEventKind = { readable: 0, writable: 1, listener: 2, room: 3, hostPort: 4, guestConnection: 5, guestName: 6, guestGone: 7 } as const;
 
 export type NativeNetworkListener = (id: number, kind: number, listener: NativeListenerInfo | null | undefined) => void;
 
@@ -187,7 +188,11 @@ export interface NativeConnection {
   read(buffer: Buffer, offset: number): number;
   write(buffer: Buffer, offset: number): number;
   shutdown(): void;
+  fail(error: string): void;
   close(): void;
+  readonly address: string;
+  readonly port: number;
+  readonly plainTls: string | null;
 }
 
 export interface NativeNetwork {
@@ -197,6 +202,11 @@ export interface NativeNetwork {
   stopWaiting(id: number): void;
   openHostPorts(): void;
   hostPort(port: number): number;
+  serveGuests(): void;
+  nextGuestConnection(id: number): NativeConnection | null;
+  guestName(id: number): string | null;
+  answerGuestName(id: number, address: string | undefined, error: string | undefined): void;
+  meantHost(address: string, host: string): string | null;
   mayRequest(request: NativeNetworkRequest): Promise<void>;
   lookup(name: string): Promise<string[]>;
   dial(id: number, address: string, port: number): Promise<NativeConnection>;

@@ -2,6 +2,7 @@
 
 import { Checkpoint } from "./archive.js";
 import type { ArchiveSettings, PersistenceSettings } from "./archive.js";
+import { DefaultNetworkAdapter } from "./default-adapter.js";
 import { rangeError, typeError, unavailable, valueError } from "./errors.js";
 import type { HostParts } from "./host.js";
 import { HostCommands } from "./host-commands.js";
@@ -391,6 +392,7 @@ export function readCreateOptions(options: unknown): RuntimeSettings {
   }
   const commands = "commandExecutor" in given ? new HostCommands(given["commandExecutor"], "commandExecutor") : undefined;
   const permissions = readPermissions(given["permissions"]);
+  const { adapter, exemptPorts } = networkAdapter(given["networkAdapter"], "networkAdapter");
   const onLimitWarning =
     "onLimitWarning" in given ? hook<(warning: LimitWarning) => void>(given["onLimitWarning"], "onLimitWarning") : undefined;
   const vm: NativeVmOptions = {
@@ -398,8 +400,9 @@ export function readCreateOptions(options: unknown): RuntimeSettings {
     hostFunctions: functions.names,
     hostCommands: commands !== undefined,
     ...readDns(given["dns"]),
-    loopbackExemptPorts: readPorts(given["loopbackExemptPorts"], "loopbackExemptPorts"),
+    loopbackExemptPorts: [...readPorts(given["loopbackExemptPorts"], "loopbackExemptPorts"), ...exemptPorts],
     hasWayOut: true,
+    hasAdapter: adapter !== undefined,
     warns: onLimitWarning !== undefined,
     os: readOs(given["os"]),
     user: readUser(given["user"]),
@@ -443,18 +446,21 @@ export function readCreateOptions(options: unknown): RuntimeSettings {
     onStdio: "onStdio" in given ? hook(given["onStdio"], "onStdio") : undefined,
     captureBytes: "capture" in given ? captureBytes(given["capture"], "capture") : DEFAULT_CAPTURE_BYTES,
     maxHttpBodyBytes: (budgets["maxHttpBodyBytes"] as number | undefined) ?? DEFAULT_HTTP_BODY_BYTES,
-    networkAdapter: "networkAdapter" in given ? networkAdapter(given["networkAdapter"], "networkAdapter") : undefined,
+    networkAdapter: adapter,
     signal: "signal" in given ? abortSignal(given["signal"], "signal") : undefined,
   };
 }
 
-function networkAdapter(value: unknown, option: string): NetworkAdapter {
+/** An adapter of the embedder's; the default one is the VM's own way out, with the ports that it exempts. */
+function networkAdapter(value: unknown, option: string): { adapter: NetworkAdapter | undefined; exemptPorts: readonly number[] } {
+  if (value === undefined) return { adapter: undefined, exemptPorts: [] };
+  if (value instanceof DefaultNetworkAdapter) return { adapter: undefined, exemptPorts: value.exemptPorts };
   if (typeof value !== "object" || value === null) throw typeError(option, "an object", value);
   for (const name of ["fetch", "dnsLookup", "httpRequest"] as const) {
     const method = (value as Partial<Record<typeof name, unknown>>)[name];
     if (typeof method !== "function") throw typeError(`${option}.${name}`, "a function", method);
   }
-  return value as NetworkAdapter;
+  return { adapter: value as NetworkAdapter, exemptPorts: [] };
 }
 
 function times(given: Bag): { cpuTimeLimitMs?: number; wallTimeLimitMs?: number } {

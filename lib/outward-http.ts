@@ -240,10 +240,14 @@ function head(message: IncomingMessage, url: URL): Omit<NetworkHttpResponse, "bo
   return { status: message.statusCode ?? 0, statusText: message.statusMessage ?? "", headers, url: url.href };
 }
 
+/** Whether bytes are UTF-8. */
+export function isText(bytes: Buffer): boolean {
+  return Buffer.from(bytes.toString("utf8"), "utf8").equals(bytes);
+}
+
 /** Text where it is text; the first generation's way for all else. */
 function encode(message: IncomingMessage, bytes: Buffer): Pick<NetworkHttpResponse, "body"> & { headers?: Record<string, string> } {
-  const text = bytes.toString("utf8");
-  if (Buffer.from(text, "utf8").equals(bytes)) return { body: text };
+  if (isText(bytes)) return { body: bytes.toString("utf8") };
   const { headers } = head(message, new URL("http://x/"));
   return { body: bytes.toString("base64"), headers: { ...headers, "x-body-encoding": "base64" } };
 }

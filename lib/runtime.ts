@@ -1,6 +1,8 @@
 /** `NodeRuntime`: one virtual machine. */
 
+import { AdapterOutside } from "./adapter-outside.js";
 import { Checkpoint, Persistence, archiveRequest, archiveStream, loadArchive } from "./archive.js";
+import { makeNetworksBy } from "./default-adapter.js";
 import { disposedError, fromNative, valueError } from "./errors.js";
 import { Context } from "./context.js";
 import { expose } from "./expose.js";
@@ -137,7 +139,6 @@ export class NodeRuntime {
     const settings = described === undefined ? (given as RuntimeSettings) : readCreateOptions(described.create);
     this.#settings = settings;
     this.#firstGeneration = described;
-    if (described !== undefined) settings.vm.hasWayOut = described.hasWayOut;
     try {
       this.#vm = makeVm(settings.vm, undefined, NodeRuntime.#listener(new WeakRef(this), settings));
     } catch (error) {
@@ -158,6 +159,11 @@ export class NodeRuntime {
       }),
       onWatchEvent: (number, event) => listeners.get(number)?.(event),
     };
+    const { networkAdapter, maxHttpBodyBytes } = settings;
+    if (networkAdapter !== undefined) {
+      const network = this.#network();
+      network.serveGuests(new AdapterOutside(network, networkAdapter, maxHttpBodyBytes));
+    }
     settings.signal?.addEventListener("abort", this.#onSignal, { once: true });
     if (described === undefined) return;
     this.#starting = this.#furnish(settings).then(() => {
@@ -469,3 +475,13 @@ export class NodeRuntime {
     totals.droppedOutputBytes += ended.stdoutDropped + ended.stderrDropped;
   }
 }
+
+makeNetworksBy(async (exemptPorts) => {
+  const runtime = await NodeRuntime.create({ permissions: { network: "allow" }, loopbackExemptPorts: [...exemptPorts] });
+  // The runtime is held by what uses it: one that nobody holds ends.
+  return {
+    fetch: (url, init) => runtime.network.fetch(url, init),
+    httpRequest: (url, init) => runtime.network.httpRequest(url, init),
+    dnsLookup: (hostname) => runtime.network.dnsLookup(hostname),
+  };
+});

@@ -444,7 +444,11 @@ export interface NetworkFetchResponse extends NetworkHttpResponse {
 /** The answer of {@link NetworkAdapter.dnsLookup}. */
 export type DnsLookupResult = { address: string; family: number } | { error: string; code: string };
 
-/** What `runtime.network` is made of. */
+/**
+ * What `runtime.network` is made of, and what an embedder may give to perform requests of guests: `fetch` those of `fetch`,
+ * `httpRequest` those of all other clients. A guest's body is text where it is UTF-8. Whatever it throws is an error of
+ * the guest's connection, with its `code`.
+ */
 export interface NetworkAdapter {
   /** Follows redirects. */
   fetch(url: string, init?: NetworkRequestInit): Promise<NetworkFetchResponse>;
@@ -515,8 +519,8 @@ export interface NodeRuntimeCreateOptions {
   /** Names of the network outside. */
   dns?: DnsOptions;
   /**
-   * Takes the place of what is behind `runtime.network`; asked only after `permissions.network`. Sockets of guests never go
-   * through it.
+   * Performs what guests ask of the outside over HTTP, `https:` included, and what `runtime.network` is asked; each
+   * request only after `permissions.network`. Nothing else leads out then but `loopbackExemptPorts`.
    */
   networkAdapter?: NetworkAdapter;
   /**

@@ -8,6 +8,7 @@
 //!                     <-> host_calls.rs: questions of guests, one thread-safe function a VM
 //! ```
 
+mod adapter;
 mod events;
 mod host_calls;
 mod host_ports;

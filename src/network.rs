@@ -7,6 +7,7 @@
 //! One thread-safe function a VM carries the wakes. It does not keep the host's event loop alive: a guest that lives does.
 
 use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use napi::bindgen_prelude::{BufferSlice, Error, FnArgs, Function, Result, Unknown};
@@ -17,6 +18,7 @@ use secure_exec_runtime::kernel::{
 };
 use secure_exec_runtime::vm::Vm;
 
+use crate::adapter::{self, AdapterNetwork};
 use crate::host_ports::{HostPortTable, NOTHING};
 use crate::vm::{CODE_END, failure};
 
@@ -30,6 +32,9 @@ mod kind {
     pub const LISTENER: u32 = 2;
     pub const ROOM: u32 = 3;
     pub const HOST_PORT: u32 = 4;
+    pub const GUEST_CONNECTION: u32 = 5;
+    pub const GUEST_NAME: u32 = 6;
+    pub const GUEST_GONE: u32 = 7;
 }
 
 /// A socket of a guest that takes connections.
@@ -114,6 +119,16 @@ impl Notifier {
     }
 }
 
+impl adapter::Listener for Notifier {
+    fn connection(&self) {
+        self.notify(0, kind::GUEST_CONNECTION, None);
+    }
+
+    fn name(&self, id: u32) {
+        self.notify(id, kind::GUEST_NAME, None);
+    }
+}
+
 /// The error of a system call, with its code.
 pub fn call_error(errno: Errno, call: &str) -> Error {
     let name = errno.name();
@@ -121,6 +136,14 @@ pub fn call_error(errno: Errno, call: &str) -> Error {
         "{name}{CODE_END}{call} {name}: {}",
         errno.message()
     ))
+}
+
+/// The error of this name.
+fn errno_named(name: &str) -> Option<Errno> {
+    Errno::ALL
+        .iter()
+        .copied()
+        .find(|errno| errno.name() == name)
 }
 
 /// The count that a call of the kernel gives; buffers are far smaller than 2 GiB.
@@ -135,11 +158,13 @@ pub struct NativeNetwork {
     pub(crate) notifier: Arc<Notifier>,
     waits: Mutex<HashMap<u32, ListenerWait>>,
     host_ports: Arc<HostPortTable>,
+    adapter: Option<Arc<AdapterNetwork>>,
 }
 
 impl NativeNetwork {
     pub fn new(
         vm: Arc<Vm>,
+        adapter: Option<Arc<AdapterNetwork>>,
         callback: &Function<'_, NetworkEventArgs, Unknown<'static>>,
     ) -> Result<Self> {
         let channel: Channel = callback
@@ -159,6 +184,7 @@ impl NativeNetwork {
                 of_ports.notify(port.into(), kind::HOST_PORT, None);
             })),
             waits: Mutex::default(),
+            adapter,
         })
     }
 }
@@ -178,6 +204,7 @@ impl NativeNetwork {
                 id,
                 Arc::new(end),
                 self.notifier.clone(),
+                None,
             ))),
             Err(Errno::EAGAIN) => {
                 let notifier = self.notifier.clone();
@@ -232,6 +259,44 @@ impl NativeNetwork {
         u16::try_from(port).map_or(NOTHING, |port| self.host_ports.next(port))
     }
 
+    /// From now on what guests want of the outside is asked for: the callback gets `(0, 5)` when
+    /// [`NativeNetwork::next_guest_connection`] has one, and `(id, 6)` for each name.
+    #[napi]
+    pub fn serve_guests(&self) {
+        if let Some(adapter) = &self.adapter {
+            adapter.listen(self.notifier.clone());
+        }
+    }
+
+    /// A connection of a guest to the outside, of which this is the far end. The callback gets `(id, 7)` once the guest has
+    /// closed it.
+    #[napi]
+    pub fn next_guest_connection(&self, id: u32) -> Option<NativeConnection> {
+        let arrived = self.adapter.as_ref()?.next_connection()?;
+        let (end, notifier) = (Arc::new(arrived.end), self.notifier.clone());
+        let of_end = notifier.clone();
+        end.on_peer_closed(Box::new(move || {
+            of_end.notify(id, kind::GUEST_GONE, None);
+        }));
+        Some(NativeConnection::new(id, end, notifier, Some(arrived.to)))
+    }
+
+    /// The name that a guest looks up under this number.
+    #[napi]
+    pub fn guest_name(&self, id: u32) -> Option<String> {
+        self.adapter.as_ref()?.name(id)
+    }
+
+    /// What it means: an address, or the error of this name.
+    #[napi]
+    pub fn answer_guest_name(&self, id: u32, address: Option<String>, error: Option<String>) {
+        let Some(adapter) = &self.adapter else { return };
+        let address = address.and_then(|text| text.parse::<IpAddr>().ok());
+        let errno = error.and_then(|name| errno_named(&name));
+        let answer = address.map(|ip| vec![ip]);
+        adapter.answer(id, answer.ok_or(errno.unwrap_or(Errno::EAI_NONAME)));
+    }
+
     /// Ends the waiting for a listener.
     #[napi]
     pub fn stop_waiting(&self, id: u32) {
@@ -251,14 +316,22 @@ pub struct NativeConnection {
     id: u32,
     end: Mutex<Option<Arc<StreamEnd>>>,
     notifier: Arc<Notifier>,
+    /// Where a guest wanted to go.
+    to: Option<SocketAddr>,
 }
 
 impl NativeConnection {
-    pub(crate) fn new(id: u32, end: Arc<StreamEnd>, notifier: Arc<Notifier>) -> Self {
+    pub(crate) fn new(
+        id: u32,
+        end: Arc<StreamEnd>,
+        notifier: Arc<Notifier>,
+        to: Option<SocketAddr>,
+    ) -> Self {
         Self {
             id,
             end: Mutex::new(Some(end)),
             notifier,
+            to,
         }
     }
 
@@ -325,14 +398,44 @@ impl NativeConnection {
         }
     }
 
+    /// The address that a guest wanted to go to; empty for a connection of the host's.
+    #[napi(getter)]
+    pub fn address(&self) -> String {
+        self.to.map(|to| to.ip().to_string()).unwrap_or_default()
+    }
+
+    /// The port that a guest wanted to go to.
+    #[napi(getter)]
+    pub fn port(&self) -> u32 {
+        self.to.map_or(0, |to| to.port().into())
+    }
+
+    /// The name of the server that the guest speaks TLS to, which is left out here; `null` when it speaks none. Final once
+    /// there is something to read.
+    #[napi(getter)]
+    pub fn plain_tls(&self) -> Option<String> {
+        self.end()?.plain_tls()
+    }
+
+    /// Ends the connection: the guest's next operation fails with the error of this name, or else with `ECONNRESET`.
+    #[napi]
+    pub fn fail(&self, error: String) {
+        if let Some(end) = self.take() {
+            end.fail(errno_named(&error).unwrap_or(Errno::ECONNRESET));
+        }
+    }
+
+    fn take(&self) -> Option<Arc<StreamEnd>> {
+        self.end
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
     /// Ends the connection. Idempotent.
     #[napi]
     pub fn close(&self) {
-        let end = self
-            .end
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let end = self.take();
         // Its wakes run now; not under the lock.
         drop(end);
     }

@@ -110,6 +110,8 @@ pub struct NativeVmOptions {
     pub loopback_exempt_ports: Vec<u32>,
     /// Whether there is something that dials for guests at all.
     pub has_way_out: bool,
+    /// Whether that is an adapter of the embedder's.
+    pub has_adapter: bool,
     /// Milliseconds that a function of the host may take to permit something.
     pub permission_timeout_ms: Option<f64>,
     /// Dotted paths of the host's functions.

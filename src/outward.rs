@@ -10,7 +10,7 @@ use napi::{Env, JsDeferred};
 use napi_derive::napi;
 use secure_exec_runtime::host_pool;
 use secure_exec_runtime::kernel::permissions::{NetworkOp, NetworkRequest, Request};
-use secure_exec_runtime::kernel::{Errno, Lookup, Outgoing};
+use secure_exec_runtime::kernel::{Errno, Lookup, Outgoing, is_public};
 
 use crate::network::{NativeConnection, NativeNetwork, Notifier, call_error};
 use crate::vm::CODE_END;
@@ -54,7 +54,7 @@ fn settle(
 ) {
     match outgoing.end() {
         Ok(end) => deferred.resolve(Box::new(move |_| {
-            Ok(NativeConnection::new(id, end, notifier))
+            Ok(NativeConnection::new(id, end, notifier, None))
         })),
         Err(Errno::EAGAIN) => {
             let kept = outgoing.clone();
@@ -132,6 +132,26 @@ impl NativeNetwork {
                 Err(errno) => tell(Err(errno)),
             }
         })
+    }
+
+    /// Which host a guest means that connected to `address` and asks for `host` there: `host`, when the address was found
+    /// for that name or is itself meant; the name that it was last found for, when only the name may be dialled; or the
+    /// address. `null`: nobody, because the address is the VM's own or must not be dialled.
+    #[napi]
+    pub fn meant_host(&self, address: String, host: String) -> Option<String> {
+        let ip = address.parse::<IpAddr>().ok()?;
+        let kernel = self.vm.kernel();
+        if kernel.is_name_of(ip, &host) {
+            return Some(host);
+        }
+        let known = kernel.name_found_for(ip);
+        let is_address = host.parse::<IpAddr>().is_ok();
+        match known {
+            Some(_) if is_address && !is_public(ip) => None,
+            Some(name) if !is_address && (!ip.is_loopback() || host != "localhost") => Some(name),
+            Some(_) if ip.is_loopback() => None,
+            _ => Some(address),
+        }
     }
 
     /// Connects as a guest would: to what the VM itself opened, or to the outside as far as `permissions.network` allows.

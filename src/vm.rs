@@ -18,6 +18,7 @@ use secure_exec_runtime::process::Control;
 use secure_exec_runtime::vm::{OnDone, Vm, VmError};
 use secure_exec_runtime::{code_cache, host_fs, host_pool};
 
+use crate::adapter::AdapterNetwork;
 use crate::events::{EventArgs, Gate, connect};
 use crate::host_calls::{HostArgs, HostCalls};
 use crate::network::{NativeNetwork, NetworkEventArgs, WAIT, call_error, counted};
@@ -311,7 +312,7 @@ pub struct NativeHostError {
 
 /// One VM.
 #[napi]
-pub struct NativeVm(Arc<Vm>, Option<Arc<HostCalls>>);
+pub struct NativeVm(Arc<Vm>, Option<Arc<HostCalls>>, Option<Arc<AdapterNetwork>>);
 
 #[napi]
 impl NativeVm {
@@ -331,17 +332,25 @@ impl NativeVm {
         if let Some(bytes) = options.code_cache_bytes {
             code_cache::set_max_bytes(crate::options::size(bytes));
         }
+        let has_adapter = options.has_adapter;
         let mut options: secure_exec_runtime::api::VmOptions = options.into();
         options.snapshot = snapshot.iter().map(|archive| archive.to_vec()).collect();
         options.files = files
             .into_iter()
             .map(|NativeFile { path, data }| (path, data.to_vec()))
             .collect();
+        let adapter = has_adapter.then(|| {
+            let ports = options.exempt_ports.clone();
+            Arc::new(AdapterNetwork::new(options.egress.take(), ports))
+        });
+        if let Some(adapter) = adapter.clone() {
+            options.egress = Some(adapter);
+        }
         options.image = image.map(|image| image.0.clone());
         let host = host.map(|host| HostCalls::connect(&host)).transpose()?;
         options.host = host.clone().map(|host| host as _);
         Vm::new(options)
-            .map(|vm| Self(vm, host))
+            .map(|vm| Self(vm, host, adapter))
             .map_err(|error| failure(&error))
     }
 
@@ -428,7 +437,7 @@ impl NativeVm {
         &self,
         callback: Function<'_, NetworkEventArgs, Unknown<'static>>,
     ) -> Result<NativeNetwork> {
-        NativeNetwork::new(self.0.clone(), &callback)
+        NativeNetwork::new(self.0.clone(), self.2.clone(), &callback)
     }
 
     /// A context; `options` give its environment, directory and arguments.

@@ -5,7 +5,8 @@
 
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import { SecureExecError, typeError, unavailable, valueError } from "../errors.js";
+import { DefaultNetworkAdapter } from "../default-adapter.js";
+import { typeError, unavailable, valueError } from "../errors.js";
 import { allow } from "../permissions.js";
 import type {
   Budgets,
@@ -73,7 +74,7 @@ export interface NodeDriverOptions {
   permissions?: PermissionOptions;
   /** The way out of the VM, and ports of guests' servers on the host's 127.0.0.1. */
   useDefaultNetwork?: boolean;
-  /** What {@link createDefaultNetworkAdapter} gives is the same as `useDefaultNetwork`. One's own is `runtime.network`. */
+  /** What {@link createDefaultNetworkAdapter} gives is the same as `useDefaultNetwork`. One's own performs what guests ask of the outside. */
   networkAdapter?: NetworkAdapter;
   /** Ports of the host's loopback that guests may reach. */
   loopbackExemptPorts?: number[];
@@ -169,36 +170,6 @@ export function createNodeDriver(options?: NodeDriverOptions): SystemDriver {
   return driver;
 }
 
-/** Stands for the VM's own way out: it is with a runtime that it works. */
-class DefaultNetworkAdapter implements NetworkAdapter {
-  readonly exemptPorts: readonly number[];
-
-  constructor(exemptPorts: readonly number[]) {
-    this.exemptPorts = exemptPorts;
-  }
-
-  fetch(): Promise<never> {
-    return this.#fail();
-  }
-
-  dnsLookup(): Promise<never> {
-    return this.#fail();
-  }
-
-  httpRequest(): Promise<never> {
-    return this.#fail();
-  }
-
-  #fail(): Promise<never> {
-    return Promise.reject(new SecureExecError("ENOSYS", "the default adapter works as runtime.network"));
-  }
-}
-
-/** The `networkAdapter` of a VM that reaches the outside as far as its permissions go. */
-export function createDefaultNetworkAdapter(options?: { initialExemptPorts?: Iterable<number> }): NetworkAdapter {
-  return new DefaultNetworkAdapter([...(options?.initialExemptPorts ?? [])]);
-}
-
 /** The `runtimeDriverFactory` of `new NodeRuntime`. There is one way to run programs, so it has no options. */
 export function createNodeRuntimeDriverFactory(_options?: object): NodeRuntimeDriverFactory {
   return factory;
@@ -211,8 +182,6 @@ export interface Described {
   stdin: string | undefined;
   /** Whether ports of guests are ports of the host's, too. */
   opensHostPorts: boolean;
-  /** Whether sockets of guests lead out; beside an adapter of one's own they do not. */
-  hasWayOut: boolean;
 }
 
 /** Reads the options of the constructor. */
@@ -245,8 +214,7 @@ export function describe(options: unknown): Described {
   if (driver.commandExecutor !== undefined) create.commandExecutor = driver.commandExecutor;
   const access = moduleAccess(driver.moduleAccess);
   if (access !== undefined) create.moduleAccess = access;
-  const hasWayOut = driver.networkAdapter === undefined;
-  return { create, stdin: processConfig.stdin, opensHostPorts: useDefaultNetwork, hasWayOut };
+  return { create, stdin: processConfig.stdin, opensHostPorts: useDefaultNetwork };
 }
 
 function present<T extends object>(values: { [K in keyof T]: T[K] | undefined }): T {

@@ -466,16 +466,23 @@ struct Outside {
     names: Mutex<Vec<String>>,
     inbox: Mutex<Option<Inbox>>,
     sent: SentList,
+    /// Takes names, each of which has this address.
+    stand_in: Option<IpAddr>,
 }
 
 impl Egress for Outside {
+    fn takes_names(&self) -> bool {
+        self.stand_in.is_some()
+    }
+
     fn connect(&self, to: CheckedAddr, dial: Dial) {
         self.dials.lock().unwrap().push((to, dial));
     }
 
     fn resolve(&self, name: CheckedName, resolved: Resolved) {
         self.names.lock().unwrap().push(name.as_str().to_owned());
-        resolved(Ok(vec!["93.184.216.34".parse().unwrap()]));
+        let usual = || "93.184.216.34".parse().unwrap();
+        resolved(Ok(vec![self.stand_in.unwrap_or_else(usual)]));
     }
 
     fn query(&self, name: CheckedName, kind: u16, answered: Answered) {
@@ -570,6 +577,63 @@ fn the_way_out_is_checked_as_it_is_dialled() {
         Err(Errno::ECONNREFUSED),
         "a dial that is dropped is refused"
     );
+}
+
+#[test]
+fn an_address_may_stand_for_names() {
+    for (stand_in, other) in [("10.0.0.5", "10.0.0.6:80"), ("127.0.0.1", "127.0.0.2:80")] {
+        let outside = Arc::new(Outside {
+            stand_in: Some(stand_in.parse().unwrap()),
+            ..Outside::default()
+        });
+        let policy = Arc::new(Asked::default());
+        let kernel = kernel_with(NetOptions {
+            policy: Some(policy.clone()),
+            egress: Some(outside.clone()),
+            ..NetOptions::default()
+        });
+        let p = spawn(&kernel);
+        let to = SocketAddr::new(stand_in.parse().unwrap(), 80);
+        assert!(connect(&kernel, &p, to).is_err());
+        for name in ["a.test", "B.test"] {
+            kernel.lookup(&p, name, || Box::new(|_| {})).unwrap();
+        }
+        assert!(connect(&kernel, &p, address(other)).is_err());
+        let fd = connect(&kernel, &p, to).unwrap();
+        let asked = policy.0.lock().unwrap().last().cloned().unwrap();
+        assert_eq!((asked.host.as_deref(), asked.own), (Some("b.test"), false));
+        for (name, is) in [("a.test", true), ("b.TEST.", true), ("c.test", false)] {
+            assert_eq!(kernel.is_name_of(to.ip(), name), is, "{name}");
+        }
+        let (checked, dial) = outside.dials.lock().unwrap().pop().unwrap();
+        assert_eq!(checked.get(), to);
+        assert!(!kernel.takes_plain_tls(&p, fd));
+        let far = dial.established_without_tls(address("192.0.2.7:40000"));
+        let far = far.unwrap();
+        assert!(kernel.takes_plain_tls(&p, fd));
+        kernel.leave_out_tls(&p, fd, "a.test").unwrap();
+        assert_eq!(far.plain_tls().as_deref(), Some("a.test"));
+        assert!(outside.dials.lock().unwrap().is_empty());
+    }
+}
+
+#[test]
+fn what_the_vm_opened_is_its_own_whatever_names_its_address_has() {
+    let outside = Arc::new(Outside {
+        stand_in: Some("127.0.0.1".parse().unwrap()),
+        ..Outside::default()
+    });
+    let kernel = kernel_with(NetOptions {
+        policy: Some(Arc::new(Asked::default())),
+        egress: Some(outside.clone()),
+        ..NetOptions::default()
+    });
+    let p = spawn(&kernel);
+    kernel.lookup(&p, "a.test", || Box::new(|_| {})).unwrap();
+    listen(&kernel, &p, "127.0.0.1:80");
+    let fd = connect(&kernel, &p, address("127.0.0.1:80")).unwrap();
+    assert!(!kernel.takes_plain_tls(&p, fd));
+    assert!(outside.dials.lock().unwrap().is_empty());
 }
 
 #[test]

@@ -33,6 +33,9 @@ const MAX_RECORD: usize = (16 << 10) + 256;
 /// Secrets for debugging that wait to be fetched.
 const MAX_KEY_LINES: usize = 64;
 
+/// What is spoken where the network ends TLS.
+const PLAIN_PROTOCOL: &[u8] = b"http/1.1";
+
 /// All clients without certificates have this one, so that sessions can be resumed.
 static NO_CREDENTIALS: LazyLock<Arc<dyn ResolvesClientCert>> =
     LazyLock::new(|| Arc::new(Credentials::default()));
@@ -76,6 +79,8 @@ enum State {
     Accepting(Box<Acceptor>),
     Held(Box<Accepted>),
     Running(Box<Connection>),
+    /// The network ends TLS itself: bytes pass as they are.
+    Plain,
     Failed,
 }
 
@@ -217,6 +222,19 @@ impl Session {
         Ok(())
     }
 
+    /// Starts a client's connection over a network that ends TLS itself: it vouches for the server, and there is no
+    /// certificate to look at.
+    pub fn connect_plain(&mut self) {
+        if matches!(self.state, State::New) {
+            self.state = State::Plain;
+        }
+    }
+
+    /// Whether the network ends TLS.
+    pub fn is_plain(&self) -> bool {
+        matches!(self.state, State::Plain)
+    }
+
     fn run(&mut self, mut connection: Connection) {
         connection.set_buffer_limit(None);
         self.state = State::Running(Box::new(connection));
@@ -247,6 +265,7 @@ impl Session {
         let advanced = match &self.state {
             State::Accepting(_) => self.advance_acceptor(),
             State::Running(_) => self.advance_connection(),
+            State::Plain => Ok(self.advance_plain()),
             State::New | State::Held(_) | State::Failed => return Ok(None),
         };
         self.collect_output();
@@ -254,6 +273,12 @@ impl Session {
             self.state = State::Failed;
         }
         advanced
+    }
+
+    fn advance_plain(&mut self) -> Option<Event> {
+        self.plaintext.append(&mut self.input);
+        let is_first = !std::mem::replace(&mut self.handshake_told, true);
+        is_first.then_some(Event::HandshakeDone)
     }
 
     fn advance_acceptor(&mut self) -> Result<Option<Event>, TlsError> {
@@ -427,7 +452,7 @@ impl Session {
 
     /// Whether bytes of the program can be sent.
     pub fn can_write(&self) -> bool {
-        self.handshake_told && matches!(self.state, State::Running(_))
+        self.handshake_told && matches!(self.state, State::Running(_) | State::Plain)
     }
 
     /// Whether it failed.
@@ -448,11 +473,15 @@ impl Session {
     /// Encrypts bytes of the program.
     pub fn write(&mut self, bytes: &[u8]) {
         let fragment = self.settings.fragment.unwrap_or(usize::MAX).max(1);
-        if let State::Running(connection) = &mut self.state {
-            for piece in bytes.chunks(fragment) {
-                // Its buffers have no limit; the caller waits for what it wrote.
-                let _ = connection.writer().write_all(piece);
+        match &mut self.state {
+            State::Running(connection) => {
+                for piece in bytes.chunks(fragment) {
+                    // Its buffers have no limit; the caller waits for what it wrote.
+                    let _ = connection.writer().write_all(piece);
+                }
             }
+            State::Plain => self.output.extend_from_slice(bytes),
+            State::New | State::Accepting(_) | State::Held(_) | State::Failed => {}
         }
         self.collect_output();
     }
@@ -500,6 +529,12 @@ impl Session {
 
     /// The protocol that the two speak.
     pub fn protocol(&self) -> Option<&[u8]> {
+        if self.is_plain() {
+            let offered = self.settings.protocols.iter().map(Vec::as_slice);
+            return offered
+                .into_iter()
+                .find(|protocol| *protocol == PLAIN_PROTOCOL);
+        }
         self.connection()?.alpn_protocol()
     }
 
@@ -521,6 +556,11 @@ impl Session {
 
     /// OpenSSL's and the standard's name of the suite, and its version.
     pub fn cipher(&self) -> Option<(&'static str, String, &'static str)> {
+        if self.is_plain() {
+            // What a server with TLS 1.3 would choose first.
+            const SUITE: &str = "TLS_AES_256_GCM_SHA384";
+            return Some((SUITE, SUITE.to_owned(), "TLSv1.3"));
+        }
         let suite = self.connection()?.negotiated_cipher_suite()?;
         let (name, standard) = cipher::name_of(suite.suite())?;
         let version = if suite.tls13().is_some() {
@@ -533,6 +573,9 @@ impl Session {
 
     /// The version.
     pub fn version(&self) -> Option<&'static str> {
+        if self.is_plain() {
+            return Some("TLSv1.3");
+        }
         Some(match self.connection()?.protocol_version()? {
             ProtocolVersion::TLSv1_2 => "TLSv1.2",
             ProtocolVersion::TLSv1_3 => "TLSv1.3",
@@ -545,10 +588,11 @@ impl Session {
         cipher::group_of(self.connection()?.negotiated_key_exchange_group()?.name())
     }
 
-    /// Whether an earlier session goes on.
+    /// Whether an earlier session goes on: no certificate is shown then, as there is none when the network ends TLS.
     pub fn is_resumed(&self) -> bool {
-        self.connection()
-            .is_some_and(|connection| connection.handshake_kind() == Some(HandshakeKind::Resumed))
+        let resumed = Some(HandshakeKind::Resumed);
+        let connection = self.connection();
+        self.is_plain() || connection.is_some_and(|it| it.handshake_kind() == resumed)
     }
 
     /// Secrets for other protocols.

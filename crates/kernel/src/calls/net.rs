@@ -231,6 +231,21 @@ impl Kernel {
         self.stream_socket(p, fd)?.outcome()
     }
 
+    /// Whether the far end of a connection takes what would be inside of TLS as it is: it is the embedder's, and nothing
+    /// else can read there.
+    #[must_use]
+    pub fn takes_plain_tls(&self, p: &Process, fd: Fd) -> bool {
+        let socket = self.stream_socket(p, fd);
+        let end = socket.and_then(|socket| socket.end());
+        end.is_ok_and(|end| end.takes_plain_tls())
+    }
+
+    /// What is sent from now on would be inside of TLS, to the server of this name. `EPROTO` once bytes were sent.
+    pub fn leave_out_tls(&self, p: &Process, fd: Fd, server_name: &str) -> Result<()> {
+        let end = self.stream_socket(p, fd)?.end()?;
+        end.leave_out_tls(server_name)
+    }
+
     /// `shutdown(SHUT_WR)`.
     pub fn shutdown(&self, p: &Process, fd: Fd) -> Result<()> {
         match &p.file(fd)?.object {
@@ -423,6 +438,18 @@ impl Kernel {
         });
         egress.query(name, kind, answered);
         Ok(Lookup::Asked)
+    }
+
+    /// Whether an address was found for a name.
+    #[must_use]
+    pub fn is_name_of(&self, ip: IpAddr, name: &str) -> bool {
+        plain_name(name).is_some_and(|plain| self.net.is_name_of(ip, &plain))
+    }
+
+    /// The name that an address was last found for.
+    #[must_use]
+    pub fn name_found_for(&self, ip: IpAddr) -> Option<String> {
+        self.net.name_of(ip).map(|found| found.name)
     }
 
     /// Whether the policy lets the process ask a server outside for a name.

@@ -120,6 +120,11 @@ pub trait Egress: Send + Sync {
     /// Opens a connection; `dial` is told how that went.
     fn connect(&self, to: CheckedAddr, dial: Dial);
 
+    /// Whether connections go to the names that addresses were found for, and no such address is ever dialled.
+    fn takes_names(&self) -> bool {
+        false
+    }
+
     /// Finds the addresses of a name, and answers them through `resolved`; each is checked again when it is dialled.
     fn resolve(&self, name: CheckedName, resolved: Resolved);
 
@@ -226,7 +231,16 @@ impl Dial {
     pub fn established(mut self, local: SocketAddr) -> Option<StreamEnd> {
         self.settled = true;
         let slot = self.slot.take()?;
-        self.socket.upgrade()?.established(local, slot)
+        self.socket.upgrade()?.established(local, slot, |_| {})
+    }
+
+    /// As [`Self::established`], and the far end takes what would be inside of TLS as it is.
+    #[must_use]
+    pub fn established_without_tls(mut self, local: SocketAddr) -> Option<StreamEnd> {
+        self.settled = true;
+        let slot = self.slot.take()?;
+        let offer = StreamEnd::offer_plain_tls;
+        self.socket.upgrade()?.established(local, slot, offer)
     }
 
     /// The connection failed.
@@ -293,8 +307,17 @@ impl Gate {
             && self.exempt_ports.contains(&address.port())
     }
 
+    /// Whether an address only stands for the name that it was found for.
+    pub fn takes_name(&self, host: Option<&FoundFor>) -> bool {
+        host.is_some()
+            && self
+                .egress
+                .as_ref()
+                .is_some_and(|egress| egress.takes_names())
+    }
+
     /// Whether an address outside may be used, and by whom it is then dialled: only when a policy allows, and beyond the
-    /// public internet only when it names the address.
+    /// public internet only when it names the address, or when not the address is dialled but its name.
     pub fn outside(
         &self,
         op: NetOp,
@@ -308,6 +331,7 @@ impl Gate {
         let address = SocketAddr::new(canonical(address.ip()), address.port());
         let given = self.is_exempt(address);
         let pinned = host.as_ref().is_some_and(|host| host.pinned);
+        let is_name = op == NetOp::Connect && self.takes_name(host.as_ref());
         let granted = policy.check(&NetRequest {
             op,
             host: host.map(|host| host.name),
@@ -317,7 +341,7 @@ impl Gate {
             pinned,
             pid,
         })?;
-        if given || granted.is_named || is_public(address.ip()) {
+        if given || is_name || granted.is_named || is_public(address.ip()) {
             Ok((CheckedAddr(address), egress))
         } else {
             Err(Errno::EACCES)

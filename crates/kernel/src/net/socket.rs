@@ -306,12 +306,12 @@ impl Socket {
         }
         let to = SocketAddr::new(destination(to.ip()), to.port());
         // What the VM itself opened is its own, whatever else has that port.
-        let is_given = self.net.gate.is_exempt(to) && self.net.listener_at(to).is_err();
-        if is_own(to.ip()) && !is_given {
+        let host = self.net.name_of(to.ip());
+        let may_be_outside = self.net.gate.is_exempt(to) || self.net.gate.takes_name(host.as_ref());
+        if is_own(to.ip()) && !(may_be_outside && self.net.listener_at(to).is_err()) {
             self.net.gate.own(NetOp::Connect, to, self.pid)?;
             return self.attempt(Destination::Inet(to));
         }
-        let host = self.net.name_of(to.ip());
         let (checked, egress) = self.net.gate.outside(NetOp::Connect, to, host, self.pid)?;
         let slot = self.net.account.take(Counted::Connection)?;
         let wish = Wish::new();
@@ -439,13 +439,19 @@ impl Socket {
     }
 
     /// The embedder has opened the connection; answers its far end unless the guest has given up.
-    pub(super) fn established(&self, local: SocketAddr, slot: Slot) -> Option<StreamEnd> {
+    pub(super) fn established(
+        &self,
+        local: SocketAddr,
+        slot: Slot,
+        prepare: impl FnOnce(&StreamEnd),
+    ) -> Option<StreamEnd> {
         let (far, before, wakes) = {
             let mut inner = self.inner.lock();
             let State::Dialling { to, .. } = inner.state else {
                 return None;
             };
             let (own, far) = connection(slot, Manners::Tcp);
+            prepare(&far);
             let v6 = self.domain == Domain::Inet6;
             let shown = |address: SocketAddr| {
                 SocketName::Inet(SocketAddr::new(shown_on(address.ip(), v6), address.port()))

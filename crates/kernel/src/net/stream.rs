@@ -58,6 +58,19 @@ struct EndState {
 struct State {
     directions: [Direction; 2],
     ends: [EndState; 2],
+    tls: Tls,
+}
+
+/// Whether the far end takes the bytes inside of TLS as they are.
+#[derive(Default)]
+enum Tls {
+    /// TLS is a matter of the two ends.
+    #[default]
+    Own,
+    /// The far end would take them so.
+    Offered,
+    /// The near end sends them so, to the server of this name.
+    Plain(String),
 }
 
 struct Channel {
@@ -150,6 +163,42 @@ fn take_front(from: &mut VecDeque<u8>, to: &mut [u8]) -> usize {
 }
 
 impl StreamEnd {
+    /// The other end may leave out TLS: who reads here is told of it by [`Self::plain_tls`] and knows what to do.
+    pub(crate) fn offer_plain_tls(&self) {
+        self.channel.state.lock().tls = Tls::Offered;
+    }
+
+    /// Whether the other end takes what would be inside of TLS as it is.
+    pub(crate) fn takes_plain_tls(&self) -> bool {
+        matches!(self.channel.state.lock().tls, Tls::Offered)
+    }
+
+    /// What this end sends from now on would be inside of TLS, to the server of this name. `EPROTO` once bytes were
+    /// sent, or where the other end does not take it.
+    pub(crate) fn leave_out_tls(&self, server_name: &str) -> Result<()> {
+        /// The longest name that a client hello has room for.
+        const MAX_NAME: usize = 255;
+        if server_name.len() > MAX_NAME {
+            return Err(Errno::EINVAL);
+        }
+        let mut state = self.channel.state.lock();
+        let is_fresh = state.of(self.side).out.written == 0;
+        if !is_fresh || !matches!(state.tls, Tls::Offered) {
+            return Err(Errno::EPROTO);
+        }
+        state.tls = Tls::Plain(server_name.to_owned());
+        Ok(())
+    }
+
+    /// The name of the server that the other end would speak TLS to; `None` when it speaks none.
+    #[must_use]
+    pub fn plain_tls(&self) -> Option<String> {
+        match &self.channel.state.lock().tls {
+            Tls::Plain(name) => Some(name.clone()),
+            Tls::Own | Tls::Offered => None,
+        }
+    }
+
     /// Takes what is there; 0 at the end, `EAGAIN` when more may come, `ECONNRESET` once after a reset. A descriptor
     /// that goes with these bytes is closed.
     pub fn read(&self, buf: &mut [u8]) -> Result<usize> {
@@ -499,6 +548,23 @@ mod tests {
         assert_eq!(woken.load(Ordering::SeqCst), 0);
         drop(two);
         assert_eq!(woken.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn tls_is_left_out_only_where_that_is_offered_and_before_anything_is_sent() {
+        let (one, two, _) = pair(Manners::Tcp);
+        assert_eq!(one.leave_out_tls("a.test"), Err(Errno::EPROTO));
+        two.offer_plain_tls();
+        assert!(one.takes_plain_tls());
+        assert_eq!(two.plain_tls(), None);
+        assert_eq!(one.leave_out_tls(&"a".repeat(256)), Err(Errno::EINVAL));
+        one.leave_out_tls("a.test").unwrap();
+        assert_eq!(two.plain_tls().as_deref(), Some("a.test"));
+        assert_eq!(one.leave_out_tls("b.test"), Err(Errno::EPROTO));
+        let (one, two, _) = pair(Manners::Tcp);
+        two.offer_plain_tls();
+        one.write(b"STARTTLS").unwrap();
+        assert_eq!(one.leave_out_tls("a.test"), Err(Errno::EPROTO));
     }
 
     #[test]

@@ -351,13 +351,22 @@ impl Net {
         const MAX_NAMES: usize = 1024;
         let mut names = self.names.lock();
         for ip in found.iter().map(|ip| canonical(*ip)) {
-            names.retain(|(known, _)| *known != ip);
+            names.retain(|(known, found)| *known != ip || found.name != name);
             if names.len() >= MAX_NAMES {
                 names.pop_front();
             }
             let name = name.to_owned();
             names.push_back((ip, FoundFor { name, pinned }));
         }
+    }
+
+    /// Whether an address was found for a name.
+    pub fn is_name_of(&self, ip: IpAddr, name: &str) -> bool {
+        let ip = canonical(ip);
+        let names = self.names.lock();
+        names
+            .iter()
+            .any(|(known, found)| *known == ip && found.name == name)
     }
 
     /// The name that an address was last found for.

@@ -27,6 +27,7 @@ use crate::bindings::stream_base::{
     self, Chunk, MAX_QUEUED_WRITES, Pending, Requester, Stream, StreamBase, StreamHandle,
     StreamListener, Write,
 };
+use crate::bindings::stream_wrap::KernelStream;
 use crate::env::Env;
 use crate::realm::set;
 use crate::text;
@@ -285,17 +286,44 @@ impl TlsStream {
         let state = env.extension::<TlsState>();
         state.set_clock(env);
         let context = self.context();
+        let network_ends_it = self.network_ends_tls(env);
         let connected = self.with(|session| {
-            if session.is_new() {
-                context.with(|context| session.connect(context, &state.sessions))
-            } else {
+            if !session.is_new() {
                 Ok(())
+            } else if network_ends_it {
+                session.connect_plain();
+                Ok(())
+            } else {
+                context.with(|context| session.connect(context, &state.sessions))
             }
         });
         match connected {
             Some(Err(error)) => self.fail(scope, env, error),
             _ => self.cycle(scope, env),
         }
+    }
+
+    /// Whether the stream below leads to something of the embedder's that ends TLS itself, and has been told that it is
+    /// spoken.
+    fn network_ends_tls(&self, env: &Env) -> bool {
+        let wanted = self.with(|session| {
+            let name = session.settings.server_name.clone();
+            session.is_new().then(|| name.unwrap_or_default())
+        });
+        let (Some(Some(name)), Ok(kernel), Ok(process)) = (wanted, env.kernel(), env.process())
+        else {
+            return false;
+        };
+        let is_socket = self
+            .below
+            .clone()
+            .as_any()
+            .downcast::<KernelStream>()
+            .is_ok();
+        let fd = self.below.fd();
+        is_socket
+            && kernel.takes_plain_tls(&process, fd)
+            && kernel.leave_out_tls(&process, fd, &name).is_ok()
     }
 
     /// Takes bytes of the network.
@@ -1168,6 +1196,9 @@ fn verify_error<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s
     let sent = tls
         .with(|session| session.peer_certificates())
         .unwrap_or_default();
+    if tls.has(|session| session.is_plain()) {
+        return Ok(v8::null(scope).into());
+    }
     let verdict = tls
         .context()
         .with(|context| chain::verify(&sent, &context.trust, purpose, now));

@@ -339,6 +339,11 @@ describe("permissions", () => {
          console.log(await failure(fetch("http://" + host + "/")));
        }`,
     );
+    // No name is an address in disguise; an adapter that knows it would go where no rule was asked about.
+    const disguised = ["0x7f.1", "2130706433", "127.1", "0177.0.0.1"];
+    expect(
+      await lines(runtime, `${REQUEST} for (const host of ${JSON.stringify(disguised)}) console.log(await failure(request("http://x.test/", { hostname: host, headers: { host: "x.test" } })));`),
+    ).toEqual(disguised.map(() => "EACCES"));
     // The last is the address of a name by then, which is no leave to go there without it.
     expect(printed).toEqual(["EACCES", "EACCES", "EACCES", "ECONNREFUSED", "answered 200", "answered 200", "ECONNREFUSED"]);
     expect(adapter.calls.map(({ url }) => url)).toEqual(["http://10.0.0.7/", "http://inner.test/"]);
@@ -419,11 +424,14 @@ describe("what fails", () => {
       `${REQUEST}
        import net from "node:net";
        import dgram from "node:dgram";
+       import http2 from "node:http2";
        const talk = (port, bytes) => new Promise((resolve) => {
          const socket = net.connect(port, "a.test", () => socket.write(bytes)).on("error", (e) => resolve(e.code)).on("end", () => resolve("end")).resume();
        });
        console.log(await talk(25, "EHLO me\\r\\n"), await talk(443, Buffer.from([22, 3, 1, 0, 5, 1, 2, 3, 4, 5])));
        console.log(await talk(80, "CONNECT b.test:443 HTTP/1.1\\r\\nHost: b.test:443\\r\\n\\r\\n"));
+       const h2 = http2.connect("https://a.test").on("error", () => {});
+       console.log(await failure(once(h2.request().on("error", () => {}), "response")));
        const socket = dgram.createSocket("udp4");
        console.log(await new Promise((resolve) => socket.send("x", 53, "93.184.216.34", (error) => resolve(error?.code))));
        socket.close();
@@ -431,7 +439,7 @@ describe("what fails", () => {
        const upgrade = await request("http://a.test/", { headers: { connection: "upgrade", upgrade: "websocket", "sec-websocket-key": "x", "sec-websocket-version": "13" } });
        console.log(upgrade.status, upgrade.body.toString().trim());`,
     );
-    expect(printed).toEqual(["EPROTO EPROTO", "EPROTO", "ENETUNREACH", "501 the network adapter of this runtime has no WebSockets"]);
+    expect(printed).toEqual(["EPROTO EPROTO", "EPROTO", "EPROTO", "ENETUNREACH", "501 the network adapter of this runtime has no WebSockets"]);
     expect(adapter.calls).toEqual([]);
   });
 });

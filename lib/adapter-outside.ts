@@ -181,6 +181,8 @@ export class AdapterOutside implements GuestOutside {
       throw new SecureExecError("EPROTO", `${given} is not at ${origin}`);
     }
     const url = new URL(whole);
+    // Some names are addresses to a URL, such as `0x7f.1`: they were judged as names, and lead nowhere.
+    if (isIP(hostname) === 0 && url.hostname !== hostname) throw new SecureExecError("EACCES", `${hostname} is not a name`);
     url.username = url.password = url.hash = "";
     return { url, hostname, port, host: asked === "" || asked === hostname ? undefined : request.headers.host };
   }

@@ -19,6 +19,9 @@ export interface GuestOutside {
   lookup(name: string): Promise<{ address?: string; error?: string }>;
 }
 
+/** Connections of guests that are taken in one turn of the host's event loop: a guest that floods does not stop the host. */
+const CONNECTIONS_A_TURN = 16;
+
 type Sink = (kind: number, listener: NativeListenerInfo | null | undefined) => void;
 
 /** See the module's text. */
@@ -188,7 +191,7 @@ export class GuestNetwork {
 
   /** Takes the connections that guests have opened to the outside. */
   guestConnected(): void {
-    for (;;) {
+    for (let taken = 0; taken < CONNECTIONS_A_TURN; taken += 1) {
       const id = this.#newId();
       const native = this.#native.nextGuestConnection(id);
       if (native == null) return;
@@ -196,6 +199,7 @@ export class GuestNetwork {
       if (this.#closed || this.#outside === undefined) connection.destroy();
       else this.#outside.connected(connection);
     }
+    setImmediate(() => this.guestConnected());
   }
 
   /** Answers the name that a guest looks up under this number. */

@@ -520,7 +520,8 @@ export interface NodeRuntimeCreateOptions {
   dns?: DnsOptions;
   /**
    * Performs what guests ask of the outside over HTTP, `https:` included, and what `runtime.network` is asked; each
-   * request only after `permissions.network`. Nothing else leads out then but `loopbackExemptPorts`.
+   * request only after `permissions.network`. Nothing else leads out then but `loopbackExemptPorts`. Which addresses a name
+   * may lead to is for the adapter to guard.
    */
   networkAdapter?: NetworkAdapter;
   /**

@@ -26,8 +26,8 @@ const TYPE_AAAA: u16 = 28;
 
 /// Tells JavaScript of something.
 pub trait Listener: Send + Sync {
-    /// A connection waits for [`AdapterNetwork::next_connection`].
-    fn connection(&self);
+    /// The first connection waits for [`AdapterNetwork::next_connection`]; those after it are not told of.
+    fn connections(&self);
     /// A name waits under this number.
     fn name(&self, id: u32);
 }
@@ -141,19 +141,17 @@ impl Egress for AdapterNetwork {
             return;
         };
         let arrived = Arrived { end, to: address };
-        let late = {
-            let mut waiting = self.waiting();
-            if waiting.closed {
-                Some(arrived)
-            } else {
-                waiting.connections.push_back(arrived);
-                None
-            }
-        };
-        match late {
+        let mut waiting = self.waiting();
+        if waiting.closed {
+            drop(waiting);
             // Its guest hears of it now; not under the lock.
-            Some(arrived) => arrived.end.reset(),
-            None => listener.connection(),
+            return arrived.end.reset();
+        }
+        let is_first = waiting.connections.is_empty();
+        waiting.connections.push_back(arrived);
+        drop(waiting);
+        if is_first {
+            listener.connections();
         }
     }
 

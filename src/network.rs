@@ -120,7 +120,7 @@ impl Notifier {
 }
 
 impl adapter::Listener for Notifier {
-    fn connection(&self) {
+    fn connections(&self) {
         self.notify(0, kind::GUEST_CONNECTION, None);
     }
 
@@ -260,7 +260,7 @@ impl NativeNetwork {
     }
 
     /// From now on what guests want of the outside is asked for: the callback gets `(0, 5)` when
-    /// [`NativeNetwork::next_guest_connection`] has one, and `(id, 6)` for each name.
+    /// [`NativeNetwork::next_guest_connection`] has one again, and `(id, 6)` for each name.
     #[napi]
     pub fn serve_guests(&self) {
         if let Some(adapter) = &self.adapter {

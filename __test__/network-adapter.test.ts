@@ -327,6 +327,25 @@ describe("permissions", () => {
     ]);
   });
 
+  test("rules about methods and URLs hold for guests", async () => {
+    const adapter = new Recorder();
+    const rules = [{ mode: "allow" as const, operations: ["http"], hosts: ["api.test"], methods: ["GET"], urlPattern: "https://api.test/v1/*" }];
+    const runtime = await withAdapter(adapter, { permissions: { network: { rules } } });
+    const printed = await lines(
+      runtime,
+      `${REQUEST}
+       console.log(await failure(request("https://api.test/v1/x")));
+       console.log(await failure(request("https://api.test/v1/x", { method: "POST" })));
+       console.log(await failure(request("https://api.test/v2/x")));
+       console.log(await failure(request("http://api.test/v1/x")));
+       console.log(await failure(fetch("https://api.test/v1/x")));
+       console.log(await failure(request("https://other.test/v1/x")));`,
+    );
+    expect(printed).toEqual(["answered 200", "EACCES", "EACCES", "EACCES", "EACCES", "EACCES"]);
+    expect(adapter.names.includes("other.test")).toBe(false);
+    expect(adapter.calls.map(({ url }) => url)).toEqual(["https://api.test/v1/x"]);
+  });
+
   test("addresses that are not of the public internet are refused unless they are named", async () => {
     const adapter = new Recorder();
     adapter.address = "10.0.0.5";

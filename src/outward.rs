@@ -89,6 +89,7 @@ impl NativeNetwork {
                 is_internal: request.is_internal,
                 is_given: false,
                 is_pinned: false,
+                is_asked_again: false,
             }));
             match vm.permissions().check(&asked) {
                 Ok(_) => deferred.resolve(Box::new(|_| Ok(()))),

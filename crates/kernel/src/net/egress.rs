@@ -65,6 +65,8 @@ pub struct NetRequest {
     pub given: bool,
     /// Whether `host` stands for the address because the embedder said so, and not because a DNS server did.
     pub pinned: bool,
+    /// Whether each HTTP request over it will be a question of its own, and nothing else goes over it.
+    pub asked_again: bool,
     /// The process that asks.
     pub pid: u32,
 }
@@ -120,7 +122,8 @@ pub trait Egress: Send + Sync {
     /// Opens a connection; `dial` is told how that went.
     fn connect(&self, to: CheckedAddr, dial: Dial);
 
-    /// Whether connections go to the names that addresses were found for, and no such address is ever dialled.
+    /// Whether connections go to the names that addresses were found for, and no such address is ever dialled. Nothing but
+    /// HTTP goes over them then, and each request is a question to the policy.
     fn takes_names(&self) -> bool {
         false
     }
@@ -294,6 +297,7 @@ impl Gate {
                     own: true,
                     given: false,
                     pinned: false,
+                    asked_again: false,
                     pid,
                 })
                 .map(drop),
@@ -339,6 +343,7 @@ impl Gate {
             own: false,
             given,
             pinned,
+            asked_again: op == NetOp::Connect && !given && egress.takes_names(),
             pid,
         })?;
         if given || is_name || granted.is_named || is_public(address.ip()) {
@@ -360,6 +365,7 @@ impl Gate {
             own: false,
             given: false,
             pinned: false,
+            asked_again: egress.takes_names(),
             pid,
         })?;
         Ok((CheckedName(name.to_owned()), egress))

@@ -30,6 +30,7 @@ impl NetPolicy for Permissions {
             is_internal: request.own,
             is_given: request.given,
             is_pinned: request.pinned,
+            is_asked_again: request.asked_again,
         }));
         Permissions::check(self, &question).map_err(|denial| {
             REASON.set(Some(denial.reason));

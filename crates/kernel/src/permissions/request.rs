@@ -106,6 +106,8 @@ pub struct NetworkRequest {
     pub is_given: bool,
     /// Whether the host itself said that the name stands for the address.
     pub is_pinned: bool,
+    /// Whether each HTTP request over it will be a question of its own, and nothing else goes over it.
+    pub is_asked_again: bool,
 }
 
 /// A program that a guest starts.

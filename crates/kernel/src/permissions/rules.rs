@@ -223,10 +223,16 @@ impl Rule {
 
     fn matches(&self, request: &Request<'_>, subject: &Subject<'_>) -> bool {
         let operation = request.operation();
+        let allows_later = match request {
+            Request::Network(request) => request.is_asked_again && self.mode == Mode::Allow,
+            _ => false,
+        };
         let has_operation = self.operations.as_ref().is_none_or(|operations| {
-            operations
-                .iter()
-                .any(|known| known == operation || (known == "createDir" && operation == "mkdir"))
+            operations.iter().any(|known| {
+                known == operation
+                    || (known == "createDir" && operation == "mkdir")
+                    || (allows_later && (known == "fetch" || known == "http"))
+            })
         });
         has_operation
             && self
@@ -243,6 +249,8 @@ impl Rule {
         let Some(request) = request else {
             return true;
         };
+        // Whoever may make some requests of a host may connect to it, where each is asked for.
+        let allows_later = request.is_asked_again && self.mode == Mode::Allow;
         let text =
             |text: &Option<String>, is: &dyn Fn(&str) -> bool| text.as_deref().is_some_and(is);
         self.hosts.as_ref().is_none_or(|hosts| {
@@ -261,13 +269,15 @@ impl Rule {
                 .iter()
                 .any(|(first, last)| (*first..=*last).contains(&request.port))
         }) && self.methods.as_ref().is_none_or(|methods| {
-            text(&request.method, &|method| {
-                methods.iter().any(|known| known == method)
-            })
-        }) && self
-            .url
-            .as_ref()
-            .is_none_or(|url| text(&request.url, &|text| url.matches(text.as_bytes())))
+            allows_later
+                || text(&request.method, &|method| {
+                    methods.iter().any(|known| known == method)
+                })
+        }) && self.url.as_ref().is_none_or(|url| {
+            // Without hosts a URL would let every name be looked up.
+            (allows_later && self.hosts.is_some())
+                || text(&request.url, &|text| url.matches(text.as_bytes()))
+        })
     }
 }
 

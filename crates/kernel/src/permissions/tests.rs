@@ -23,6 +23,7 @@ fn network(op: NetworkOp, hostname: &str, port: u16) -> NetworkRequest {
         is_internal: false,
         is_given: false,
         is_pinned: false,
+        is_asked_again: false,
     }
 }
 
@@ -140,6 +141,29 @@ fn operations_have_the_names_that_hosts_use() {
 }
 
 #[test]
+fn who_may_make_some_requests_of_a_host_may_connect_where_each_is_asked() {
+    let mut get = rule(Mode::Allow, &["fetch", "dns"], &[]);
+    get.hosts = Some(vec!["api.test".into()]);
+    get.methods = Some(vec!["GET".into()]);
+    get.url_pattern = Some("https://api.test/v1/*".into());
+    let mut trace = rule(Mode::Deny, &[], &[]);
+    trace.methods = Some(vec!["TRACE".into()]);
+    let policy = rules(Scope::Network, Mode::Deny, vec![get, trace]);
+    let check = |request: NetworkRequest| policy.check(&Request::Network(Cow::Owned(request)));
+    for op in [NetworkOp::Connect, NetworkOp::Dns] {
+        let request = network(op, "api.test", 443);
+        assert!(check(request.clone()).is_err(), "{op:?}");
+        let again = |hostname: &str| NetworkRequest {
+            is_asked_again: true,
+            hostname: hostname.to_owned(),
+            ..request.clone()
+        };
+        assert!(check(again("api.test")).is_ok(), "{op:?}");
+        assert!(check(again("other.test")).is_err(), "{op:?}");
+    }
+}
+
+#[test]
 fn network_rules_look_at_every_field() {
     let mut https = rule(Mode::Allow, &["connect"], &[]);
     https.hosts = Some(vec!["*.Example.com".into()]);
@@ -177,6 +201,12 @@ fn network_rules_look_at_every_field() {
     fetch.url = Some("https://api.test/v1/x".into());
     fetch.method = Some("POST".into());
     assert!(check(fetch).is_err());
+    let again = |op, hostname| NetworkRequest {
+        is_asked_again: true,
+        ..network(op, hostname, 443)
+    };
+    assert!(check(again(NetworkOp::Connect, "api.test")).is_err());
+    assert!(check(again(NetworkOp::Dns, "api.other")).is_err());
     let allow = with(Scope::Network, ScopeSpec::Allow);
     let request = network(NetworkOp::Connect, "10.0.0.1", 53);
     let granted = allow.check(&Request::Network(Cow::Owned(request)));

@@ -363,9 +363,23 @@ describe("permissions", () => {
     expect(
       await lines(runtime, `${REQUEST} for (const host of ${JSON.stringify(disguised)}) console.log(await failure(request("http://x.test/", { hostname: host, headers: { host: "x.test" } })));`),
     ).toEqual(disguised.map(() => "EACCES"));
+    // Forgetting the name that led there does not change what a connection is to.
+    const kept = await lines(
+      runtime,
+      `${REQUEST}
+       import dns from "node:dns/promises";
+       const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+       await request("http://inner.test/kept", { agent });
+       const dnsNames = Array.from({ length: 1100 }, (_, n) => "n" + n + ".test");
+       for (const name of dnsNames) await dns.lookup(name);
+       const again = async (host) => failure(request("http://inner.test/kept", { agent, headers: { host } }));
+       console.log(await again("inner.test"), await again("10.0.0.5"));
+       agent.destroy();`,
+    );
+    expect(kept).toEqual(["answered 200 ECONNREFUSED"]);
     // The last is the address of a name by then, which is no leave to go there without it.
     expect(printed).toEqual(["EACCES", "EACCES", "EACCES", "ECONNREFUSED", "answered 200", "answered 200", "ECONNREFUSED"]);
-    expect(adapter.calls.map(({ url }) => url)).toEqual(["http://10.0.0.7/", "http://inner.test/"]);
+    expect(adapter.calls.map(({ url }) => url)).toEqual(["http://10.0.0.7/", "http://inner.test/", "http://inner.test/kept", "http://inner.test/kept"]);
   });
 });
 

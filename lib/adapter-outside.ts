@@ -167,11 +167,12 @@ export class AdapterOutside implements GuestOutside {
 
   /** What a request means: where its connection leads, and nowhere else. */
   #target(connection: GuestConnection, request: IncomingMessage): Target {
-    const { address, port } = connection.guestTarget;
+    const { guestTarget } = connection;
+    const { address, port } = guestTarget;
     const tls = connection.plainTls;
     const scheme = tls === null ? "http" : "https";
     const asked = hostnameOf(request.headers.host) ?? hostnameOf(tls ?? undefined) ?? "";
-    const hostname = this.#network.meantHost(address, asked);
+    const hostname = this.#network.meantHost(guestTarget, asked);
     if (hostname === undefined) throw new SecureExecError("ECONNREFUSED", `no guest may reach ${address}`);
     const origin = `${scheme}://${isIP(hostname) === 6 ? `[${hostname}]` : hostname}:${port}`;
     const given = request.url ?? "";

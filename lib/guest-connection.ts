@@ -15,6 +15,16 @@ const LINGER_MS = 30_000;
 /** Reads in one turn of the host's event loop: a guest that floods does not stop the host. */
 const READS_A_TURN = 16;
 
+/** Where a guest wanted to go. */
+export interface GuestTarget {
+  address: string;
+  port: number;
+  /** The name that the address was last found for then. */
+  name: string | undefined;
+  /** Whether the address itself was allowed, not only as the name's. */
+  byAddress: boolean;
+}
+
 type Done = (error?: Error | null) => void;
 
 /**
@@ -56,9 +66,9 @@ export class GuestConnection extends Duplex {
   }
 
   /** Where the guest wanted to go, when it was the guest that connected. @internal */
-  get guestTarget(): { address: string; port: number } {
-    const { address, port } = this.#native;
-    return { address, port };
+  get guestTarget(): GuestTarget {
+    const { address, port, name, byAddress } = this.#native;
+    return { address, port, name: name ?? undefined, byAddress };
   }
 
   /** The name of the server that the guest speaks TLS to, which is left out here. `null` when it speaks none. @internal */

@@ -4,6 +4,7 @@ import { isIP } from "node:net";
 import type { DuplexOptions } from "node:stream";
 import { SecureExecError, disposedError, fromNative } from "./errors.js";
 import { GuestConnection } from "./guest-connection.js";
+import type { GuestTarget } from "./guest-connection.js";
 import { HostPorts } from "./host-ports.js";
 import { NetworkEventKind } from "./native.js";
 import type { NativeConnection, NativeListenerInfo, NativeListenerQuery, NativeNetwork, NativeNetworkRequest, NativeVm } from "./native.js";
@@ -209,9 +210,9 @@ export class GuestNetwork {
     void this.#outside.lookup(name).then(({ address, error }) => this.#native.answerGuestName(id, address, error));
   }
 
-  /** Which host a guest means that asks for `host` on a connection to `address`; `undefined` when it may not mean any. */
-  meantHost(address: string, host: string): string | undefined {
-    return this.#native.meantHost(address, host) ?? undefined;
+  /** Which host a guest means that asks for `host` on a connection to a place; `undefined` when it may not mean any. */
+  meantHost({ address, name, byAddress }: GuestTarget, host: string): string | undefined {
+    return this.#native.meantHost(address, byAddress, name, host) ?? undefined;
   }
 
   /** Closes every connection and ends every wait. Idempotent. */

@@ -191,6 +191,8 @@ export interface NativeConnection {
   fail(error: string): void;
   close(): void;
   readonly address: string;
+  readonly name: string | null;
+  readonly byAddress: boolean;
   readonly port: number;
   readonly plainTls: string | null;
 }
@@ -206,7 +208,7 @@ export interface NativeNetwork {
   nextGuestConnection(id: number): NativeConnection | null;
   guestName(id: number): string | null;
   answerGuestName(id: number, address: string | undefined, error: string | undefined): void;
-  meantHost(address: string, host: string): string | null;
+  meantHost(address: string, byAddress: boolean, name: string | undefined, host: string): string | null;
   mayRequest(request: NativeNetworkRequest): Promise<void>;
   lookup(name: string): Promise<string[]>;
   dial(id: number, address: string, port: number): Promise<NativeConnection>;

@@ -37,7 +37,17 @@ pub struct Arrived {
     /// JavaScript's end.
     pub end: StreamEnd,
     /// Where the guest wanted to go.
-    pub to: SocketAddr,
+    pub to: Target,
+}
+
+/// Where a guest wanted to go.
+pub struct Target {
+    /// The address.
+    pub address: SocketAddr,
+    /// The name that it was last found for.
+    pub name: Option<String>,
+    /// Whether the address itself was allowed, not only as the name's.
+    pub by_address: bool,
 }
 
 /// A name that JavaScript has not answered yet.
@@ -137,10 +147,15 @@ impl Egress for AdapterNetwork {
         } else {
             SHOWN_V4.into()
         };
+        let to = Target {
+            address,
+            name: dial.name().map(str::to_owned),
+            by_address: dial.is_by_address(),
+        };
         let Some(end) = dial.established_without_tls(SocketAddr::new(own, port)) else {
             return;
         };
-        let arrived = Arrived { end, to: address };
+        let arrived = Arrived { end, to };
         let mut waiting = self.waiting();
         if waiting.closed {
             drop(waiting);

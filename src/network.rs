@@ -7,7 +7,7 @@
 //! One thread-safe function a VM carries the wakes. It does not keep the host's event loop alive: a guest that lives does.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use napi::bindgen_prelude::{BufferSlice, Error, FnArgs, Function, Result, Unknown};
@@ -18,7 +18,7 @@ use secure_exec_runtime::kernel::{
 };
 use secure_exec_runtime::vm::Vm;
 
-use crate::adapter::{self, AdapterNetwork};
+use crate::adapter::{self, AdapterNetwork, Target};
 use crate::host_ports::{HostPortTable, NOTHING};
 use crate::vm::{CODE_END, failure};
 
@@ -317,7 +317,7 @@ pub struct NativeConnection {
     end: Mutex<Option<Arc<StreamEnd>>>,
     notifier: Arc<Notifier>,
     /// Where a guest wanted to go.
-    to: Option<SocketAddr>,
+    to: Option<Target>,
 }
 
 impl NativeConnection {
@@ -325,7 +325,7 @@ impl NativeConnection {
         id: u32,
         end: Arc<StreamEnd>,
         notifier: Arc<Notifier>,
-        to: Option<SocketAddr>,
+        to: Option<Target>,
     ) -> Self {
         Self {
             id,
@@ -401,13 +401,26 @@ impl NativeConnection {
     /// The address that a guest wanted to go to; empty for a connection of the host's.
     #[napi(getter)]
     pub fn address(&self) -> String {
-        self.to.map(|to| to.ip().to_string()).unwrap_or_default()
+        let to = self.to.as_ref();
+        to.map(|to| to.address.ip().to_string()).unwrap_or_default()
     }
 
     /// The port that a guest wanted to go to.
     #[napi(getter)]
     pub fn port(&self) -> u32 {
-        self.to.map_or(0, |to| to.port().into())
+        self.to.as_ref().map_or(0, |to| to.address.port().into())
+    }
+
+    /// The name that the address was last found for when the guest connected.
+    #[napi(getter)]
+    pub fn name(&self) -> Option<String> {
+        self.to.as_ref()?.name.clone()
+    }
+
+    /// Whether the address itself was allowed, not only as the name's.
+    #[napi(getter)]
+    pub fn by_address(&self) -> bool {
+        self.to.as_ref().is_some_and(|to| to.by_address)
     }
 
     /// The name of the server that the guest speaks TLS to, which is left out here; `null` when it speaks none. Final once

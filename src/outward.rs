@@ -10,7 +10,7 @@ use napi::{Env, JsDeferred};
 use napi_derive::napi;
 use secure_exec_runtime::host_pool;
 use secure_exec_runtime::kernel::permissions::{NetworkOp, NetworkRequest, Request};
-use secure_exec_runtime::kernel::{Errno, Lookup, Outgoing, is_public};
+use secure_exec_runtime::kernel::{Errno, Lookup, Outgoing};
 
 use crate::network::{NativeConnection, NativeNetwork, Notifier, call_error};
 use crate::vm::CODE_END;
@@ -135,23 +135,29 @@ impl NativeNetwork {
         })
     }
 
-    /// Which host a guest means that connected to `address` and asks for `host` there: `host`, when the address was found
-    /// for that name or is itself meant; the name that it was last found for, when only the name may be dialled; or the
-    /// address. `null`: nobody, because the address is the VM's own or must not be dialled.
+    /// Which host a guest means that connected to `address`, which was found for `name` then, and asks for `host` there:
+    /// `host`, when the address was found for it; the address, when that is meant and was allowed itself; or `name`. `null`:
+    /// none, because the address is the VM's own or must not be gone to without a name.
     #[napi]
-    pub fn meant_host(&self, address: String, host: String) -> Option<String> {
+    pub fn meant_host(
+        &self,
+        address: String,
+        by_address: bool,
+        name: Option<String>,
+        host: String,
+    ) -> Option<String> {
+        let Some(name) = name else {
+            return by_address.then_some(address);
+        };
         let ip = address.parse::<IpAddr>().ok()?;
-        let kernel = self.vm.kernel();
-        if kernel.is_name_of(ip, &host) {
-            return Some(host);
-        }
-        let known = kernel.name_found_for(ip);
-        let is_address = host.parse::<IpAddr>().is_ok();
-        match known {
-            Some(_) if is_address && !is_public(ip) => None,
-            Some(name) if !is_address && (!ip.is_loopback() || host != "localhost") => Some(name),
-            Some(_) if ip.is_loopback() => None,
-            _ => Some(address),
+        if name == host || self.vm.kernel().is_name_of(ip, &host) {
+            Some(host)
+        } else if host.parse::<IpAddr>().is_ok() {
+            by_address.then_some(address)
+        } else if ip.is_loopback() && host == "localhost" {
+            None
+        } else {
+            Some(name)
         }
     }
 

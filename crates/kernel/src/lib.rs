@@ -82,7 +82,7 @@ pub use mounted_fs::{Caller, Found, MountedFile, MountedFs, OpenHow, VM_OWNER};
 pub use net::{
     Answered, CheckedAddr, CheckedName, Connect, Datagram, Datagrams, Dial, Domain, Egress,
     HostPorts, Inbox, ListenerInfo, ListenerQuery, ListenerWait, Membership, NameRecords,
-    NetLimits, NetOp, NetPolicy, NetRequest, Resolved, SocketName, StreamEnd, UdpOption, is_public,
+    NetLimits, NetOp, NetPolicy, NetRequest, Resolved, SocketName, StreamEnd, UdpOption,
 };
 pub use path::{GuestPath, LINK_DEPTH_MAX, NAME_MAX, PATH_MAX, normalize};
 pub use pipe::{PIPE_CAPACITY, PipeReader, PipeWriter, Wake, pipe};

@@ -606,7 +606,8 @@ fn an_address_may_stand_for_names() {
             assert_eq!(kernel.is_name_of(to.ip(), name), is, "{name}");
         }
         let (checked, dial) = outside.dials.lock().unwrap().pop().unwrap();
-        assert_eq!(checked.get(), to);
+        assert_eq!((checked.get(), dial.name()), (to, Some("b.test")));
+        assert!(!dial.is_by_address());
         assert!(!kernel.takes_plain_tls(&p, fd));
         let far = dial.established_without_tls(address("192.0.2.7:40000"));
         let far = far.unwrap();

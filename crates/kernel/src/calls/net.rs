@@ -446,12 +446,6 @@ impl Kernel {
         plain_name(name).is_some_and(|plain| self.net.is_name_of(ip, &plain))
     }
 
-    /// The name that an address was last found for.
-    #[must_use]
-    pub fn name_found_for(&self, ip: IpAddr) -> Option<String> {
-        self.net.name_of(ip).map(|found| found.name)
-    }
-
     /// Whether the policy lets the process ask a server outside for a name.
     pub fn may_query(&self, p: &Process, name: &str) -> Result<()> {
         let plain = plain_name(name).ok_or(Errno::EAI_NONAME)?;

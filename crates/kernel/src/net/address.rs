@@ -27,8 +27,7 @@ pub(crate) fn is_own(ip: IpAddr) -> bool {
 
 /// Whether an address is one of the public internet. Everything that is not is a way into somebody's own network: private
 /// and shared ranges, link-local with the metadata services, multicast, and IPv6 forms that carry an IPv4 address.
-#[must_use]
-pub fn is_public(ip: IpAddr) -> bool {
+pub(crate) fn is_public(ip: IpAddr) -> bool {
     match canonical(ip) {
         IpAddr::V4(ip) => is_public_v4(ip),
         IpAddr::V6(ip) => is_public_v6(ip),

@@ -207,17 +207,31 @@ pub struct Dial {
     socket: Weak<Socket>,
     wish: Arc<GivenUp>,
     slot: Option<Slot>,
+    leave: Leave,
     settled: bool,
 }
 
 impl Dial {
-    pub(crate) fn new(socket: &Arc<Socket>, wish: &Wish, slot: Slot) -> Dial {
+    pub(crate) fn new(socket: &Arc<Socket>, wish: &Wish, slot: Slot, leave: Leave) -> Dial {
         Dial {
+            leave,
             socket: Arc::downgrade(socket),
             wish: wish.0.clone(),
             slot: Some(slot),
             settled: false,
         }
+    }
+
+    /// The name that the address was last found for.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.leave.name.as_deref()
+    }
+
+    /// Whether the address itself may be dialled, and is not only allowed as that of its name.
+    #[must_use]
+    pub fn is_by_address(&self) -> bool {
+        self.leave.by_address
     }
 
     /// Calls back once when the guest has given up; at once if it has.
@@ -275,6 +289,15 @@ pub(crate) struct FoundFor {
     pub pinned: bool,
 }
 
+/// Why an address may be used.
+#[derive(Clone, Debug)]
+pub(crate) struct Leave {
+    /// The name that it was last found for.
+    pub name: Option<String>,
+    /// Whether it may be dialled itself.
+    pub by_address: bool,
+}
+
 /// The gate: policy and egress together.
 #[derive(Clone, Default)]
 pub(crate) struct Gate {
@@ -328,7 +351,7 @@ impl Gate {
         address: SocketAddr,
         host: Option<FoundFor>,
         pid: u32,
-    ) -> Result<(CheckedAddr, &Arc<dyn Egress>)> {
+    ) -> Result<(CheckedAddr, &Arc<dyn Egress>, Leave)> {
         let (Some(policy), Some(egress)) = (&self.policy, &self.egress) else {
             return Err(Errno::EACCES);
         };
@@ -336,9 +359,10 @@ impl Gate {
         let given = self.is_exempt(address);
         let pinned = host.as_ref().is_some_and(|host| host.pinned);
         let is_name = op == NetOp::Connect && self.takes_name(host.as_ref());
+        let name = host.map(|host| host.name);
         let granted = policy.check(&NetRequest {
             op,
-            host: host.map(|host| host.name),
+            host: name.clone(),
             address: Some(address),
             own: false,
             given,
@@ -346,8 +370,9 @@ impl Gate {
             asked_again: op == NetOp::Connect && !given && egress.takes_names(),
             pid,
         })?;
-        if given || is_name || granted.is_named || is_public(address.ip()) {
-            Ok((CheckedAddr(address), egress))
+        let by_address = given || granted.is_named || is_public(address.ip());
+        if by_address || is_name {
+            Ok((CheckedAddr(address), egress, Leave { name, by_address }))
         } else {
             Err(Errno::EACCES)
         }

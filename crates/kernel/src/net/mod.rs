@@ -25,7 +25,7 @@ mod udp;
 mod wakes;
 
 pub use account::NetLimits;
-pub use address::{SocketName, is_public};
+pub use address::SocketName;
 pub use egress::{
     Answered, CheckedAddr, CheckedName, Datagrams, Dial, Egress, Inbox, NameRecords, NetOp,
     NetPolicy, NetRequest, Resolved,

@@ -312,10 +312,10 @@ impl Socket {
             self.net.gate.own(NetOp::Connect, to, self.pid)?;
             return self.attempt(Destination::Inet(to));
         }
-        let (checked, egress) = self.net.gate.outside(NetOp::Connect, to, host, self.pid)?;
+        let (checked, egress, leave) = self.net.gate.outside(NetOp::Connect, to, host, self.pid)?;
         let slot = self.net.account.take(Counted::Connection)?;
         let wish = Wish::new();
-        let dial = Dial::new(self, &wish, slot);
+        let dial = Dial::new(self, &wish, slot, leave);
         self.inner.lock().state = State::Dialling { to, _wish: wish };
         egress.connect(checked, dial);
         self.outcome()

@@ -261,7 +261,7 @@ impl UdpSocket {
 
     fn send_outside(self: &Arc<Self>, data: &[u8], to: SocketAddr) -> Result<usize> {
         let host = self.net.name_of(to.ip());
-        let (checked, egress) = self.net.gate.outside(NetOp::Send, to, host, self.pid)?;
+        let (checked, egress, _) = self.net.gate.outside(NetOp::Send, to, host, self.pid)?;
         self.bind_any()?;
         let v6 = checked.get().is_ipv6();
         let known = {

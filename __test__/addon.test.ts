@@ -56,7 +56,7 @@ describe("the addon", () => {
       const child = await inChild(`
         import { createRequire } from "node:module";
         const { NativeVm } = createRequire(import.meta.url)(${JSON.stringify(copy)});
-        const vm = new NativeVm({ limits: {}, freeze: true, files: [], env: [], argv: [], permissions: [], hostFunctions: [], moduleRoots: [], warns: false, dnsServers: [], dnsOverrides: [], loopbackExemptPorts: [], hasWayOut: false, hasAdapter: false, hostCommands: false, snapshot: [], codeCache: false, os: {}, user: {} });
+        const vm = new NativeVm(JSON.stringify({ limits: {}, freeze: true, env: [], argv: [], permissions: [], hostFunctions: [], moduleRoots: [], warns: false, dnsServers: [], dnsOverrides: [], loopbackExemptPorts: [], hasWayOut: false, hasAdapter: false, hostCommands: false, codeCache: false, os: {}, user: {} }), [], []);
         const run = (code) => new Promise((resolve) => vm.exec({ code, wantExports: false, env: [], captureBytes: 1000, streamOutput: false }, (kind, outcome) => resolve(String(outcome.stdout))));
         const runtime = await NodeRuntime.create();
         const all = [];

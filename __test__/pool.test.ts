@@ -13,7 +13,8 @@ const CENSUS = `
     ids: [executionAsyncId(), triggerAsyncId(), new AsyncResource('census').asyncId()],
     resources: process.getActiveResourcesInfo(),
     handles: process._getActiveHandles().length,
-    loaded: process.moduleLoadList,
+    // The first line that is printed loads it.
+    loaded: process.moduleLoadList.filter((name) => !name.endsWith(' internal/util/colors')),
     cache: Object.keys(require.cache),
     paths: [Object.keys(Module._pathCache), Module.globalPaths, module.paths, module.children],
     main: [process.mainModule === module, require.main === module, process.argv, process.argv0, process.pid > 0],
@@ -44,6 +45,24 @@ test("a program cannot tell whether its isolate was warm", async () => {
     await other.dispose();
   }
   await Promise.all([cold.dispose(), warm.dispose()]);
+});
+
+test("the streams of a child on a warm isolate are its own", async () => {
+  const runtime = await NodeRuntime.create({
+    files: { "/workspace/child.js": "console.log(process.stdout.constructor.name); console.error(process.stderr.constructor.name)" },
+  });
+  const parent = `
+    const { spawnSync } = require('node:child_process');
+    const fs = require('node:fs');
+    const kinds = ({ stdout, stderr }) => String(stdout) + String(stderr);
+    process.stdout.write(kinds(spawnSync('node', ['child.js'])));
+    const file = fs.openSync('out', 'w');
+    spawnSync('node', ['child.js'], { stdio: ['ignore', file, file] });
+    process.stdout.write(fs.readFileSync('out', 'utf8'));`;
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  const { stdout } = await runtime.exec(parent);
+  expect(stdout).toBe("Socket\nSocket\nSyncWriteStream\nSyncWriteStream\n");
+  await runtime.dispose();
 });
 
 test("a job that comes while its isolate gets ready is not lost", async () => {

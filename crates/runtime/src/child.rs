@@ -184,7 +184,7 @@ fn start(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>, job: &ChildJob, prepar
             return;
         }
         Entry::File => "internal/main/run_main_module",
-        Entry::Main("internal/main/eval_stdin") if is_terminal(&job.process) => {
+        Entry::Main("internal/main/eval_stdin") if is_terminal(&job.process, 0) => {
             "internal/main/repl"
         }
         Entry::Main(id) => id,
@@ -208,9 +208,9 @@ fn start(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>, job: &ChildJob, prepar
     });
 }
 
-/// Whether somebody types what the process reads.
-fn is_terminal(process: &Process) -> bool {
-    process.file(0).is_ok_and(|file| file.terminal().is_some())
+/// Whether a descriptor is a terminal.
+pub(crate) fn is_terminal(process: &Process, fd: i32) -> bool {
+    process.file(fd).is_ok_and(|file| file.terminal().is_some())
 }
 
 /// The path of the program, as `path.resolve` gives it.

@@ -3,7 +3,8 @@
 //! They have also run a program of ours by then, see `warm_up.rs`, and do it once more when a VM is made.
 //!
 //! Only isolates of the default memory limit are kept, since V8 fixes the limit when it makes an isolate. Each one that
-//! is taken is replaced in the background, when a job has ended or none is left. `SECURE_EXEC_POOL=0` turns the pool off (benchmarks measure cold starts so).
+//! is taken is replaced in the background, when a job has ended or none is left. `SECURE_EXEC_POOL=0` turns the pool off
+//! (benchmarks measure cold starts so).
 
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -99,7 +100,7 @@ pub fn run(mut work: Work) -> Result<(), EngineError> {
                 }
                 (warm.remove(0), warm.is_empty())
             };
-            let Err(refused) = first.send(Order::Run(work)) else {
+            let Err(refused) = first.send(Order::Run(Box::new(work))) else {
                 // The job's first milliseconds are not shared with the making of isolates while one is left.
                 if is_last {
                     engine::later(fill);
@@ -109,7 +110,7 @@ pub fn run(mut work: Work) -> Result<(), EngineError> {
             let Order::Run(back) = refused.0 else {
                 return Err(EngineError::RootGone);
             };
-            work = back;
+            work = *back;
         }
     }
     let prepare_early = fits(&work);
@@ -119,7 +120,7 @@ pub fn run(mut work: Work) -> Result<(), EngineError> {
         warm_up: false,
     })?;
     sender
-        .send(Order::Run(work))
+        .send(Order::Run(Box::new(work)))
         .map_err(|_| EngineError::RootGone)?;
     refill();
     Ok(())

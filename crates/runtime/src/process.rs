@@ -53,7 +53,7 @@ pub enum Order {
     /// Work may follow soon: what it will use should be in the processor's caches by then.
     GetReady,
     /// The one thing that the isolate is for.
-    Run(Work),
+    Run(Box<Work>),
 }
 
 /// What a thread is handed.
@@ -88,11 +88,14 @@ impl Work {
                 let mut early = variables
                     .iter()
                     .filter(|(name, _)| !name.starts_with("NODE_CHANNEL_"));
-                return job.is_plain() && !early.any(reads_environment_early);
+                return job.is_plain()
+                    && !early.any(reads_environment_early)
+                    && !(0..3).any(|fd| crate::child::is_terminal(&job.process, fd));
             }
         };
         let mut env = self.vm().options().env.iter().chain(&options.env);
-        options.node_options.is_empty()
+        options.terminal.is_none()
+            && options.node_options.is_empty()
             && options.exec_argv.is_empty()
             && !env.any(reads_environment_early)
     }
@@ -392,7 +395,7 @@ fn next_work(
         .and_then(|warm_up| warm_up.run(scope, env, orders));
     loop {
         match order.take().or_else(|| orders.recv().ok())? {
-            Order::Run(work) => return Some(work),
+            Order::Run(work) => return Some(*work),
             Order::GetReady => {
                 order = warm_up
                     .as_mut()

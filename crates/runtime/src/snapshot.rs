@@ -131,7 +131,6 @@ const PRELOADED: &[&str] = &[
     "internal/modules/run_main",
     "internal/source_map/source_map_cache",
     "internal/abort_controller",
-    "internal/util/colors",
     "stream",
     "stream/promises",
     "string_decoder",

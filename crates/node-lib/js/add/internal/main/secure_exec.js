@@ -61,14 +61,20 @@ function startChild(main, args, pid, ppid) {
 }
 
 // A program of ours, run as `start` runs a guest's before that is known, in steps between which a job may come.
-// `warmUpEnd` takes away what they left. The standard streams take part as they do in a snapshot: what resets them is
-// called after it.
-const { isBuildingSnapshotBuffer } = internalBinding('mksnapshot');
+// `warmUpEnd` takes away what they left. The streams are stand-ins: what the guest's are is not known.
+const SyncWriteStream = require('internal/fs/sync_write_stream');
 const { async_id_fields, constants: { kAsyncIdCounter } } = internalBinding('async_wrap');
+const streams = { __proto__: null, stdout: undefined, stderr: undefined };
 let firstAsyncId;
 
 function warmUpProcess(main) {
   firstAsyncId = async_id_fields[kAsyncIdCounter];
+  for (const name in streams) {
+    streams[name] = ObjectGetOwnPropertyDescriptor(process, name);
+    ObjectDefineProperty(process, name, {
+      __proto__: null, value: new SyncWriteStream(1, { autoClose: false }), configurable: true,
+    });
+  }
   setProcess(main, [], 0, 0, false);
 }
 
@@ -78,9 +84,6 @@ function warmUpProgram(main) {
 }
 
 function warmUpConsole() {
-  isBuildingSnapshotBuffer[0] = 1;
-  void process.stdout;
-  isBuildingSnapshotBuffer[0] = 0;
   console.log('text');
 }
 
@@ -91,6 +94,9 @@ function warmUpFormat() {
 function warmUpEnd(main) {
   const { Module } = require('internal/modules/cjs/loader');
   console._stdout = undefined;
+  for (const name in streams) {
+    ObjectDefineProperty(process, name, { __proto__: null, ...streams[name] });
+  }
   delete process.mainModule;
   delete Module._cache[main];
   Module._pathCache = { __proto__: null };

@@ -15,7 +15,7 @@ use crate::latch::End;
 use crate::node_command::{Entry, NodeCommand};
 use crate::output::Output;
 use crate::process::{
-    Control, CurrentControl, INVALID_ARGUMENT, apply_options, call_start, install_budgets,
+    Control, CurrentControl, INVALID_ARGUMENT, apply_options, at_exit, call_start, install_budgets,
     outcome_of, variables_of_files,
 };
 use crate::tree::{Current, Tree};
@@ -94,6 +94,7 @@ pub(crate) fn serve(
         env.shared().latch.set(End::Exit(code));
     }
     let end = env.shared().latch.get().cloned().unwrap_or(End::Exit(0));
+    at_exit(env, &end);
     let usage = Usage {
         cpu: watch.cpu_time(),
         wall: started.elapsed(),
@@ -290,6 +291,9 @@ fn find_script(context: &Context, script: &str, args: &[String]) -> Result<Finis
         ("NODE_RUN_SCRIPT_NAME", script.to_owned()),
         ("NODE_RUN_PACKAGE_JSON_PATH", path),
     ];
+    kernel
+        .chdir(process, folder.as_bytes())
+        .map_err(|error| format!("{}\n", error.message()))?;
     for (name, value) in variables {
         process
             .set_env(name, &value)

@@ -19,6 +19,7 @@ use crate::latch::{End, Latch};
 use crate::object_table::ObjectTable;
 use crate::permission_model::PermissionModel;
 use crate::throw::Throw;
+use crate::tracer::Tracer;
 
 /// What the threads of the host may touch of a running process.
 pub struct Shared {
@@ -97,6 +98,7 @@ pub struct Env {
     options: RefCell<ProcessOptions>,
     memory: RefCell<Option<Arc<crate::memory::MemoryBudget>>>,
     permission_model: OnceCell<Arc<PermissionModel>>,
+    tracer: OnceCell<Arc<Tracer>>,
     /// Further state of single bindings, one value a type.
     extensions: RefCell<HashMap<std::any::TypeId, Rc<dyn Any>>>,
 }
@@ -159,6 +161,7 @@ impl Env {
             uncaught: RefCell::default(),
             memory: RefCell::default(),
             permission_model: OnceCell::new(),
+            tracer: OnceCell::new(),
             extensions: RefCell::default(),
         });
         isolate.set_slot(env.clone());
@@ -284,6 +287,11 @@ impl Env {
         self.options.replace(options);
     }
 
+    /// Changes them, for what one option makes of another.
+    pub fn update_options(&self, update: impl FnOnce(&mut ProcessOptions)) {
+        update(&mut self.options.borrow_mut());
+    }
+
     /// Node's permission model, if this process has it.
     pub fn permission_model(&self) -> Option<&Arc<PermissionModel>> {
         self.permission_model.get()
@@ -293,6 +301,18 @@ impl Env {
     pub fn set_permission_model(&self, model: Arc<PermissionModel>) {
         // A model that is there already stays.
         let _ = self.permission_model.set(model);
+    }
+
+    /// Where this thread traces to; nothing while the snapshot is built.
+    pub fn tracer(&self) -> Option<&Arc<Tracer>> {
+        self.tracer.get()
+    }
+
+    /// Gives this thread its process's tracer, once it is known which process it belongs to.
+    pub fn set_tracer(&self) {
+        let threads = self.extension::<crate::threads::Thread>().threads();
+        // The one that is there already stays.
+        let _ = self.tracer.set(threads.tracer().clone());
     }
 
     /// What the process may hold and holds; nothing while the snapshot is built.

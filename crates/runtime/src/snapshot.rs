@@ -127,7 +127,6 @@ const PRELOADED: &[&str] = &[
     "internal/modules/esm/module_job",
     "internal/modules/esm/module_map",
     "internal/modules/esm/resolve",
-    "internal/modules/esm/translators",
     "internal/modules/run_main",
     "internal/source_map/source_map_cache",
     "internal/abort_controller",

@@ -17,10 +17,12 @@ use crate::bindings::symbols::symbol;
 use crate::call_timer::{CallTimer, Outcome};
 use crate::code_cache::{Form, Lookup};
 use crate::code_generation::{MAX_SOURCE_LENGTH, install, too_long_message};
+use crate::compile_cache::Compilation;
 use crate::env::Env;
 use crate::fatal_exception;
 use crate::realm::{private_symbol, set};
 use crate::throw::{ErrorClass, Throw};
+use crate::tracer::VM_SCRIPT;
 
 /// See the module's text.
 pub static BINDING: Binding = Binding {
@@ -297,6 +299,7 @@ fn new_script<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> 
     let id = v8::Local::<v8::Symbol>::try_from(args.get(7))
         .map_err(|_| invalid("The host defined option"))?;
     let options = host_options(scope, id);
+    let begun = env.trace_time();
     let script = {
         let scope = &mut v8::ContextScope::new(scope, parsing_context);
         let origin = v8::ScriptOrigin::new(
@@ -322,6 +325,7 @@ fn new_script<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> 
             )
         })?
     };
+    env.trace_since(begun, VM_SCRIPT, "ContextifyScript::New");
     let this = args.this();
     let key = private_symbol(scope, "host_defined_option_symbol");
     this.set_private(scope, key, id.into())
@@ -414,12 +418,15 @@ fn run_in_context<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<
     let timeout = args.get(1).integer_value(scope).unwrap_or(-1);
     let display_errors = args.get(2).is_true();
     let scope = &mut v8::ContextScope::new(scope, context);
-    let failure = match timed(scope, &env, timeout, |scope| {
+    let begun = env.trace_time();
+    let ran = timed(scope, &env, timeout, |scope| {
         let script = v8::Local::new(scope, &state.script).bind_to_current_context(scope);
         let result = script.run(scope)?;
         run_own_microtasks(scope, context);
         Some(result)
-    })? {
+    });
+    env.trace_since(begun, VM_SCRIPT, "RunInContext");
+    let failure = match ran? {
         Ok(value) => return Ok(value),
         Err(failure) => failure,
     };
@@ -613,16 +620,19 @@ fn compile_common_js<'s>(
         false,
         Some(options),
     );
+    let mut compilation = None;
     let (names, cache) = if with_parameters {
         let path = filename.to_rust_string_lossy(scope);
-        (
-            common_js_parameters(scope),
-            Lookup::of(scope, code, &path, Form::CommonJs),
-        )
+        compilation = Compilation::begin(scope, code, &path, Form::CommonJs);
+        let cache = match &compilation {
+            Some(compilation) => compilation.lookup(scope, code, Form::CommonJs),
+            None => Lookup::of(scope, code, &path, Form::CommonJs),
+        };
+        (common_js_parameters(scope), cache)
     } else {
         (Vec::new(), Lookup::NONE)
     };
-    cache.compile(code, &origin, |source, options| {
+    let function = cache.compile(code, &origin, |source, options| {
         v8::script_compiler::compile_function(
             scope,
             source,
@@ -631,7 +641,11 @@ fn compile_common_js<'s>(
             options,
             v8::script_compiler::NoCacheReason::NoReason,
         )
-    })
+    })?;
+    if let Some(compilation) = compilation {
+        compilation.succeeded();
+    }
+    Some(function)
 }
 
 /// The names of a CommonJS module's parameters.

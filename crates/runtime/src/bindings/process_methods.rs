@@ -8,6 +8,7 @@ use secure_exec_kernel::Errno;
 use crate::binding::{Args, Binding, Ret, function};
 use crate::bindings::credentials::errno_exception;
 use crate::bindings::fs::resource::Resource;
+use crate::bindings::options;
 use crate::bindings::os::machine;
 use crate::bindings::request::InFlight;
 use crate::env::Env;
@@ -234,6 +235,11 @@ struct Title(RefCell<String>);
 /// `process.debugPort`, where nothing listens.
 #[derive(Default)]
 struct DebugPort(Cell<i32>);
+
+/// `process.title`
+pub fn title(env: &Env) -> String {
+    env.extension::<Title>().0.borrow().clone()
+}
 
 /// Bytes of a title that are kept.
 const MAX_TITLE: usize = 4096;
@@ -641,7 +647,11 @@ fn reset_stdio_for_testing<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s
 
 fn really_exit<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let code = args.get(0).int32_value(scope).unwrap_or(0);
-    Err(Env::of(scope).end(scope, End::Exit(code)))
+    let env = Env::of(scope);
+    if options::flag(&env, "--trace-exit") {
+        env.trace_exit(scope, code);
+    }
+    Err(env.end(scope, End::Exit(code)))
 }
 
 fn raw_debug<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {

@@ -31,6 +31,8 @@ pub struct Shared {
     pub inbox: crate::event_loop::Inbox,
     /// Signals that wait for their listeners.
     pub pending_signals: std::sync::atomic::AtomicU32,
+    /// Who watches for `SIGINT`.
+    pub sigint: crate::sigint::Sigint,
     /// The workers that this thread started.
     pub workers: crate::threads::Workers,
     /// When its loop started and how long it slept.
@@ -45,6 +47,7 @@ impl Shared {
             isolate,
             inbox,
             pending_signals: std::sync::atomic::AtomicU32::default(),
+            sigint: crate::sigint::Sigint::default(),
             workers: crate::threads::Workers::default(),
             loop_times: crate::event_loop::LoopTimes::default(),
         })

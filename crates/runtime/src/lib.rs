@@ -86,6 +86,7 @@ pub mod process;
 pub mod readiness;
 pub mod realm;
 pub mod rehearsal;
+pub mod sigint;
 pub mod signals;
 pub mod snapshot;
 pub mod text;

@@ -116,6 +116,15 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
+/// A name as it stands in the file: the library escapes its names itself, as V8 writes them unchanged.
+fn quoted_name(name: &str) -> String {
+    let whole = format!("\"{name}\"");
+    match serde_json::from_str::<String>(&whole) {
+        Ok(_) => whole,
+        Err(_) => quoted(name),
+    }
+}
+
 impl State {
     fn is_enabled(&self, group: &str) -> bool {
         !self.has_ended
@@ -145,7 +154,7 @@ impl State {
             event.at.as_micros(),
             quoted(&event.phase.to_string()),
             quoted(event.categories),
-            quoted(event.name),
+            quoted_name(event.name),
             event.duration.as_micros(),
             id.unwrap_or_default(),
             event.args,

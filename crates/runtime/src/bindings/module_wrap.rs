@@ -687,7 +687,8 @@ fn evaluate<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let timeout = args.get(0).integer_value(scope).unwrap_or(-1);
     check_can_evaluate(wrapped.module)?;
     let scope = &mut v8::ContextScope::new(scope, wrapped.context);
-    let outcome = timed(scope, &env, timeout, |scope| {
+    let break_on_sigint = args.get(1).is_true();
+    let outcome = timed(scope, &env, timeout, break_on_sigint, |scope| {
         let result = wrapped.module.evaluate(scope)?;
         run_own_microtasks(scope, wrapped.context);
         Some(result)

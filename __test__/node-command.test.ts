@@ -176,6 +176,71 @@ describe("node, the command", () => {
       .toEqual(["/tmp/package"]);
   });
 
+  test("options that the module loader reads early hold for it, too", async () => {
+    expect(await lines(`
+      fs.mkdirSync('real');
+      fs.writeFileSync('real/dependency.mjs', 'export const { url } = import.meta;');
+      fs.symlinkSync('real/dependency.mjs', 'dependency.mjs');
+      fs.writeFileSync('s.mjs', 'import { url } from "./dependency.mjs"; console.log(url);');
+      console.log(node('s.mjs').stdout.trim(), node('--preserve-symlinks', 's.mjs').stdout.trim());
+      fs.writeFileSync('t.mts', 'export const value: number = 1;');
+      console.log(node('--no-experimental-strip-types', '-e', 'import("./t.mts").catch((e) => console.log(e.code))').stdout.trim());`))
+      .toEqual([
+        "file:///tmp/real/dependency.mjs file:///tmp/dependency.mjs",
+        "ERR_UNKNOWN_FILE_EXTENSION",
+      ]);
+  });
+
+  test("process.execve replaces the program and keeps the process", async () => {
+    expect(await lines(`
+      fs.writeFileSync('after.js', 'console.log(process.argv.slice(2).join(), process.pid === +process.env.PID, Object.keys(process.env).join()); process.exitCode = 7;');
+      fs.writeFileSync('before.js', \`
+        process.on('exit', () => console.log('never'));
+        const server = require('net').createServer().listen(3000, () => {
+          process.execve(process.execPath, ['node', '/tmp/after.js', 'a', 'b'], { PID: String(process.pid) });
+        });\`);
+      const replaced = node('--no-warnings', 'before.js');
+      console.log(replaced.status, replaced.stdout.trim());
+      console.log(node('--no-warnings', '-e', 'process.execve("/bin/echo", ["echo", "by echo"])').stdout.trim());
+      const killed = node('--no-warnings', '-e', 'process.execve(process.execPath, ["node", "-e", "process.kill(process.pid); setTimeout(() => {}, 1e6)"])');
+      console.log(killed.signal);
+      const missing = node('--no-warnings', '-e', 'process.execve("/missing")');
+      console.log(missing.signal, missing.stderr.trim());`)).toEqual([
+      "7 a,b true PID",
+      "by echo",
+      "SIGTERM",
+      "SIGABRT process.execve failed with error code ENOENT",
+    ]);
+  });
+
+  test("a program of the host that is replaced ends as its successor does", async () => {
+    const runtime = await make();
+    const result = await runtime.exec(`
+      console.log('before');
+      process.execve(process.execPath, ['node', '-e', 'console.log("after"); process.exit(3)']);`);
+    expect(result).toMatchObject({ code: 3, stdout: "before\nafter\n" });
+    const endless = await runtime.exec(`
+      process.execve(process.execPath, ['node', '-e', 'setInterval(() => {}, 1e6)']);`, { wallTimeLimitMs: 500 });
+    expect(endless.reason).toBe("wall");
+  });
+
+  test("keys and certificates travel between threads, and no further than their context", async () => {
+    expect(await lines(`
+      const { MessageChannel, moveMessagePortToContext, receiveMessageOnPort } = require('worker_threads');
+      const { X509Certificate, createSecretKey } = require('crypto');
+      const pem = require('tls').rootCertificates[0];
+      const { port1, port2 } = new MessageChannel();
+      port1.postMessage(new X509Certificate(pem));
+      console.log(receiveMessageOnPort(port2).message.fingerprint256 === new X509Certificate(pem).fingerprint256);
+      const moved = moveMessagePortToContext(port2, require('vm').createContext());
+      moved.onmessageerror = ({ data }) => { console.log(data.code); port1.close(); };
+      moved.start();
+      port1.postMessage(createSecretKey(Buffer.alloc(16)));`)).toEqual([
+      "true",
+      "ERR_MESSAGE_TARGET_CONTEXT_UNAVAILABLE",
+    ]);
+  });
+
   test("modules of WebAssembly can be imported", async () => {
     expect(await lines(`
       fs.writeFileSync('add.wasm', Buffer.from('AGFzbQEAAAABBwFgAn9/AX8DAgEABwcBA2FkZAAACgkBBwAgACABags=', 'base64'));

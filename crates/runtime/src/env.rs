@@ -31,6 +31,8 @@ pub struct Shared {
     pub inbox: crate::event_loop::Inbox,
     /// Signals that wait for their listeners.
     pub pending_signals: std::sync::atomic::AtomicU32,
+    /// Who runs the process in the place of this isolate (`process.execve`).
+    pub successor: std::sync::OnceLock<Arc<dyn secure_exec_kernel::Supervisor>>,
     /// Who watches for `SIGINT`.
     pub sigint: crate::sigint::Sigint,
     /// The workers that this thread started.
@@ -47,6 +49,7 @@ impl Shared {
             isolate,
             inbox,
             pending_signals: std::sync::atomic::AtomicU32::default(),
+            successor: std::sync::OnceLock::new(),
             sigint: crate::sigint::Sigint::default(),
             workers: crate::threads::Workers::default(),
             loop_times: crate::event_loop::LoopTimes::default(),

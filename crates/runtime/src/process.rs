@@ -835,6 +835,9 @@ pub(crate) fn apply_options(
     main: &str,
 ) {
     crate::bindings::errors::apply_options(scope, env);
+    if crate::snapshot::apply_options(scope, env).is_err() {
+        tracing::error!("modules of the snapshot keep the options of its build");
+    }
     if let Some(model) = PermissionModel::from_options(env, vm.kernel(), process, main) {
         env.set_permission_model(Arc::new(model));
         if !crate::bindings::options::flag(env, "--allow-addons") {
@@ -853,7 +856,8 @@ pub(crate) fn apply_options(
 
 /// What is left to do for a process that ended by itself: its code does not run any more.
 pub(crate) fn at_exit(env: &Env, end: &End) {
-    if matches!(end, End::Exit(_) | End::Error(_)) {
+    let has_successor = env.shared().successor.get().is_some();
+    if matches!(end, End::Exit(_) | End::Error(_)) && !has_successor {
         crate::compile_cache::flush(env);
         env.end_tracing();
     }

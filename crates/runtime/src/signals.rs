@@ -31,6 +31,10 @@ pub struct Handles(pub RefCell<Vec<Started>>);
 
 /// Leaves a signal for the listeners of a process, which run in a later turn of its loop. From any thread.
 pub fn post(shared: &Arc<Shared>, signal: i32) {
+    if let Some(successor) = shared.successor.get() {
+        successor.deliver(signal);
+        return;
+    }
     if signal == secure_exec_kernel::SIGINT && crate::sigint::deliver(shared) {
         return;
     }

@@ -26,6 +26,7 @@ pub mod keys;
 mod modular;
 mod openssl;
 mod pbe;
+mod pkcs12;
 mod prime;
 mod random;
 mod rsa_cipher;

@@ -11,10 +11,13 @@ use crate::bindings::fs::resource::Resource;
 use crate::bindings::options;
 use crate::bindings::os::machine;
 use crate::bindings::request::InFlight;
+use crate::bindings::spawn_options;
 use crate::env::Env;
 use crate::latch::End;
+use crate::launch::Launcher;
 use crate::permission_model::Scope;
 use crate::realm::{NODE_VERSION, private_symbol, set};
+use crate::threads::Thread;
 use crate::throw::{SystemError, Throw};
 
 /// See the module's text.
@@ -480,8 +483,59 @@ fn dlopen<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
 
 fn execve<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let path = path_text(scope, args.get(0))?;
-    Env::of(scope).require_permission(Scope::ChildProcess, path.as_bytes())?;
-    Err(Throw::unavailable("process.execve"))
+    let env = Env::of(scope);
+    env.require_permission(Scope::ChildProcess, path.as_bytes())?;
+    if env.extension::<Thread>().is_worker() {
+        return Err(Throw::error(
+            "ERR_WORKER_UNSUPPORTED_OPERATION",
+            "Calling process.execve is not supported in workers",
+        ));
+    }
+    let argv = spawn_options::strings(scope, args.get(1))?.unwrap_or_default();
+    let pairs = spawn_options::strings(scope, args.get(2))?.unwrap_or_default();
+    let end = match become_program(&env, &path, argv, &spawn_options::variables(pairs)) {
+        Ok(status) => match status.signal {
+            Some(signal) => End::Signal(signal),
+            None => End::Exit(status.code),
+        },
+        Err(errno) => {
+            env.write_stderr(&format!(
+                "process.execve failed with error code {}\n",
+                errno.name()
+            ));
+            End::Signal(secure_exec_kernel::SIGABRT)
+        }
+    };
+    Err(env.end(scope, end))
+}
+
+/// Runs a program in the place of this one and waits for its end, which is this process's.
+fn become_program(
+    env: &Env,
+    path: &str,
+    argv: Vec<String>,
+    variables: &[(String, String)],
+) -> Result<secure_exec_kernel::ExitStatus, Errno> {
+    let (Ok(kernel), Ok(process)) = (env.kernel(), env.process()) else {
+        return Err(Errno::ESRCH);
+    };
+    // It is a path, which no folder is searched for.
+    let file = match path.contains('/') {
+        true => path.to_owned(),
+        false => format!("./{path}"),
+    };
+    let executable = kernel.find_program(&process, &file, argv, None, None)?;
+    let launcher = Launcher::of(env).ok_or(Errno::ESRCH)?;
+    env.shared().workers.end();
+    let successor = launcher.exec(&process, &executable, variables)?;
+    // Nobody else sets it: only this thread runs the process's own code.
+    let _ = env.shared().successor.set(successor.supervisor());
+    Ok(successor.wait(|| {
+        Some(match env.shared().latch.get()? {
+            End::Signal(signal) => *signal,
+            _ => secure_exec_kernel::SIGKILL,
+        })
+    }))
 }
 
 /// `process.loadEnvFile(path)`: variables that are set already stay.

@@ -70,6 +70,9 @@ fn init(scope: &mut v8::PinScope<'_, '_>, env: &Env, target: v8::Local<v8::Objec
     if let Some(privates) = env.registered(scope, "privateSymbols") {
         set(scope, target, "privateSymbols", privates);
     }
+    if let Some(toggle) = env.buffer(scope, "util.shouldAbortOnUncaughtToggle") {
+        toggle.set(0, 1_u32);
+    }
 }
 
 /// The object whose values are V8 privates.

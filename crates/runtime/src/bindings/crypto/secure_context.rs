@@ -15,6 +15,7 @@ use secure_exec_tls::{Context, TlsError, cipher, clock as rustls_clock, pem, roo
 
 use super::argument::{bytes, invalid, string, text_or_bytes};
 use super::encoding::{self, Structure};
+use super::pkcs12;
 use super::tls_error;
 use crate::array_buffer::buffer_of;
 use crate::binding::{Args, Function, Ret, function};
@@ -438,8 +439,55 @@ fn close<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     undefined(scope)
 }
 
-fn load_pkcs12<'s>(_scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
-    Err(Throw::unavailable("PFX"))
+/// `loadPKCS12(pfx, passphrase)`: the key, its certificate, and the other certificates as its chain and as authorities.
+fn load_pkcs12<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let context = this(scope, args)?;
+    let file = bytes(scope, args.get(0), "pfx")?;
+    let passphrase = match args.get(1).is_null_or_undefined() {
+        true => zeroize::Zeroizing::default(),
+        false => zeroize::Zeroizing::new(bytes(scope, args.get(1), "pass")?.to_vec()),
+    };
+    if context.with(|context| context.is_full()) {
+        return Err(full());
+    }
+    let failed = |text: &str| Throw::error("ERR_CRYPTO_OPERATION_FAILED", text);
+    let mut meter = Meter::on_own_thread(&Env::of(scope));
+    let contents =
+        pkcs12::read(&file, &passphrase, &mut meter).map_err(|failure| match failure {
+            pkcs12::Failure::Malformed => failed("not enough data"),
+            pkcs12::Failure::Mac => failed("mac verify failure"),
+            pkcs12::Failure::Unsupported => Throw::error(
+                "ERR_CRYPTO_UNSUPPORTED_OPERATION",
+                "Unsupported PKCS12 PFX data",
+            ),
+        })?;
+    let no_key = || failed("Unable to load private key from PFX data");
+    let unlock = &mut encoding::Unlock {
+        passphrase: None,
+        meter: &mut meter,
+    };
+    let key = contents.key.ok_or_else(no_key)?;
+    let key = encoding::private_from_der(&key, Structure::Pkcs8, unlock).map_err(|_| no_key())?;
+    let spki = key
+        .public()
+        .and_then(|public| encoding::public_to_der(&public, Structure::Spki));
+    let pkcs8 = encoding::private_to_der(&key, Structure::Pkcs8);
+    let (spki, pkcs8) = spki.zip(pkcs8).ok_or_else(no_key)?;
+    let (mut chain, others): (Vec<_>, Vec<_>) = contents
+        .certificates
+        .into_iter()
+        .partition(|certificate| certificate.spki() == spki.as_slice());
+    if chain.is_empty() {
+        return Err(failed("Unable to load certificate from PFX data"));
+    }
+    chain.truncate(1);
+    chain.extend(others.iter().cloned());
+    let added = context.with(|context| {
+        context.add_certificate(chain);
+        context.trust.authorities.extend(others);
+        context.add_key(&spki, pkcs8.to_vec())
+    });
+    done(scope, added)
 }
 
 fn set_ticket_keys<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {

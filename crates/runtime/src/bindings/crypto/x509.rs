@@ -67,6 +67,10 @@ pub static HOST_TYPE: HostType = HostType {
 };
 
 impl TransferData for Handle {
+    fn is_of_main_context(&self) -> bool {
+        true
+    }
+
     fn deserialize<'s>(
         self: Box<Self>,
         scope: &mut v8::PinScope<'s, '_>,
@@ -228,7 +232,10 @@ fn public_key<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> 
         passphrase: None,
         meter: &mut Meter::on_own_thread(&Env::of(scope)),
     };
-    let key = encoding::public_from_der(certificate.spki(), Structure::Spki, unlock)?;
+    let key = encoding::public_from_der(certificate.spki(), Structure::Spki, unlock);
+    let Ok(key) = key else {
+        return Err(tls_error::throw(scope, TlsError::KEY_DECODE_ERROR));
+    };
     KeyData::Public(key).into_handle(scope)
 }
 

@@ -154,6 +154,7 @@ fn set_up(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>, job: &ChildJob) {
         ppid: process.ppid(),
         module_roots: job.vm.options().module_roots.clone(),
     });
+    crate::bindings::process_methods::set_first_title(env, &job.argv0);
     env.clock().restart(job.mitigation);
     env.advance_clock();
     // Without a file, `--permission` grants none for it.

@@ -856,6 +856,9 @@ pub(crate) fn apply_options(
 
 /// What is left to do for a process that ended by itself: its code does not run any more.
 pub(crate) fn at_exit(env: &Env, end: &End) {
+    if *end != End::Signal(secure_exec_kernel::SIGKILL) {
+        crate::bindings::tty_wrap::reset(env);
+    }
     let has_successor = env.shared().successor.get().is_some();
     if matches!(end, End::Exit(_) | End::Error(_)) && !has_successor {
         crate::compile_cache::flush(env);

@@ -209,6 +209,12 @@ fn preload(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>) -> Result<(), Throw>
     }
     let script = realm::run_main(scope, env, "internal/main/secure_exec")?;
     env.register(scope, crate::process::MAIN_SCRIPT, script);
+    // What options the library has read are those of no process.
+    let options = realm::require_builtin(scope, env, "internal/options")?;
+    let refresh = property(scope, options, "refreshOptions")?;
+    let refresh = v8::Local::<v8::Function>::try_from(refresh).map_err(|_| Throw::Pending)?;
+    let undefined = v8::undefined(scope).into();
+    refresh.call(scope, undefined, &[]).ok_or(Throw::Pending)?;
     Ok(())
 }
 

@@ -179,9 +179,9 @@ fn patch_process_object<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -
     let environment = crate::environment::make_object(scope).ok_or(Throw::Pending)?;
     set(scope, process, "env", environment.into());
     let given = crate::bindings::options::text(&env, "--title").filter(|title| !title.is_empty());
-    env.extension::<Title>()
-        .0
-        .replace(given.unwrap_or_else(|| "node".to_owned()));
+    if let Some(given) = given {
+        env.extension::<Title>().0.replace(given);
+    }
     env.extension::<DebugPort>().0.set(DEFAULT_DEBUG_PORT);
     let title = text(scope, "title")?;
     process.set_accessor_with_setter(scope, title.into(), get_title, set_title);
@@ -233,11 +233,22 @@ fn hrtime_big_int<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret
 }
 
 /// `process.title`.
-#[derive(Default)]
 struct Title(RefCell<String>);
+
+impl Default for Title {
+    fn default() -> Self {
+        Self(RefCell::new("node".to_owned()))
+    }
+}
+
 /// `process.debugPort`, where nothing listens.
 #[derive(Default)]
 struct DebugPort(Cell<i32>);
+
+/// Sets what `process.title` is at first: `argv[0]`.
+pub fn set_first_title(env: &Env, argv0: &str) {
+    env.extension::<Title>().0.replace(argv0.to_owned());
+}
 
 /// `process.title`
 pub fn title(env: &Env) -> String {

@@ -14,7 +14,7 @@ async function lines(body: string): Promise<string[]> {
   const runtime = await make();
   const result = await runtime.exec(program(body));
   expect(result).toMatchObject({ code: 0, stderr: "" });
-  return result.stdout.trim().split("\n");
+  return (result.stdout ?? "").trim().split("\n");
 }
 
 describe("node, the command", () => {

@@ -221,6 +221,7 @@ pub static BINDING: Binding = Binding {
             name: "SecureContext",
             constructor: Some(function!(secure_context::construct)),
             methods: secure_context::METHODS,
+            accessors: &secure_context::ACCESSORS,
             ..Class::DEFAULT
         },
         Class {

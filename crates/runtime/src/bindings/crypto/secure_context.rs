@@ -18,7 +18,7 @@ use super::encoding::{self, Structure};
 use super::pkcs12;
 use super::tls_error;
 use crate::array_buffer::buffer_of;
-use crate::binding::{Args, Function, Ret, function};
+use crate::binding::{Args, Callback, Function, Ret, function};
 use crate::bindings::fs::answer::constructor_call;
 use crate::env::Env;
 use crate::text;
@@ -148,6 +148,17 @@ fn this<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Result<Rc<Secu
     SecureContext::of(scope, args.this().into()).ok_or_else(|| invalid("this"))
 }
 
+/// Accessors of the class.
+pub static ACCESSORS: [(&str, Callback, Option<Callback>); 1] =
+    [("_external", function!(get_external), None)];
+
+/// What stands for the context in code of others; nothing here takes it back.
+fn get_external<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    this(scope, args)?;
+    let id = std::ptr::without_provenance_mut(1);
+    Ok(v8::External::new(scope, id).into())
+}
+
 fn undefined<'s>(scope: &mut v8::PinScope<'s, '_>) -> Ret<'s> {
     Ok(v8::undefined(scope).into())
 }
@@ -226,16 +237,13 @@ fn init<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
 fn set_key<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let context = this(scope, args)?;
     let pem = zeroize::Zeroizing::new(content(scope, args.get(0), "key")?);
-    let passphrase = match args.get(1).is_string() {
-        true => Some(zeroize::Zeroizing::new(content(
-            scope,
-            args.get(1),
-            "passphrase",
-        )?)),
-        false => None,
-    };
+    // Without one, an empty one is tried.
+    let passphrase = zeroize::Zeroizing::new(match args.get(1).is_string() {
+        true => content(scope, args.get(1), "passphrase")?,
+        false => Vec::new(),
+    });
     let unlock = &mut encoding::Unlock {
-        passphrase: passphrase.as_ref().map(|passphrase| passphrase.as_slice()),
+        passphrase: Some(&passphrase),
         meter: &mut Meter::on_own_thread(&Env::of(scope)),
     };
     let key = encoding::private_from_pem(&pem, unlock)?;
@@ -578,8 +586,16 @@ pub fn reset_roots<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret
                     }
                 }
             }
+            // Text without certificates counts when there is nothing else.
+            Err(TlsError::NO_START_LINE) => {}
             Err(error) => return Err(tls_error::throw(scope, error)),
         }
+    }
+    if roots.is_empty() && list.length() > 0 {
+        return Err(Throw::error(
+            "ERR_CRYPTO_OPERATION_FAILED",
+            "No valid certificates found in the provided array",
+        ));
     }
     let state = Env::of(scope).extension::<TlsState>();
     state.user_roots.replace(Some(roots));

@@ -214,6 +214,36 @@ test("keys and certificates from PFX", async () => {
   ]);
 });
 
+test("roots that are none, and keys without their passphrase, are refused as OpenSSL words it", async () => {
+  const runtime = await make();
+  const code = `
+    const tls = require("node:tls");
+    const { generateKeyPairSync } = require("node:crypto");
+    const before = tls.getCACertificates("default").length;
+    const codes = [];
+    const broken = "-----BEGIN CERTIFICATE-----\\nno certificate\\n-----END CERTIFICATE-----";
+    for (const roots of [["no certificate"], [pki["ca-cert"], broken]]) {
+      try { tls.setDefaultCACertificates(roots); } catch (error) { codes.push(error.code); }
+    }
+    const { privateKey } = generateKeyPairSync("ec", {
+      namedCurve: "P-256",
+      privateKeyEncoding: { type: "pkcs8", format: "pem", cipher: "aes-256-cbc", passphrase: "secret" },
+    });
+    try { tls.createSecureContext({ key: privateKey }); } catch (error) { codes.push(error.message); }
+    const { context } = tls.createSecureContext();
+    try { ({ __proto__: context })._external; } catch (error) { codes.push(error.name); }
+    codes.push(require("node:util").types.isExternal(context._external), tls.getCACertificates("default").length === before);
+    console.log(JSON.stringify(codes));`;
+  expect(await answer(runtime, code)).toEqual([
+    "ERR_CRYPTO_OPERATION_FAILED",
+    "ERR_OSSL_PEM_ASN1_LIB",
+    expect.stringContaining("bad decrypt"),
+    "TypeError",
+    true,
+    true,
+  ]);
+});
+
 test("a PFX that asks for endless hashing ends at the CPU limit", async () => {
   const runtime = await make({ cpuTimeLimitMs: 500 });
   const code = `

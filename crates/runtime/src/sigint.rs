@@ -73,6 +73,7 @@ impl Sigint {
 
 /// Gives a signal to the newest watcher that takes it; `false` when nothing watches. From any thread.
 pub fn deliver(shared: &Arc<Shared>) -> bool {
+    let _section = crate::critical::section();
     let mut state = shared.sigint.lock();
     if state.watchers.is_empty() {
         return false;
@@ -85,12 +86,11 @@ pub fn deliver(shared: &Arc<Shared>) -> bool {
     match taker {
         Some((_, Watcher::Call(fired))) => {
             fired.store(true, Ordering::SeqCst);
-            drop(state);
+            // Under the lock: whoever ends the watch sees all of it, or nothing.
             shared.isolate.terminate_execution();
         }
         Some(_) => {
             drop(state);
-            let _section = crate::critical::section();
             // Whichever comes first: code that runs, or the loop.
             shared
                 .isolate

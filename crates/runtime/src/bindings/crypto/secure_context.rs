@@ -570,6 +570,7 @@ pub fn user_roots<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret
 /// `resetRootCertStore(certs)`
 pub fn reset_roots<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     const MOST: u32 = 4096;
+    const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
     let list = v8::Local::<v8::Array>::try_from(args.get(0)).map_err(|_| invalid("certs"))?;
     if list.length() > MOST {
         return Err(full());
@@ -587,7 +588,10 @@ pub fn reset_roots<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret
                 }
             }
             // Text without certificates counts when there is nothing else.
-            Err(TlsError::NO_START_LINE) => {}
+            Err(TlsError::NO_START_LINE) if !pem.windows(BEGIN.len()).any(|at| at == BEGIN) => {}
+            Err(TlsError::NO_START_LINE) => {
+                return Err(tls_error::throw(scope, TlsError::PEM_ASN1_LIB));
+            }
             Err(error) => return Err(tls_error::throw(scope, error)),
         }
     }

@@ -24,6 +24,30 @@ class Screen {
 }
 
 describe("a terminal", () => {
+  test("is given back as it was by a process that made it raw, and stty tells", async () => {
+    const runtime = await make();
+    const process = await runtime.spawn(
+      `const { spawnSync } = require('node:child_process');
+      const stty = (...words) => spawnSync('stty', words, { stdio: ['inherit', 'pipe', 'inherit'], encoding: 'utf8' }).stdout;
+      process.stdin.setRawMode(true);
+      const raw = stty();
+      process.stdin.setRawMode(false);
+      spawnSync('node', ['-e', 'process.stdin.setRawMode(true); process.exit(0)'], { stdio: 'inherit' });
+      const after = stty();
+      spawnSync('stty', ['raw'], { stdio: 'inherit' });
+      console.log(JSON.stringify([/ -echo/.test(raw), / -echo/.test(after), / -echo/.test(stty()), stty('size')]));
+      stty('sane');
+      const none = spawnSync('stty', { encoding: 'utf8' });
+      console.log(none.status, none.stderr);`,
+      { tty: { columns: 100, rows: 30 } },
+    );
+    const screen = new Screen(process);
+    expect(await process.wait()).toMatchObject({ code: 0 });
+    await screen.done;
+    expect(screen.text).toContain('[true,false,true,"30 100\\n"]');
+    expect(screen.text).toContain("1 stty: 'standard input': Inappropriate ioctl for device");
+  });
+
   test("is one for the guest, with lines, echo, raw keys and a size", async () => {
     const runtime = await make();
     const process = await runtime.spawn(

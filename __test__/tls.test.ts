@@ -175,3 +175,90 @@ test("X509Certificate", async () => {
     true, false, true, true, "Jan  1 00:00:00 2021 GMT",
   ]);
 });
+
+test("keys and certificates from PFX", async () => {
+  const pfx = (name: string) => readFileSync(new URL(`./tls/${name}.pfx`, import.meta.url), "base64");
+  const runtime = await make();
+  const code = `
+    const tls = require("node:tls");
+    const pfx = ${JSON.stringify({ server: pfx("server"), old: pfx("server-3des"), rc2: pfx("server-rc2") })};
+    const bytes = (name) => Buffer.from(pfx[name], "base64");
+    const results = [];
+    const secured = (options) => new Promise((resolve) => {
+      const server = tls.createServer(options, (socket) => socket.end()).listen(0, () => {
+        const socket = tls.connect({ port: server.address().port, servername: "localhost", ca: pki["ca-cert"] }, () => {
+          resolve([socket.authorized, socket.getPeerCertificate(true).issuerCertificate.subject.CN]);
+          socket.end();
+          server.close();
+        });
+      });
+    });
+    const refused = (name, passphrase) => {
+      try { tls.createSecureContext({ pfx: name === "none" ? Buffer.from("no pfx") : bytes(name), passphrase }); }
+      catch (error) { results.push([error.code, error.message]); }
+    };
+    (async () => {
+      results.push(await secured({ pfx: bytes("server"), passphrase: "secret" }));
+      results.push(await secured({ pfx: [{ buf: bytes("old"), passphrase: "" }] }));
+      refused("server", "other");
+      refused("rc2", "secret");
+      refused("none");
+      console.log(JSON.stringify(results));
+    })();`;
+  expect(await answer(runtime, code)).toEqual([
+    [true, "test authority"],
+    [true, "test authority"],
+    ["ERR_CRYPTO_OPERATION_FAILED", "mac verify failure"],
+    ["ERR_CRYPTO_UNSUPPORTED_OPERATION", "Unsupported PKCS12 PFX data"],
+    ["ERR_CRYPTO_OPERATION_FAILED", "not enough data"],
+  ]);
+});
+
+test("roots that are none, and keys without their passphrase, are refused as OpenSSL words it", async () => {
+  const runtime = await make();
+  const code = `
+    const tls = require("node:tls");
+    const { generateKeyPairSync } = require("node:crypto");
+    const before = tls.getCACertificates("default").length;
+    const codes = [];
+    const broken = "-----BEGIN CERTIFICATE-----\\nno certificate\\n-----END CERTIFICATE-----";
+    for (const roots of [["no certificate"], [pki["ca-cert"], broken]]) {
+      try { tls.setDefaultCACertificates(roots); } catch (error) { codes.push(error.code); }
+    }
+    const { privateKey } = generateKeyPairSync("ec", {
+      namedCurve: "P-256",
+      privateKeyEncoding: { type: "pkcs8", format: "pem", cipher: "aes-256-cbc", passphrase: "secret" },
+    });
+    try { tls.createSecureContext({ key: privateKey }); } catch (error) { codes.push(error.message); }
+    const { context } = tls.createSecureContext();
+    try { ({ __proto__: context })._external; } catch (error) { codes.push(error.name); }
+    codes.push(require("node:util").types.isExternal(context._external), tls.getCACertificates("default").length === before);
+    console.log(JSON.stringify(codes));`;
+  expect(await answer(runtime, code)).toEqual([
+    "ERR_CRYPTO_OPERATION_FAILED",
+    "ERR_OSSL_PEM_ASN1_LIB",
+    expect.stringContaining("bad decrypt"),
+    "TypeError",
+    true,
+    true,
+  ]);
+});
+
+test("a PFX that asks for endless hashing ends at the CPU limit", async () => {
+  const runtime = await make({ cpuTimeLimitMs: 500 });
+  const code = `
+    const bytes = Buffer.from(${JSON.stringify(readFileSync(new URL("./tls/server.pfx", import.meta.url), "base64"))}, "base64");
+    // The last number of the file is how often the MAC's key is hashed.
+    const at = bytes.length - 4;
+    if (bytes.subarray(at).toString("hex") !== "02020800") throw new Error("another file");
+    const more = Buffer.concat([bytes.subarray(0, at), Buffer.from("02047fffffff", "hex")]);
+    // Three lengths around it grow by two.
+    more.writeUInt16BE(more.readUInt16BE(2) + 2, 2);
+    const mac = more.length - 6 - 63;
+    for (let index = mac - 4; index < mac + 4; index++) if (more[index] === 0x30 && more[index + 1] === 0x41) more[index + 1] += 2;
+    try { require("node:tls").createSecureContext({ pfx: more, passphrase: "secret" }); } catch (error) { console.log(error.message); }
+  `;
+  const result = await runtime.exec(code);
+  expect(result.stdout).toBe("");
+  expect(result.reason).toBe("cpu");
+});

@@ -83,16 +83,20 @@ function listTests(root) {
   return tests.sort();
 }
 
-/** The flags of the test's `// Flags:` lines, as execArgv and as Node's options. */
+/** The flags of the test's `// Flags:` lines, as execArgv and as Node's options. A word after a flag is its value. */
 function flagsOf(source) {
   const execArgv = [...source.matchAll(/^\/\/ Flags:(.*)$/gm)].flatMap(([, line]) => line.trim().split(/\s+/));
   const nodeOptions = [];
   for (const flag of execArgv) {
+    if (!flag.startsWith('-')) {
+      if (nodeOptions.length > 0) nodeOptions.at(-1)[1] = flag;
+      continue;
+    }
     const [name, ...value] = flag.split('=');
     const key = name.replaceAll('_', '-');
     if (value.length > 0) nodeOptions.push([key, value.join('=')]);
+    else if (key.startsWith('--no-')) nodeOptions.push([`--${key.slice(5)}`, false]);
     else nodeOptions.push([key, true]);
-    if (key.startsWith('--no-')) nodeOptions.push([`--${key.slice(5)}`, false]);
   }
   return { execArgv, nodeOptions };
 }
@@ -101,7 +105,8 @@ async function runTest(api, image, test, root) {
   const source = readFileSync(path.join(root, 'test', test), 'utf8');
   const outcome = await api.runInImage(image, {
     filePath: `${GUEST_ROOT}/test/${test}`,
-    cwd: `${GUEST_ROOT}/test`,
+    // As Node's own runner does: paths in flags begin there.
+    cwd: GUEST_ROOT,
     env: { NODE_TEST_DIR: '/tmp', PATH: '/usr/local/bin:/usr/bin:/bin', HOME: '/home/sandbox' },
     memoryLimit: 512,
     cpuTimeLimitMs: TEST_MS,

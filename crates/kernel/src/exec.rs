@@ -280,8 +280,8 @@ pub const MACHINE_PROGRAMS: &[&str] = &[
     "[", "basename", "cat", "chmod", "cp", "cut", "date", "dirname", "echo", "env", "false",
     "find", "grep", "head", "hostname", "id", "kill", "ln", "ls", "mkdir", "mktemp", "mv",
     "printenv", "printf", "ps", "pwd", "readlink", "realpath", "rm", "rmdir", "sed", "seq", "sh",
-    "sleep", "sort", "tail", "tee", "test", "touch", "tr", "true", "uname", "uniq", "wc", "which",
-    "whoami", "xargs",
+    "sleep", "sort", "stty", "tail", "tee", "test", "touch", "tr", "true", "uname", "uniq", "wc",
+    "which", "whoami", "xargs",
 ];
 
 /// Every file and link that a bare machine has for its programs: path, and contents or the link's target.

@@ -360,6 +360,11 @@ impl Terminal {
         }
     }
 
+    /// Whether keys are read as they come.
+    pub fn is_raw(&self) -> bool {
+        self.0.lock().raw
+    }
+
     /// Raw: keys are read as they come, without lines, echo and signals.
     pub fn set_raw(&self, raw: bool) {
         let mut after = After::default();

@@ -1,4 +1,4 @@
-//! The `timeout` of one call into JavaScript (`vm.Script.runInContext`, `vm.Module.evaluate`).
+//! The `timeout` and the `breakOnSigint` of one call into JavaScript (`vm.Script.runInContext`, `vm.Module.evaluate`).
 //!
 //! One thread serves all processes. It requests termination; the call itself turns that into an error afterwards, and
 //! only if no process-wide end is set and no outer call has run out of time as well.
@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::env::Env;
+use crate::sigint::Watch;
 
 struct Entry {
     isolate: v8::IsolateHandle,
@@ -66,7 +67,7 @@ fn serve() {
     }
 }
 
-/// The timers of the calls that one process is in, outermost first.
+/// The timers and watches of the calls that one process is in, outermost first.
 #[derive(Default)]
 struct Nested(std::cell::RefCell<Vec<Arc<AtomicBool>>>);
 
@@ -81,8 +82,8 @@ pub struct CallTimer {
 pub enum Outcome {
     /// Not by this timer.
     Elsewhere,
-    /// By this timer; termination is withdrawn, so that an error can be thrown.
-    TimedOut,
+    /// By this timer or by this watch; termination is withdrawn, so that an error can be thrown.
+    Fired,
     /// By this timer, and by an outer one or by the process's end: termination goes on.
     Terminated,
 }
@@ -124,26 +125,51 @@ impl CallTimer {
             .unwrap_or_else(PoisonError::into_inner)
             .entries
             .remove(&self.key);
-        let nested = env.extension::<Nested>();
-        nested.0.borrow_mut().pop();
-        if !self.fired.load(Ordering::SeqCst) {
-            return Outcome::Elsewhere;
-        }
-        if env.is_ending() {
-            return Outcome::Terminated;
-        }
-        isolate.cancel_terminate_execution();
-        // The end of the process or an outer timer may have asked for the very termination that was just withdrawn.
-        if env.is_ending()
-            || nested
-                .0
-                .borrow()
-                .iter()
-                .any(|outer| outer.load(Ordering::SeqCst))
-        {
-            isolate.terminate_execution();
-            return Outcome::Terminated;
-        }
-        Outcome::TimedOut
+        leave(env, isolate, &self.fired)
     }
+}
+
+/// What lets `SIGINT` end one call (`breakOnSigint`). [`SigintBreak::stop`] must be called when the call is over.
+pub struct SigintBreak(Watch);
+
+impl SigintBreak {
+    /// Starts to watch; `None` when too many do.
+    pub fn start(env: &Env) -> Option<Self> {
+        let watch = Watch::call(env)?;
+        let nested = env.extension::<Nested>();
+        nested.0.borrow_mut().push(watch.fired().clone());
+        Some(Self(watch))
+    }
+
+    /// Ends the watch after the call, while a `TryCatch` around the call is still open.
+    pub fn stop(self, env: &Env, isolate: &v8::Isolate) -> Outcome {
+        let fired = self.0.fired().clone();
+        self.0.end(env);
+        leave(env, isolate, &fired)
+    }
+}
+
+/// Leaves the innermost call; `fired` is its own flag.
+fn leave(env: &Env, isolate: &v8::Isolate, fired: &AtomicBool) -> Outcome {
+    let nested = env.extension::<Nested>();
+    nested.0.borrow_mut().pop();
+    if !fired.load(Ordering::SeqCst) {
+        return Outcome::Elsewhere;
+    }
+    if env.is_ending() {
+        return Outcome::Terminated;
+    }
+    isolate.cancel_terminate_execution();
+    // The end of the process or an outer call may have asked for the very termination that was just withdrawn.
+    if env.is_ending()
+        || nested
+            .0
+            .borrow()
+            .iter()
+            .any(|outer| outer.load(Ordering::SeqCst))
+    {
+        isolate.terminate_execution();
+        return Outcome::Terminated;
+    }
+    Outcome::Fired
 }

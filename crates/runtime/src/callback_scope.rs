@@ -3,9 +3,11 @@
 //! Sources: `src/api/callback.cc`, `src/env.cc` (AsyncHooks), `src/node_task_queue.cc`, `src/node_errors.cc` of Node 22.
 
 use crate::aliased_buffer::AliasedBuffer;
+use crate::bindings::options;
 use crate::env::Env;
-use crate::fatal_exception::{Enhance, report};
+use crate::fatal_exception::{Enhance, frames, report};
 use crate::latch::End;
+use crate::tracer::ResourceEvent;
 
 /// The async ids of the resource on whose behalf a callback runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -87,6 +89,15 @@ impl Env {
         let Some(fields) = self.buffer(scope, "async_wrap.async_hook_fields") else {
             return;
         };
+        if self.traces() {
+            let execution = self.buffer(scope, "async_wrap.async_id_fields");
+            let execution = execution.map(|fields| fields.get::<f64>(id_field::EXECUTION));
+            let args = serde_json::json!({
+                "executionAsyncId": execution.unwrap_or_default(),
+                "triggerAsyncId": context.trigger_async_id,
+            });
+            self.trace_resource(kind, context.async_id, &args);
+        }
         if fields.get::<u32>(hook_field::INIT) == 0 {
             return;
         }
@@ -388,6 +399,13 @@ impl Env {
         hook: &'static str,
         async_id: f64,
     ) {
+        if self.traces() {
+            let what = match field {
+                hook_field::BEFORE => ResourceEvent::Before,
+                _ => ResourceEvent::After,
+            };
+            self.trace_resource_event(async_id, what);
+        }
         let Some(fields) = self.buffer(scope, "async_wrap.async_hook_fields") else {
             return;
         };
@@ -411,6 +429,10 @@ impl Env {
         from_promise: bool,
     ) {
         if self.is_ending() {
+            return;
+        }
+        if !from_promise && self.aborts_on_uncaught_exception(scope) {
+            self.abort(scope, exception, message);
             return;
         }
         let handler = self.process_object(scope).and_then(|process| {
@@ -455,11 +477,45 @@ impl Env {
                 if let Some((second, message)) = second {
                     let second = v8::Local::new(scope, second);
                     let message = message.map(|message| v8::Local::new(scope, message));
+                    if self.aborts_on_uncaught_exception(scope) {
+                        self.abort(scope, second, message);
+                        return;
+                    }
                     report(self, scope, second, message, Enhance::Yes);
                 }
                 self.end(scope, End::Error(7));
             }
         }
+    }
+
+    /// Whether an exception that nothing catches ends the process as a crash would (`--abort-on-uncaught-exception`).
+    /// The library forbids it while somebody captures such exceptions, and a worker's are its parent's to handle.
+    pub fn aborts_on_uncaught_exception(&self, scope: &mut v8::PinScope<'_, '_>) -> bool {
+        options::flag(self, "--abort-on-uncaught-exception")
+            && !self.extension::<crate::threads::Thread>().is_worker()
+            && self
+                .buffer(scope, "util.shouldAbortOnUncaughtToggle")
+                .is_none_or(|toggle| toggle.get::<u32>(0) != 0)
+    }
+
+    /// Writes where an uncaught exception comes from, as V8 does, and ends the process by `SIGABRT`.
+    fn abort<'s>(
+        &self,
+        scope: &mut v8::PinScope<'s, '_>,
+        exception: v8::Local<'s, v8::Value>,
+        message: Option<v8::Local<'s, v8::Message>>,
+    ) {
+        let message = message.unwrap_or_else(|| v8::Exception::create_message(scope, exception));
+        let mut text = message.get(scope).to_rust_string_lossy(scope);
+        text.push_str("\n\nFROM\n");
+        if let Some(stack) = message.get_stack_trace(scope) {
+            for frame in frames(scope, stack, usize::MAX) {
+                text.push_str(&frame);
+                text.push('\n');
+            }
+        }
+        self.write_stderr(&text);
+        self.end(scope, End::Signal(secure_exec_kernel::SIGABRT));
     }
 
     /// `process.exitCode`, when the guest has set it.

@@ -15,7 +15,7 @@ use crate::latch::End;
 use crate::node_command::{Entry, NodeCommand};
 use crate::output::Output;
 use crate::process::{
-    Control, CurrentControl, INVALID_ARGUMENT, apply_options, call_start, install_budgets,
+    Control, CurrentControl, INVALID_ARGUMENT, apply_options, at_exit, call_start, install_budgets,
     outcome_of, variables_of_files,
 };
 use crate::tree::{Current, Tree};
@@ -94,6 +94,7 @@ pub(crate) fn serve(
         env.shared().latch.set(End::Exit(code));
     }
     let end = env.shared().latch.get().cloned().unwrap_or(End::Exit(0));
+    at_exit(env, &end);
     let usage = Usage {
         cpu: watch.cpu_time(),
         wall: started.elapsed(),
@@ -153,6 +154,7 @@ fn set_up(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>, job: &ChildJob) {
         ppid: process.ppid(),
         module_roots: job.vm.options().module_roots.clone(),
     });
+    crate::bindings::process_methods::set_first_title(env, &job.argv0);
     env.clock().restart(job.mitigation);
     env.advance_clock();
     // Without a file, `--permission` grants none for it.
@@ -290,6 +292,9 @@ fn find_script(context: &Context, script: &str, args: &[String]) -> Result<Finis
         ("NODE_RUN_SCRIPT_NAME", script.to_owned()),
         ("NODE_RUN_PACKAGE_JSON_PATH", path),
     ];
+    kernel
+        .chdir(process, folder.as_bytes())
+        .map_err(|error| format!("{}\n", error.message()))?;
     for (name, value) in variables {
         process
             .set_env(name, &value)

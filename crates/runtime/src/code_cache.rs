@@ -1,4 +1,5 @@
-//! V8's compiled code of modules that lie in read-only mounts, for every VM of this OS process.
+//! V8's compiled code of modules that lie in read-only mounts, or that a guest's compile cache knows, for every VM of this
+//! OS process.
 //!
 //! ```text
 //!   guest: source --hash--> known?  yes: V8 reads the code        no: V8 compiles, and the source goes to
@@ -279,6 +280,21 @@ impl Lookup {
         path: &str,
         form: Form,
     ) -> Self {
+        let env = Env::of(scope);
+        let is_mounted = |vm: &crate::vm::Vm| vm.kernel().is_in_read_only_mount(path.as_bytes());
+        if env.vm().is_some_and(|vm| is_mounted(&vm)) {
+            Self::find(scope, source, form)
+        } else {
+            Self::NONE
+        }
+    }
+
+    /// Asks for the code of a source, wherever it stands.
+    pub fn find(
+        scope: &mut v8::PinScope<'_, '_>,
+        source: v8::Local<v8::String>,
+        form: Form,
+    ) -> Self {
         let units = source.length();
         if !(MIN_SOURCE_UNITS..=MAX_SOURCE_UNITS).contains(&units)
             || MAX_BYTES.load(Ordering::Relaxed) == 0
@@ -289,9 +305,6 @@ impl Lookup {
         let Some(vm) = env.vm().filter(|vm| vm.options().code_cache) else {
             return Self::NONE;
         };
-        if !vm.kernel().is_in_read_only_mount(path.as_bytes()) {
-            return Self::NONE;
-        }
         let text = Text::of(scope, source);
         let key = text.key(form);
         let mut state = state();

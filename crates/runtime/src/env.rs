@@ -19,6 +19,7 @@ use crate::latch::{End, Latch};
 use crate::object_table::ObjectTable;
 use crate::permission_model::PermissionModel;
 use crate::throw::Throw;
+use crate::tracer::Tracer;
 
 /// What the threads of the host may touch of a running process.
 pub struct Shared {
@@ -30,6 +31,10 @@ pub struct Shared {
     pub inbox: crate::event_loop::Inbox,
     /// Signals that wait for their listeners.
     pub pending_signals: std::sync::atomic::AtomicU32,
+    /// Who runs the process in the place of this isolate (`process.execve`).
+    pub successor: std::sync::OnceLock<Arc<dyn secure_exec_kernel::Supervisor>>,
+    /// Who watches for `SIGINT`.
+    pub sigint: crate::sigint::Sigint,
     /// The workers that this thread started.
     pub workers: crate::threads::Workers,
     /// When its loop started and how long it slept.
@@ -44,6 +49,8 @@ impl Shared {
             isolate,
             inbox,
             pending_signals: std::sync::atomic::AtomicU32::default(),
+            successor: std::sync::OnceLock::new(),
+            sigint: crate::sigint::Sigint::default(),
             workers: crate::threads::Workers::default(),
             loop_times: crate::event_loop::LoopTimes::default(),
         })
@@ -97,6 +104,7 @@ pub struct Env {
     options: RefCell<ProcessOptions>,
     memory: RefCell<Option<Arc<crate::memory::MemoryBudget>>>,
     permission_model: OnceCell<Arc<PermissionModel>>,
+    tracer: OnceCell<Arc<Tracer>>,
     /// Further state of single bindings, one value a type.
     extensions: RefCell<HashMap<std::any::TypeId, Rc<dyn Any>>>,
 }
@@ -159,6 +167,7 @@ impl Env {
             uncaught: RefCell::default(),
             memory: RefCell::default(),
             permission_model: OnceCell::new(),
+            tracer: OnceCell::new(),
             extensions: RefCell::default(),
         });
         isolate.set_slot(env.clone());
@@ -284,6 +293,11 @@ impl Env {
         self.options.replace(options);
     }
 
+    /// Changes them, for what one option makes of another.
+    pub fn update_options(&self, update: impl FnOnce(&mut ProcessOptions)) {
+        update(&mut self.options.borrow_mut());
+    }
+
     /// Node's permission model, if this process has it.
     pub fn permission_model(&self) -> Option<&Arc<PermissionModel>> {
         self.permission_model.get()
@@ -293,6 +307,18 @@ impl Env {
     pub fn set_permission_model(&self, model: Arc<PermissionModel>) {
         // A model that is there already stays.
         let _ = self.permission_model.set(model);
+    }
+
+    /// Where this thread traces to; nothing while the snapshot is built.
+    pub fn tracer(&self) -> Option<&Arc<Tracer>> {
+        self.tracer.get()
+    }
+
+    /// Gives this thread its process's tracer, once it is known which process it belongs to.
+    pub fn set_tracer(&self) {
+        let threads = self.extension::<crate::threads::Thread>().threads();
+        // The one that is there already stays.
+        let _ = self.tracer.set(threads.tracer().clone());
     }
 
     /// What the process may hold and holds; nothing while the snapshot is built.

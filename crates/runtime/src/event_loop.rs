@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::callback_scope::AsyncContext;
 use crate::env::{Env, Shared};
+use crate::tracer::ENVIRONMENT;
 
 /// Work for a later phase of the loop, made on the loop's own thread.
 pub type Task = Box<dyn for<'s, 'i> FnOnce(&mut v8::PinScope<'s, 'i>, &Rc<Env>)>;
@@ -336,11 +337,15 @@ impl Env {
         mark(scope, self, milestone::LOOP_START);
         self.shared().loop_times.started.get_or_init(Instant::now);
         loop {
+            self.set_sync_trace(true);
             self.spin(scope);
+            self.set_sync_trace(false);
+            let begun = self.trace_time();
             if self.is_ending() {
                 return;
             }
             self.emit_before_exit(scope);
+            self.trace_since(begun, ENVIRONMENT, "BeforeExit");
             if self.is_ending() {
                 return;
             }
@@ -450,6 +455,7 @@ impl Env {
             return;
         }
         self.event_loop.timer_due.set(None);
+        let begun = self.trace_time();
         v8::scope!(let scope, scope);
         let (Some(process), Some(run)) = (
             self.process_object(scope),
@@ -478,6 +484,7 @@ impl Env {
             }
             Some(next)
         });
+        self.trace_since(begun, ENVIRONMENT, "RunTimers");
     }
 
     fn run_completions(self: &Rc<Self>, scope: &mut v8::PinScope<'_, '_>) {
@@ -516,6 +523,7 @@ impl Env {
     }
 
     fn run_immediates(self: &Rc<Self>, scope: &mut v8::PinScope<'_, '_>) {
+        let begun = self.trace_time();
         // What these add runs in the next turn.
         for task in self.event_loop.immediates.take() {
             if self.is_ending() {
@@ -524,6 +532,7 @@ impl Env {
             v8::scope!(let scope, scope);
             task(scope, self);
         }
+        self.trace_since(begun, ENVIRONMENT, "RunAndClearNativeImmediates");
         v8::scope!(let scope, scope);
         let Some(info) = self.buffer(scope, "timers.immediateInfo") else {
             return;
@@ -551,6 +560,7 @@ impl Env {
                 break;
             }
         }
+        self.trace_since(begun, ENVIRONMENT, "CheckImmediate");
         if info.get::<u32>(immediate_field::REF_COUNT) == 0 {
             self.event_loop.immediate_ref.set(false);
         }

@@ -7,14 +7,16 @@
 //! ```
 //! A process of a program may become another one (`exec`): the kernel's process stays, the Runner changes hands.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 
 use secure_exec_kernel::{
-    ClockMode, Errno, Executable, ExitStatus, Process, ProcessOptions, SIGABRT, SIGKILL, SIGPIPE,
-    SignalSet, Supervisor,
+    ClockMode, Errno, Executable, ExitStatus, MAX_SIGNAL, Process, ProcessOptions, SIGABRT,
+    SIGKILL, SIGPIPE, SignalSet, Supervisor,
 };
 use secure_exec_userland::{Body, Context, Finish, Host, Start, Waker};
 
+use crate::api::Outcome;
 use crate::child::ChildJob;
 use crate::clock::Mitigation;
 use crate::env::Env;
@@ -22,7 +24,7 @@ use crate::host_command::HostCommand;
 use crate::latch::End;
 use crate::node_command::{Entry, NodeCommand};
 use crate::process::{Control, Work};
-use crate::tree::{Current, Member, Tree};
+use crate::tree::{Current, Member, Replaced, Tree};
 use crate::vm::Vm;
 
 /// Signals that Node ignores from its start: `PlatformInit` of `src/node.cc`.
@@ -52,6 +54,8 @@ struct RunnerState {
 struct Runner {
     process: OnceLock<Weak<Process>>,
     state: Mutex<RunnerState>,
+    exited: Mutex<Option<ExitStatus>>,
+    has_exited: Condvar,
 }
 
 impl Runner {
@@ -62,7 +66,16 @@ impl Runner {
                 running: Running::Nothing,
                 ending: None,
             }),
+            exited: Mutex::new(None),
+            has_exited: Condvar::new(),
         })
+    }
+
+    fn set_exited(&self, status: ExitStatus) {
+        let mut exited = self.exited.lock().unwrap_or_else(PoisonError::into_inner);
+        exited.get_or_insert(status);
+        drop(exited);
+        self.has_exited.notify_all();
     }
 
     fn lock(&self) -> MutexGuard<'_, RunnerState> {
@@ -224,7 +237,13 @@ impl Launcher {
         let refused = |_| Errno::EAGAIN;
         crate::memory::admit(self.vm.options().limits.memory_bytes).map_err(refused)?;
         // The outcome is the kernel's to tell, see `Control::end_with`.
-        let control = self.vm.track(Box::new(drop)).map_err(|_| Errno::EAGAIN)?;
+        let ends = Arc::downgrade(runner);
+        let done = Box::new(move |outcome: Outcome| {
+            if let Some(runner) = ends.upgrade() {
+                runner.set_exited(outcome.exit_status());
+            }
+        });
+        let control = self.vm.track(done).map_err(|_| Errno::EAGAIN)?;
         control.set_process(process.clone());
         control.end_with(self.vm.kernel(), &process);
         runner.set(Running::Node(control.clone()));
@@ -292,7 +311,88 @@ impl Launcher {
                 }
             }
         };
+        runner.set_exited(status);
         self.vm.kernel().exit(process, status);
+    }
+
+    /// Runs a program in the place of the one that the caller is, in the caller's process. Descriptors beyond the standard
+    /// streams close, as Node opens them all so; nothing is caught any more.
+    pub fn exec(
+        &self,
+        process: &Arc<Process>,
+        executable: &Executable,
+        env: &[(String, String)],
+    ) -> Result<Successor, Errno> {
+        let replaced = Replaced::new(&self.tree).ok_or(Errno::EAGAIN)?;
+        const LAST_STANDARD_STREAM: i32 = 2;
+        for name in process.env_names() {
+            process.remove_env(&name);
+        }
+        for (name, value) in env {
+            process.set_env(name, value)?;
+        }
+        for fd in process.fds() {
+            if fd > LAST_STANDARD_STREAM {
+                self.vm.kernel().close(process, fd)?;
+            }
+        }
+        for signal in 1..=MAX_SIGNAL {
+            // What cannot be caught is not.
+            let _ = process.set_caught(signal, false);
+        }
+        let runner = Runner::new();
+        let _ = runner.process.set(Arc::downgrade(process));
+        self.run(process, runner.clone(), executable)?;
+        Ok(Successor {
+            runner,
+            _replaced: replaced,
+        })
+    }
+}
+
+/// A program that runs in the place of another one. The thread of that one waits for it.
+pub struct Successor {
+    runner: Arc<Runner>,
+    _replaced: Replaced,
+}
+
+impl Successor {
+    /// Where the process's signals go from now on.
+    pub fn supervisor(&self) -> Arc<dyn Supervisor> {
+        self.runner.clone()
+    }
+
+    /// Waits until it ends. It is ended by the signal that `ends` tells.
+    pub fn wait(&self, mut ends: impl FnMut() -> Option<i32>) -> ExitStatus {
+        const LOOK: Duration = Duration::from_millis(10);
+        /// Looks after which it is given up: its thread may be parked.
+        const LAST_LOOK: u32 = 100;
+        let runner = &self.runner;
+        let mut looks_left = None;
+        let mut exited = runner.exited.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(status) = *exited {
+                return status;
+            }
+            match &mut looks_left {
+                Some(0) => return ExitStatus::signalled(SIGKILL),
+                Some(left) => *left -= 1,
+                None => {
+                    if let Some(signal) = ends() {
+                        looks_left = Some(LAST_LOOK);
+                        drop(exited);
+                        runner.terminate(signal);
+                        exited = runner.exited.lock().unwrap_or_else(PoisonError::into_inner);
+                        continue;
+                    }
+                }
+            }
+            exited = runner
+                .has_exited
+                .wait_timeout(exited, LOOK)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
     }
 }
 

@@ -60,6 +60,11 @@ pub trait TransferData: Send {
         None
     }
 
+    /// Whether it can be made in the main context only.
+    fn is_of_main_context(&self) -> bool {
+        false
+    }
+
     /// Whether the object was made by the library's JavaScript and reads its own data after the message.
     fn has_payload(&self) -> bool {
         false
@@ -451,15 +456,6 @@ impl TransferData for ScriptData {
         scope: &mut v8::PinScope<'s, '_>,
         env: &Rc<Env>,
     ) -> Option<v8::Local<'s, v8::Object>> {
-        let context = scope.get_current_context();
-        if env.context(scope) != Some(context) {
-            Throw::error(
-                "ERR_MESSAGE_TARGET_CONTEXT_UNAVAILABLE",
-                "A message object could not be deserialized successfully in the target vm.Context",
-            )
-            .throw(scope);
-            return None;
-        }
         let create = env.function(scope, "messaging.deserializerCreateObject")?;
         let info = v8::String::new(scope, &self.deserialize_info)?;
         let receiver = v8::null(scope).into();
@@ -467,6 +463,10 @@ impl TransferData for ScriptData {
         let made = v8::Local::<v8::Object>::try_from(made).ok()?;
         let mode = crate::realm::private_symbol(scope, "transfer_mode_private_symbol");
         made.has_private(scope, mode)?.then_some(made)
+    }
+
+    fn is_of_main_context(&self) -> bool {
+        true
     }
 
     fn has_payload(&self) -> bool {
@@ -696,6 +696,15 @@ impl Message {
         let mut reads_payload = Vec::with_capacity(transferables.len());
         let outcome = (|| {
             for data in transferables.into_iter().flatten() {
+                let context = scope.get_current_context();
+                if data.is_of_main_context() && env.context(scope) != Some(context) {
+                    Throw::error(
+                        "ERR_MESSAGE_TARGET_CONTEXT_UNAVAILABLE",
+                        "A message object could not be deserialized successfully in the target vm.Context",
+                    )
+                    .throw(scope);
+                    return None;
+                }
                 reads_payload.push(data.has_payload());
                 objects.push(data.deserialize(scope, env)?);
             }

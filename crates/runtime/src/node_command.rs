@@ -37,6 +37,8 @@ pub struct NodeCommand {
 
 /// Node's exit code for options that it does not know.
 const INVALID_COMMAND_LINE_ARGUMENT: i32 = 9;
+/// Node's exit code for options that its start cannot apply.
+const INVALID_FOR_PROCESS: i32 = 12;
 
 /// Flags of V8 that programs pass to `node`. They are accepted: isolates of one OS process share V8's flags, so that
 /// none of them changes anything here.
@@ -291,10 +293,131 @@ impl Parser {
             .filter(|text| !text.is_empty())
     }
 
+    /// Whether an option has another value than Node gives it.
+    fn is_changed(&self, name: &str) -> bool {
+        let value = self.values.get(name);
+        value.is_some() && value != options::default_of(name).ok()
+    }
+
+    fn number(&self, name: &str) -> Option<i64> {
+        self.values.get(name).and_then(Json::as_i64)
+    }
+
+    /// A percentage of memory that is none.
+    fn wrong_percentage(&self) -> Option<String> {
+        let given = self.text("--max-old-space-size-percentage")?;
+        let valid = given
+            .parse::<f64>()
+            .is_ok_and(|percentage| percentage > 0.0 && percentage <= 100.0);
+        (!valid).then(|| {
+            format!(
+                "--max-old-space-size-percentage must be greater than 0 and up to 100. Got: {given}"
+            )
+        })
+    }
+
+    /// What Node's start refuses after it has read all options, with a code of its own.
+    fn invalid_for_process(&self) -> Option<String> {
+        if self
+            .text("--disable-proto")
+            .is_some_and(|mode| !matches!(mode, "delete" | "throw"))
+        {
+            return Some("invalid mode passed to --disable-proto".to_owned());
+        }
+        let reverted = self.values.get("--security-revert")?.as_array()?;
+        // No fix of this version can be reverted.
+        let name = reverted.first()?.as_str()?;
+        Some(format!("Error: Attempt to revert an unknown CVE [{name}]"))
+    }
+
     /// What cannot go together.
     fn conflict(&self) -> Option<&'static str> {
         let has_eval = self.flag("[has_eval_string]");
         let checks = self.flag("--check");
+        let choice = |name: &str, valid: &[&str]| {
+            self.text(name).is_some_and(|value| !valid.contains(&value))
+        };
+        if self.flag("--use-openssl-ca") && self.flag("--use-bundled-ca") {
+            return Some("either --use-openssl-ca or --use-bundled-ca can be used, not both");
+        }
+        if let Some(bytes) = self.number("--secure-heap").filter(|bytes| *bytes >= 2) {
+            if bytes & (bytes - 1) != 0 {
+                return Some("--secure-heap must be a power of 2");
+            }
+            let least = self.number("--secure-heap-min").unwrap_or(2);
+            let least = least.min(bytes).clamp(2, i64::from(i32::MAX));
+            if least & (least - 1) != 0 {
+                return Some("--secure-heap-min must be a power of 2");
+            }
+        }
+        if choice("--use-largepages", &["off", "on", "silent"]) {
+            return Some("invalid value for --use-largepages");
+        }
+        if choice("--experimental-default-type", &["commonjs", "module"]) {
+            return Some("--experimental-default-type must be \"module\" or \"commonjs\"");
+        }
+        if choice("--trace-require-module", &["all", "no-node-modules"]) {
+            return Some("invalid value for --trace-require-module");
+        }
+        if choice(
+            "--unhandled-rejections",
+            &["warn-with-error-code", "throw", "strict", "warn", "none"],
+        ) {
+            return Some("invalid value for --unhandled-rejections");
+        }
+        if self.flag("--tls-min-v1.3") && self.flag("--tls-max-v1.2") {
+            return Some("either --tls-min-v1.3 or --tls-max-v1.2 can be used, not both");
+        }
+        if self
+            .number("--heapsnapshot-near-heap-limit")
+            .is_some_and(|count| count < 0)
+        {
+            return Some("--heapsnapshot-near-heap-limit must not be negative");
+        }
+        for (profile, options) in [
+            (
+                "--cpu-prof",
+                [
+                    (
+                        "--cpu-prof-name",
+                        "--cpu-prof-name must be used with --cpu-prof",
+                    ),
+                    (
+                        "--cpu-prof-dir",
+                        "--cpu-prof-dir must be used with --cpu-prof",
+                    ),
+                    (
+                        "--cpu-prof-interval",
+                        "--cpu-prof-interval must be used with --cpu-prof",
+                    ),
+                ],
+            ),
+            (
+                "--heap-prof",
+                [
+                    (
+                        "--heap-prof-name",
+                        "--heap-prof-name must be used with --heap-prof",
+                    ),
+                    (
+                        "--heap-prof-dir",
+                        "--heap-prof-dir must be used with --heap-prof",
+                    ),
+                    (
+                        "--heap-prof-interval",
+                        "--heap-prof-interval must be used with --heap-prof",
+                    ),
+                ],
+            ),
+        ] {
+            if self.flag(profile) {
+                continue;
+            }
+            let mut options = options.iter();
+            if let Some((_, text)) = options.find(|(option, _)| self.is_changed(option)) {
+                return Some(text);
+            }
+        }
         if checks && (has_eval || self.flag("--interactive")) {
             return Some("either --check or --eval can be used, not both");
         }
@@ -309,8 +432,16 @@ impl Parser {
                 "--input-type must be \"module\",\"commonjs\", \"module-typescript\" or \"commonjs-typescript\"",
             );
         }
-        if self.flag("--test") && has_eval {
-            return Some("either --test or --eval can be used, not both");
+        if self.flag("--test") {
+            if checks {
+                return Some("either --test or --check can be used, not both");
+            }
+            if has_eval {
+                return Some("either --test or --eval can be used, not both");
+            }
+            if self.flag("--interactive") {
+                return Some("either --test or --interactive can be used, not both");
+            }
         }
         if self.flag("--watch") && (checks || has_eval) {
             return Some(if checks {
@@ -320,6 +451,19 @@ impl Parser {
             });
         }
         None
+    }
+
+    fn checked_entry(&self, args: &[String], refuse: impl Fn(&str, i32) -> Entry) -> Entry {
+        if let Some(text) = self.conflict() {
+            return refuse(text, INVALID_COMMAND_LINE_ARGUMENT);
+        }
+        if let Some(text) = self.wrong_percentage() {
+            return refuse(&text, INVALID_COMMAND_LINE_ARGUMENT);
+        }
+        match self.invalid_for_process() {
+            Some(text) => refuse(&text, INVALID_FOR_PROCESS),
+            None => self.entry(args),
+        }
     }
 
     fn entry(&self, args: &[String]) -> Entry {
@@ -345,7 +489,7 @@ impl Parser {
             return Entry::Main("internal/main/watch_mode");
         }
         match args.first() {
-            Some(file) if file != "-" => Entry::File,
+            Some(file) if !file.is_empty() && file != "-" => Entry::File,
             _ if self.flag("--interactive") => Entry::Main("internal/main/repl"),
             _ => Entry::Main("internal/main/eval_stdin"),
         }
@@ -407,24 +551,10 @@ impl NodeCommand {
         let parsed = environment_words(node_options.as_deref().unwrap_or_default())
             .and_then(|words| parser.parse(&words, true))
             .and_then(|_| parser.parse(argv.get(1..).unwrap_or_default(), false));
+        let refuse = |text: &str, code| Entry::Refuse(format!("{program}: {text}\n"), code);
         let (entry, args) = match parsed {
-            Ok(args) => match parser.conflict() {
-                Some(text) => (
-                    Entry::Refuse(
-                        format!("{program}: {text}\n"),
-                        INVALID_COMMAND_LINE_ARGUMENT,
-                    ),
-                    args,
-                ),
-                None => (parser.entry(&args), args),
-            },
-            Err(text) => (
-                Entry::Refuse(
-                    format!("{program}: {text}\n"),
-                    INVALID_COMMAND_LINE_ARGUMENT,
-                ),
-                Vec::new(),
-            ),
+            Ok(args) => (parser.checked_entry(&args, refuse), args),
+            Err(text) => (refuse(&text, INVALID_COMMAND_LINE_ARGUMENT), Vec::new()),
         };
         Self {
             entry,
@@ -667,6 +797,30 @@ mod tests {
                 "node: --no-require is an invalid negation because it is not a boolean option\n",
             ),
             (
+                &["--use-bundled-ca", "--use-openssl-ca"],
+                "node: either --use-openssl-ca or --use-bundled-ca can be used, not both\n",
+            ),
+            (
+                &["--tls-min-v1.3", "--tls-max-v1.2"],
+                "node: either --tls-min-v1.3 or --tls-max-v1.2 can be used, not both\n",
+            ),
+            (
+                &["--trace-require-module=1"],
+                "node: invalid value for --trace-require-module\n",
+            ),
+            (
+                &["--cpu-prof-interval", "7"],
+                "node: --cpu-prof-interval must be used with --cpu-prof\n",
+            ),
+            (
+                &["--secure-heap=5"],
+                "node: --secure-heap must be a power of 2\n",
+            ),
+            (
+                &["--max-old-space-size-percentage=101"],
+                "node: --max-old-space-size-percentage must be greater than 0 and up to 100. Got: 101\n",
+            ),
+            (
                 &["-c", "-e", "1"],
                 "node: either --check or --eval can be used, not both\n",
             ),
@@ -677,6 +831,14 @@ mod tests {
                 "{words:?}"
             );
         }
+        assert_eq!(
+            parse(&["--security-revert=CVE-1"]).entry,
+            Entry::Refuse(
+                "node: Error: Attempt to revert an unknown CVE [CVE-1]\n".to_owned(),
+                12
+            )
+        );
+        assert_eq!(parse(&["--cpu-prof-interval=1000", "x"]).entry, Entry::File);
         let command = NodeCommand::parse(&["node".to_owned()], |name| {
             (name == "NODE_OPTIONS").then(|| "--version".to_owned())
         });

@@ -137,14 +137,18 @@ pub struct PermissionModel {
 }
 
 impl PermissionModel {
-    /// What the options of this process permit, if they ask for the model. The program itself can always be read.
+    /// What the options of this process permit, if they ask for the model. A program that is a file can always be read,
+    /// and so can what is required before it.
     pub fn from_options(env: &Env, kernel: &Kernel, process: &Process, main: &str) -> Option<Self> {
         if !options::flag(env, "--permission") && !options::flag(env, "--experimental-permission") {
             return None;
         }
         let cwd = current_directory(kernel, process);
         let mut read = options::list(env, "--allow-fs-read");
-        read.push(main.to_owned());
+        if !options::flag(env, "[has_eval_string]") && !options::flag(env, "--interactive") {
+            read.extend(options::list(env, "--require"));
+            read.push(main.to_owned());
+        }
         let write = options::list(env, "--allow-fs-write");
         Some(Self {
             read: Files::new(kernel, process, &cwd, &read),

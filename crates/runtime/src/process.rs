@@ -489,6 +489,7 @@ fn run_in_isolate(
         Err(failure) => failure.report(env, &output),
     }
     let end = env.shared().latch.get().cloned().unwrap_or(End::Exit(0));
+    at_exit(env, &end);
     let usage = Usage {
         cpu: watch.cpu_time(),
         wall: started.elapsed(),
@@ -837,12 +838,35 @@ pub(crate) fn apply_options(
     main: &str,
 ) {
     crate::bindings::errors::apply_options(scope, env);
+    if crate::snapshot::apply_options(scope, env).is_err() {
+        tracing::error!("modules of the snapshot keep the options of its build");
+    }
     if let Some(model) = PermissionModel::from_options(env, vm.kernel(), process, main) {
         env.set_permission_model(Arc::new(model));
+        if !crate::bindings::options::flag(env, "--allow-addons") {
+            let off = ("--addons".to_owned(), serde_json::Value::Bool(false));
+            env.update_options(|options| options.node_options.push(off));
+        }
     }
     let global = scope.get_current_context().global(scope);
     // Fails only for a process that is being ended.
     let _ = crate::exposed_gc::install(scope, env, global);
+    crate::compile_cache::enable_from_environment(env);
+    env.set_tracer();
+    env.trace_from_options();
+    crate::bindings::trace_events::refresh(scope, env);
+}
+
+/// What is left to do for a process that ended by itself: its code does not run any more.
+pub(crate) fn at_exit(env: &Env, end: &End) {
+    if *end != End::Signal(secure_exec_kernel::SIGKILL) {
+        crate::bindings::tty_wrap::reset(env);
+    }
+    let has_successor = env.shared().successor.get().is_some();
+    if matches!(end, End::Exit(_) | End::Error(_)) && !has_successor {
+        crate::compile_cache::flush(env);
+        env.end_tracing();
+    }
 }
 
 /// Calls a function of the main script that starts something: with the path, the arguments and the ids.

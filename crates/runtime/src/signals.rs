@@ -31,6 +31,13 @@ pub struct Handles(pub RefCell<Vec<Started>>);
 
 /// Leaves a signal for the listeners of a process, which run in a later turn of its loop. From any thread.
 pub fn post(shared: &Arc<Shared>, signal: i32) {
+    if let Some(successor) = shared.successor.get() {
+        successor.deliver(signal);
+        return;
+    }
+    if signal == secure_exec_kernel::SIGINT && crate::sigint::deliver(shared) {
+        return;
+    }
     let pending = &shared.pending_signals;
     let taken = pending.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| {
         (count < MAX_PENDING).then_some(count + 1)
@@ -79,7 +86,8 @@ impl Env {
             .0
             .borrow()
             .iter()
-            .any(|started| started.number == signal);
+            .any(|started| started.number == signal)
+            || (signal == secure_exec_kernel::SIGINT && self.shared().sigint.is_watched());
         if let Ok(process) = self.process() {
             // Signals that cannot be caught have no handles.
             let _ = process.set_caught(signal, caught);

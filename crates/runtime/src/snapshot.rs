@@ -127,7 +127,6 @@ const PRELOADED: &[&str] = &[
     "internal/modules/esm/module_job",
     "internal/modules/esm/module_map",
     "internal/modules/esm/resolve",
-    "internal/modules/esm/translators",
     "internal/modules/run_main",
     "internal/source_map/source_map_cache",
     "internal/abort_controller",
@@ -137,6 +136,70 @@ const PRELOADED: &[&str] = &[
     "timers/promises",
 ];
 
+/// Options that modules of [`OPTION_READERS`] read when they are loaded.
+const EARLY_OPTIONS: &[&str] = &[
+    "--experimental-addon-modules",
+    "--experimental-default-type",
+    "--experimental-detect-module",
+    "--experimental-import-meta-resolve",
+    "--experimental-strip-types",
+    "--input-type",
+    "--preserve-symlinks",
+    "--preserve-symlinks-main",
+];
+
+/// Modules of the snapshot that read options when they are loaded, and those that keep what these export.
+const OPTION_READERS: &[&str] = &[
+    "internal/modules/esm/assert",
+    "internal/modules/esm/formats",
+    "internal/modules/esm/get_format",
+    "internal/modules/esm/initialize_import_meta",
+    "internal/modules/esm/load",
+    "internal/modules/esm/loader",
+    "internal/modules/esm/module_job",
+    "internal/modules/esm/module_map",
+    "internal/modules/esm/resolve",
+    "internal/modules/run_main",
+];
+
+/// Lets modules that have read options while the snapshot was built be loaded once more, now that the process's own are
+/// known.
+pub(crate) fn apply_options(scope: &mut v8::PinScope<'_, '_>, env: &Env) -> Result<(), Throw> {
+    let is_early = |(name, _): &(String, _)| EARLY_OPTIONS.contains(&name.as_str());
+    if !env.options().node_options.iter().any(is_early) {
+        return Ok(());
+    }
+    let realm = realm::require_builtin(scope, env, "internal/bootstrap/realm")?;
+    let class = property(scope, realm, "BuiltinModule")?;
+    let map = property(scope, class, "map")?;
+    let get = v8::Local::<v8::Function>::try_from(property(scope, map, "get")?)
+        .map_err(|_| Throw::Pending)?;
+    for id in OPTION_READERS {
+        let id = v8::String::new(scope, id).ok_or(Throw::Pending)?;
+        let module = get
+            .call(scope, map.into(), &[id.into()])
+            .ok_or(Throw::Pending)?;
+        let Ok(module) = v8::Local::<v8::Object>::try_from(module) else {
+            continue;
+        };
+        let exports = v8::Object::new(scope).into();
+        realm::set(scope, module, "exports", exports);
+        let no = v8::Boolean::new(scope, false).into();
+        realm::set(scope, module, "loaded", no);
+    }
+    Ok(())
+}
+
+fn property<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    object: v8::Local<'s, v8::Object>,
+    key: &str,
+) -> Result<v8::Local<'s, v8::Object>, Throw> {
+    let key = v8::String::new(scope, key).ok_or(Throw::Pending)?;
+    let value = object.get(scope, key.into()).ok_or(Throw::Pending)?;
+    value.try_into().map_err(|_| Throw::Pending)
+}
+
 /// Loads what nearly every program loads, and our main script.
 fn preload(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>) -> Result<(), Throw> {
     bindings::load_families(scope, env)?;
@@ -145,6 +208,12 @@ fn preload(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>) -> Result<(), Throw>
     }
     let script = realm::run_main(scope, env, "internal/main/secure_exec")?;
     env.register(scope, crate::process::MAIN_SCRIPT, script);
+    // What options the library has read are those of no process.
+    let options = realm::require_builtin(scope, env, "internal/options")?;
+    let refresh = property(scope, options, "refreshOptions")?;
+    let refresh = v8::Local::<v8::Function>::try_from(refresh).map_err(|_| Throw::Pending)?;
+    let undefined = v8::undefined(scope).into();
+    refresh.call(scope, undefined, &[]).ok_or(Throw::Pending)?;
     Ok(())
 }
 

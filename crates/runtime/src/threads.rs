@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use crate::latch::End;
 use crate::message_port::PortData;
 use crate::process::Control;
+use crate::tracer::Tracer;
 
 /// What a worker that ends with its parent, or is terminated, exits with.
 pub const TERMINATED: i32 = 1;
@@ -22,17 +23,25 @@ pub const TERMINATED: i32 = 1;
 pub struct Threads {
     /// The id of the next worker.
     next_id: AtomicU64,
+    /// Where all of them trace to.
+    tracer: Arc<Tracer>,
 }
 
 impl Default for Threads {
     fn default() -> Self {
         Self {
             next_id: AtomicU64::new(1),
+            tracer: Arc::default(),
         }
     }
 }
 
 impl Threads {
+    /// Where the threads of this process trace to.
+    pub fn tracer(&self) -> &Arc<Tracer> {
+        &self.tracer
+    }
+
     /// An id for a worker, never given twice in a process.
     pub fn next_id(&self) -> u64 {
         self.next_id.fetch_add(1, Ordering::Relaxed)

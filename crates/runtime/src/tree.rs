@@ -12,6 +12,30 @@ pub struct Tree {
     /// Nanoseconds that members have published.
     used: AtomicU64,
     members: AtomicU32,
+    /// Isolates that wait for programs which took their place.
+    replaced: AtomicU32,
+}
+
+/// An isolate that waits for the program that took its place in the process (`process.execve`).
+#[derive(Debug)]
+pub struct Replaced(Arc<Tree>);
+
+impl Replaced {
+    /// One more; `None` when a tree has too many.
+    pub fn new(tree: &Arc<Tree>) -> Option<Self> {
+        const MOST: u32 = 16;
+        let count = |count: u32| (count < MOST).then_some(count + 1);
+        tree.replaced
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, count)
+            .ok()?;
+        Some(Self(tree.clone()))
+    }
+}
+
+impl Drop for Replaced {
+    fn drop(&mut self) {
+        self.0.replaced.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 fn nanos(time: Duration) -> u64 {

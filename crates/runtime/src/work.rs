@@ -166,9 +166,11 @@ impl Queue {
 }
 
 impl Env {
-    /// Runs `work` on another thread, then `done` in the event loop. The process lives until then.
+    /// Runs `work`, which traces call `name`, on another thread, then `done` in the event loop. The process lives until
+    /// then.
     pub fn queue_work<T: Send + 'static>(
         self: &Rc<Self>,
+        name: &'static str,
         work: impl FnOnce(&mut Meter) -> T + Send + 'static,
         done: impl for<'s, 'i> FnOnce(&mut v8::PinScope<'s, 'i>, &Rc<Env>, T) + 'static,
     ) {
@@ -178,7 +180,9 @@ impl Env {
             return;
         }
         let id = queue.next.replace(queue.next.get() + 1);
+        let begun = self.trace_time();
         let done: Done = Box::new(move |scope, env, answer| {
+            env.trace_work(begun, name, id);
             if let Ok(answer) = answer.downcast::<T>() {
                 done(scope, env, *answer);
             }

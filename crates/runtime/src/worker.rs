@@ -219,6 +219,18 @@ fn set_up(env: &Rc<Env>, job: WorkerJob) -> Place {
     if let Some(model) = job.permission_model {
         env.set_permission_model(model);
     }
+    env.set_tracer();
+    if env.traces() {
+        let thread = env.extension::<Thread>();
+        let (id, name) = thread
+            .worker()
+            .map(|worker| (worker.id, worker.name.clone()))
+            .unwrap_or_default();
+        env.trace_thread_name(&match name.as_str() {
+            "" => format!("WorkerThread {id}"),
+            name => format!("[worker {id}] {name}"),
+        });
+    }
     job.place
 }
 

@@ -53,6 +53,10 @@ macro_rules! errors {
 errors! {
     /// Text without a block of PEM.
     NO_START_LINE = other(0x0480_006C, "PEM routines", "no start line", "ERR_OSSL_PEM_");
+    /// A block of PEM that holds no certificate.
+    PEM_ASN1_LIB = other(0x0488_000D, "PEM routines", "ASN1 lib", "ERR_OSSL_PEM_");
+    /// The key of a certificate that cannot be read.
+    KEY_DECODE_ERROR = other(0x0600_0066, "public key routines", "decode error", "ERR_OSSL_EVP_");
     /// A certificate and a key that are not each other's.
     KEY_VALUES_MISMATCH = other(0x0580_0074, "x509 certificate routines", "key values mismatch", "ERR_OSSL_X509_");
     /// A list of revoked certificates that is none.

@@ -9,6 +9,7 @@ mod options;
 mod print;
 mod processes;
 mod sed;
+mod stty;
 mod test;
 mod text;
 
@@ -57,6 +58,7 @@ pub(crate) fn find(name: &str) -> Option<Command> {
         "seq" => print::seq,
         "sleep" => processes::sleep,
         "sort" => text::sort,
+        "stty" => stty::stty,
         "tail" => text::tail,
         "tee" => text::tee,
         "touch" => entries::touch,

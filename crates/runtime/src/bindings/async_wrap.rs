@@ -9,6 +9,7 @@ use crate::env::Env;
 use crate::event_loop::Task;
 use crate::realm::set;
 use crate::throw::Throw;
+use crate::tracer::ResourceEvent;
 
 /// See the module's text.
 pub static BINDING: Binding = Binding {
@@ -236,6 +237,9 @@ impl Env {
 
     /// Runs `destroy` hooks for `id` in the loop's next turn.
     pub fn queue_destroy(&self, id: f64) {
+        if self.traces() {
+            self.trace_resource_event(id, ResourceEvent::Destroy);
+        }
         let queue = self.extension::<DestroyQueue>();
         let first = queue.0.borrow().is_empty();
         queue.0.borrow_mut().push(id);

@@ -238,6 +238,10 @@ pub static HOST_TYPE: HostType = HostType {
 };
 
 impl TransferData for Blob {
+    fn is_of_main_context(&self) -> bool {
+        true
+    }
+
     fn deserialize<'s>(
         self: Box<Self>,
         scope: &mut v8::PinScope<'s, '_>,
@@ -510,8 +514,7 @@ fn revoke_object_url<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> R
 
 /// `createBlobFromFilePath(path)`: handle and length.
 fn create_blob_from_file_path<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let path = v8::Local::<v8::String>::try_from(args.get(0)).map_err(|_| invalid("path"))?;
-    let path = path.to_rust_string_lossy(scope).into_bytes();
+    let path = crate::bindings::fs::argument::path(scope, args.get(0))?.to_vec();
     let env = Env::of(scope);
     env.require_permission(crate::permission_model::Scope::FileSystemRead, &path)?;
     let (kernel, process) = (env.kernel()?, env.process()?);

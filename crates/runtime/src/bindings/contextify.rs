@@ -14,13 +14,16 @@ use serde_json::json;
 use crate::binding::{Args, Binding, Class, Ret, function};
 use crate::bindings::surface::json_value;
 use crate::bindings::symbols::symbol;
-use crate::call_timer::{CallTimer, Outcome};
+use crate::call_timer::{CallTimer, Outcome, SigintBreak};
 use crate::code_cache::{Form, Lookup};
 use crate::code_generation::{MAX_SOURCE_LENGTH, install, too_long_message};
+use crate::compile_cache::Compilation;
 use crate::env::Env;
 use crate::fatal_exception;
 use crate::realm::{private_symbol, set};
+use crate::sigint;
 use crate::throw::{ErrorClass, Throw};
+use crate::tracer::VM_SCRIPT;
 
 /// See the module's text.
 pub static BINDING: Binding = Binding {
@@ -297,6 +300,7 @@ fn new_script<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> 
     let id = v8::Local::<v8::Symbol>::try_from(args.get(7))
         .map_err(|_| invalid("The host defined option"))?;
     let options = host_options(scope, id);
+    let begun = env.trace_time();
     let script = {
         let scope = &mut v8::ContextScope::new(scope, parsing_context);
         let origin = v8::ScriptOrigin::new(
@@ -322,6 +326,7 @@ fn new_script<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> 
             )
         })?
     };
+    env.trace_since(begun, VM_SCRIPT, "ContextifyScript::New");
     let this = args.this();
     let key = private_symbol(scope, "host_defined_option_symbol");
     this.set_private(scope, key, id.into())
@@ -414,12 +419,16 @@ fn run_in_context<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<
     let timeout = args.get(1).integer_value(scope).unwrap_or(-1);
     let display_errors = args.get(2).is_true();
     let scope = &mut v8::ContextScope::new(scope, context);
-    let failure = match timed(scope, &env, timeout, |scope| {
+    let begun = env.trace_time();
+    let break_on_sigint = args.get(3).is_true();
+    let ran = timed(scope, &env, timeout, break_on_sigint, |scope| {
         let script = v8::Local::new(scope, &state.script).bind_to_current_context(scope);
         let result = script.run(scope)?;
         run_own_microtasks(scope, context);
         Some(result)
-    })? {
+    });
+    env.trace_since(begun, VM_SCRIPT, "RunInContext");
+    let failure = match ran? {
         Ok(value) => return Ok(value),
         Err(failure) => failure,
     };
@@ -437,6 +446,7 @@ pub fn timed<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     env: &Env,
     timeout: i64,
+    break_on_sigint: bool,
     body: impl FnOnce(&mut v8::PinScope<'s, '_>) -> Option<v8::Local<'s, v8::Value>>,
 ) -> Result<Result<v8::Local<'s, v8::Value>, Caught>, Throw> {
     if env.is_ending() {
@@ -454,9 +464,24 @@ pub fn timed<'s>(
         ),
         Err(_) => None,
     };
+    let sigint = break_on_sigint.then(|| SigintBreak::start(env)).flatten();
     let result = body(catch);
+    match sigint.map_or(Outcome::Elsewhere, |sigint| sigint.stop(env, catch)) {
+        Outcome::Fired => {
+            if let Some(timer) = timer {
+                // The signal was first.
+                timer.stop(env, catch);
+            }
+            catch.reset();
+            return Err(Throw::error(
+                "ERR_SCRIPT_EXECUTION_INTERRUPTED",
+                "Script execution was interrupted by `SIGINT`",
+            ));
+        }
+        Outcome::Terminated | Outcome::Elsewhere => {}
+    }
     match timer.map_or(Outcome::Elsewhere, |timer| timer.stop(env, catch)) {
-        Outcome::TimedOut => {
+        Outcome::Fired => {
             catch.reset();
             return Err(Throw::error(
                 "ERR_SCRIPT_EXECUTION_TIMEOUT",
@@ -613,16 +638,19 @@ fn compile_common_js<'s>(
         false,
         Some(options),
     );
+    let mut compilation = None;
     let (names, cache) = if with_parameters {
         let path = filename.to_rust_string_lossy(scope);
-        (
-            common_js_parameters(scope),
-            Lookup::of(scope, code, &path, Form::CommonJs),
-        )
+        compilation = Compilation::begin(scope, code, &path, Form::CommonJs);
+        let cache = match &compilation {
+            Some(compilation) => compilation.lookup(scope, code, Form::CommonJs),
+            None => Lookup::of(scope, code, &path, Form::CommonJs),
+        };
+        (common_js_parameters(scope), cache)
     } else {
         (Vec::new(), Lookup::NONE)
     };
-    cache.compile(code, &origin, |source, options| {
+    let function = cache.compile(code, &origin, |source, options| {
         v8::script_compiler::compile_function(
             scope,
             source,
@@ -631,7 +659,11 @@ fn compile_common_js<'s>(
             options,
             v8::script_compiler::NoCacheReason::NoReason,
         )
-    })
+    })?;
+    if let Some(compilation) = compilation {
+        compilation.succeeded();
+    }
+    Some(function)
 }
 
 /// The names of a CommonJS module's parameters.
@@ -796,15 +828,18 @@ fn contains_module_syntax<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>)
 
 /// Guests receive no signal from a terminal: there is never one to watch for.
 fn start_sigint_watchdog<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
-    Ok(v8::Boolean::new(scope, true).into())
+    let started = sigint::keep(&Env::of(scope));
+    Ok(v8::Boolean::new(scope, started).into())
 }
 
 fn stop_sigint_watchdog<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
-    Ok(v8::Boolean::new(scope, false).into())
+    let had_pending = sigint::stop_keeping(&Env::of(scope));
+    Ok(v8::Boolean::new(scope, had_pending).into())
 }
 
 fn has_pending_sigint<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
-    Ok(v8::Boolean::new(scope, false).into())
+    let is_pending = Env::of(scope).shared().sigint.is_pending();
+    Ok(v8::Boolean::new(scope, is_pending).into())
 }
 
 /// `measureMemory(mode, execution)`: a promise for the memory of all contexts, or of each. V8's measurement of one

@@ -26,6 +26,7 @@ pub mod keys;
 mod modular;
 mod openssl;
 mod pbe;
+mod pkcs12;
 mod prime;
 mod random;
 mod rsa_cipher;
@@ -220,6 +221,7 @@ pub static BINDING: Binding = Binding {
             name: "SecureContext",
             constructor: Some(function!(secure_context::construct)),
             methods: secure_context::METHODS,
+            accessors: &secure_context::ACCESSORS,
             ..Class::DEFAULT
         },
         Class {

@@ -6,6 +6,8 @@ use crate::binding::{Args, Binding, Ret, function};
 use crate::bindings::options;
 use crate::callback_scope::AsyncContext;
 use crate::env::Env;
+use crate::fatal_exception::{Enhance, report};
+use crate::latch::End;
 use crate::realm::set;
 use crate::throw::Throw;
 
@@ -90,8 +92,32 @@ fn restore(scope: &mut v8::PinScope<'_, '_>, _env: &Env) {
 
 /// Applies the options of the process, which are known after its isolate was made.
 pub fn apply_options(scope: &mut v8::PinScope<'_, '_>, env: &Env) {
-    if options::flag(env, "--trace-uncaught") {
+    let given = |(name, _): &(String, _)| name == "--stack-trace-limit";
+    if env.options().node_options.iter().any(given)
+        && let Some(limit) = options::number(env, "--stack-trace-limit")
+    {
+        set_stack_trace_limit(scope, limit);
+    }
+    // An abort tells where the exception was thrown.
+    if options::flag(env, "--trace-uncaught") || options::flag(env, "--abort-on-uncaught-exception")
+    {
         scope.set_capture_stack_trace_for_uncaught_exceptions(true, UNCAUGHT_FRAMES);
+    }
+}
+
+/// Sets `Error.stackTraceLimit`.
+fn set_stack_trace_limit(scope: &mut v8::PinScope<'_, '_>, limit: f64) {
+    let global = scope.get_current_context().global(scope);
+    let (Some(name), Some(key)) = (
+        v8::String::new(scope, "Error"),
+        v8::String::new(scope, "stackTraceLimit"),
+    ) else {
+        return;
+    };
+    let error = global.get(scope, name.into());
+    if let Some(error) = error.and_then(|error| v8::Local::<v8::Object>::try_from(error).ok()) {
+        let limit = v8::Number::new(scope, limit).into();
+        error.set(scope, key.into(), limit);
     }
 }
 
@@ -232,6 +258,11 @@ fn trigger_uncaught_exception<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<
     let message = v8::Exception::create_message(scope, args.get(0));
     let from_promise = args.get(1).is_true();
     let env = Env::of(scope);
+    let is_worker = env.extension::<crate::threads::Thread>().is_worker();
+    if options::flag(&env, "--abort-on-uncaught-exception") && !is_worker {
+        report(&env, scope, args.get(0), Some(message), Enhance::Yes);
+        return Err(env.end(scope, End::Signal(secure_exec_kernel::SIGABRT)));
+    }
     env.trigger_uncaught_exception(scope, args.get(0), Some(message), from_promise);
     if env.is_ending() {
         return Err(Throw::Pending);

@@ -13,6 +13,7 @@ use crate::env::Env;
 use crate::permission_model::Scope;
 use crate::text::Encoding;
 use crate::throw::Throw;
+use crate::tracer::FS_DIR_ASYNC;
 
 /// See the module's text.
 pub static BINDING: Binding = Binding {
@@ -63,12 +64,14 @@ fn opendir<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let path = argument::path(scope, args.get(0))?;
     let shape = Shape::of(scope, args, 2)?;
     machine!(scope => env, kernel, process);
+    let begun = env.trace_time();
     let outcome = permitted_to_read(&env, &path)?.and_then(|()| {
         kernel
             .opendir(&process, &path)
             .map(Answer::DirHandle)
             .map_err(failed_at("opendir", &path))
     });
+    env.trace_since(begun, FS_DIR_ASYNC, "opendir");
     deliver(scope, shape, outcome)
 }
 

@@ -283,7 +283,8 @@ fn initialize<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> 
 
 /// `close()`: nothing can be done with the parser any more.
 fn close<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    if let Some((_, parser)) = this(scope, args)? {
+    if let Some((resource, parser)) = this(scope, args)? {
+        resource.end(scope, &Env::of(scope));
         parser.closed.set(true);
         parser.generation.set(parser.generation.get() + 1);
         parser.headers.take();

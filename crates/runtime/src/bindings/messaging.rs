@@ -116,6 +116,7 @@ pub fn host_types() -> impl Iterator<Item = &'static HostType> {
         &performance::HOST_TYPE,
         &shared_cells::HOST_TYPE,
         &crypto::keys::HOST_TYPE,
+        &crypto::x509::HOST_TYPE,
     ]
     .into_iter()
 }

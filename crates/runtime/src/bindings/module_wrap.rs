@@ -15,6 +15,7 @@ use crate::bindings::contextify::{
 };
 use crate::bindings::symbols::symbol;
 use crate::code_cache::{Form, Lookup};
+use crate::compile_cache::Compilation;
 use crate::env::Env;
 use crate::fatal_exception;
 use crate::realm::{private_symbol, set};
@@ -335,16 +336,30 @@ fn new_source_text_module<'s>(
             true,
             Some(options),
         );
-        let cache = match file_path(&url.to_rust_string_lossy(scope)) {
-            Some(path) => Lookup::of(scope, code, &path, Form::Module),
-            None => Lookup::NONE,
+        let name = url.to_rust_string_lossy(scope);
+        // Only what the loader compiles has this identifier.
+        let is_loaded = shared_symbol(scope, "source_text_module_default_hdo")
+            .is_ok_and(|default| default.strict_equals(id.into()));
+        let compilation = if is_loaded {
+            Compilation::begin(scope, code, &name, Form::Module)
+        } else {
+            None
         };
-        with_exception_line(scope, |scope| {
+        let cache = match (&compilation, file_path(&name)) {
+            (Some(compilation), _) => compilation.lookup(scope, code, Form::Module),
+            (None, Some(path)) => Lookup::of(scope, code, &path, Form::Module),
+            (None, None) => Lookup::NONE,
+        };
+        let module = with_exception_line(scope, |scope| {
             cache.compile(code, &origin, |source, options| {
                 let reason = v8::script_compiler::NoCacheReason::NoReason;
                 v8::script_compiler::compile_module2(scope, source, options, reason)
             })
-        })?
+        })?;
+        if let Some(compilation) = compilation {
+            compilation.succeeded();
+        }
+        module
     };
     if args.get(5).is_array_buffer_view() {
         return Err(Throw::error(
@@ -672,7 +687,8 @@ fn evaluate<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let timeout = args.get(0).integer_value(scope).unwrap_or(-1);
     check_can_evaluate(wrapped.module)?;
     let scope = &mut v8::ContextScope::new(scope, wrapped.context);
-    let outcome = timed(scope, &env, timeout, |scope| {
+    let break_on_sigint = args.get(1).is_true();
+    let outcome = timed(scope, &env, timeout, break_on_sigint, |scope| {
         let result = wrapped.module.evaluate(scope)?;
         run_own_microtasks(scope, wrapped.context);
         Some(result)

@@ -12,6 +12,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::binding::{Args, Binding, Ret, function};
+use crate::compile_cache;
 use crate::env::Env;
 use crate::throw::Throw;
 
@@ -373,23 +374,25 @@ fn get_package_type<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Re
     }
 }
 
-/// Compiled code is never kept on disk: `[DISABLED, reason]`.
+/// `[status, message, directory]`, see `compile_cache.rs`.
 fn enable_compile_cache<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    const DISABLED: i32 = 3;
     if !args.get(0).is_string() {
         return Err(Throw::type_error(
             "ERR_INVALID_ARG_TYPE",
             "cacheDir should be a string",
         ));
     }
-    let status = v8::Integer::new(scope, DISABLED).into();
-    let reason = text(scope, "Compile cache is not available here")?;
-    let directory = text(scope, "")?;
-    Ok(v8::Array::new_with_elements(scope, &[status, reason, directory]).into())
+    let folder = args.get(0).to_rust_string_lossy(scope);
+    let outcome = compile_cache::enable(&Env::of(scope), &folder)?;
+    let status = v8::Integer::new(scope, outcome.status as i32).into();
+    let message = text(scope, &outcome.message)?;
+    let directory = text(scope, &outcome.directory)?;
+    Ok(v8::Array::new_with_elements(scope, &[status, message, directory]).into())
 }
 
 fn get_compile_cache_dir<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
-    text(scope, "")
+    let directory = compile_cache::directory(&Env::of(scope));
+    text(scope, &directory.unwrap_or_default())
 }
 
 fn flush_compile_cache<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
@@ -399,6 +402,7 @@ fn flush_compile_cache<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) ->
             "keepDeserializedCache should be a boolean",
         ));
     }
+    compile_cache::flush_on_request(&Env::of(scope));
     Ok(v8::undefined(scope).into())
 }
 

@@ -45,16 +45,28 @@ fn get_cli_options_values<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>
         let value = if default.is_array() {
             json_value(scope, &Json::from(listed(&overrides, name)))?
         } else {
-            let chosen = overrides
-                .iter()
-                .rev()
-                .find(|(key, _)| key == name)
-                .map_or(default, |(_, value)| value);
-            json_value(scope, chosen)?
+            let chosen = chosen(&overrides, name).unwrap_or_else(|| default.clone());
+            json_value(scope, &chosen)?
         };
         set(scope, values, name, value);
     }
     Ok(values.into())
+}
+
+/// What was chosen for `name`. A boolean option and its `--no-` form are one.
+fn chosen(overrides: &[(String, Json)], name: &str) -> Option<Json> {
+    let positive = name
+        .strip_prefix("--no-")
+        .map(|rest| format!("--{rest}"))
+        .filter(|positive| DEFAULTS.get(positive).is_some_and(Json::is_boolean));
+    overrides.iter().rev().find_map(|(key, value)| {
+        if key == name {
+            return Some(value.clone());
+        }
+        (Some(key) == positive.as_ref())
+            .then(|| value.as_bool().map(|value| Json::Bool(!value)))
+            .flatten()
+    })
 }
 
 /// What Node says of its options, recorded from the pinned Node.
@@ -227,9 +239,22 @@ fn listed(options: &[(String, Json)], name: &str) -> Vec<String> {
         .collect()
 }
 
-/// The default of the option `name`, for tests of overrides.
+/// The default of the option `name`.
 pub fn default_of(name: &str) -> Result<&'static Json, Throw> {
     DEFAULTS
         .get(name)
         .ok_or_else(|| Throw::error("ERR_INVALID_ARG_VALUE", format!("no option {name}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_negated_option_is_the_option() {
+        let off = [("--addons".to_owned(), Json::Bool(false))];
+        assert_eq!(chosen(&off, "--addons"), Some(Json::Bool(false)));
+        assert_eq!(chosen(&off, "--no-addons"), Some(Json::Bool(true)));
+        assert_eq!(chosen(&off, "--warnings"), None);
+    }
 }

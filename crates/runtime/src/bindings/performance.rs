@@ -17,6 +17,7 @@ use crate::env::Env;
 use crate::histogram::Histogram;
 use crate::message::{Charge, HostType, TransferData};
 use crate::throw::Throw;
+use crate::tracer::{BOOTSTRAP, Event};
 
 /// See the module's text.
 pub static BINDING: Binding = Binding {
@@ -164,6 +165,14 @@ pub fn mark(scope: &mut v8::PinScope<'_, '_>, env: &Env, milestone: usize) {
     if let Some(milestones) = env.buffer(scope, "performance.milestones") {
         milestones.set(milestone, nanoseconds(env.clock().monotonic()));
     }
+    if env.traces() {
+        let name = match milestone {
+            milestone::LOOP_START => "loopStart",
+            milestone::LOOP_EXIT => "loopExit",
+            _ => "bootstrapComplete",
+        };
+        env.trace(&Event::now(env, 'I', BOOTSTRAP, name));
+    }
 }
 
 /// Sets the milestones of a process whose clock was just started.
@@ -188,6 +197,12 @@ pub fn start(scope: &mut v8::PinScope<'_, '_>, env: &Env) {
     ];
     for (index, step) in order.into_iter().zip(0_u32..) {
         milestones.set(index, origin + f64::from(step));
+    }
+    for name in ["nodeStart", "v8Start", "environment"] {
+        env.trace(&Event {
+            at: Duration::ZERO,
+            ..Event::now(env, 'I', BOOTSTRAP, name)
+        });
     }
     milestones.set(milestone::LOOP_START, -1.0_f64);
     milestones.set(milestone::LOOP_EXIT, -1.0_f64);

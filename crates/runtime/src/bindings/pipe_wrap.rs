@@ -166,7 +166,15 @@ fn connect<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     }
     let trigger = Some(call.resource.context().async_id);
     let request = Request::start(scope, &call.env, object, CONNECT_PROVIDER, trigger);
-    call.stream.follow_connect(&call.env, request, started);
+    let path = String::from_utf8_lossy(&name);
+    let kind = if name.first() == Some(&0) {
+        "abstract socket"
+    } else {
+        "file"
+    };
+    let target = serde_json::json!({ "path_type": kind, "pipe_path": path });
+    call.stream
+        .follow_connect(&call.env, request, started, &target);
     status(scope, Ok(()))
 }
 

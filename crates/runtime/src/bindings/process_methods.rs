@@ -8,12 +8,16 @@ use secure_exec_kernel::Errno;
 use crate::binding::{Args, Binding, Ret, function};
 use crate::bindings::credentials::errno_exception;
 use crate::bindings::fs::resource::Resource;
+use crate::bindings::options;
 use crate::bindings::os::machine;
 use crate::bindings::request::InFlight;
+use crate::bindings::spawn_options;
 use crate::env::Env;
 use crate::latch::End;
+use crate::launch::Launcher;
 use crate::permission_model::Scope;
 use crate::realm::{NODE_VERSION, private_symbol, set};
+use crate::threads::Thread;
 use crate::throw::{SystemError, Throw};
 
 /// See the module's text.
@@ -175,9 +179,9 @@ fn patch_process_object<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -
     let environment = crate::environment::make_object(scope).ok_or(Throw::Pending)?;
     set(scope, process, "env", environment.into());
     let given = crate::bindings::options::text(&env, "--title").filter(|title| !title.is_empty());
-    env.extension::<Title>()
-        .0
-        .replace(given.unwrap_or_else(|| "node".to_owned()));
+    if let Some(given) = given {
+        env.extension::<Title>().0.replace(given);
+    }
     env.extension::<DebugPort>().0.set(DEFAULT_DEBUG_PORT);
     let title = text(scope, "title")?;
     process.set_accessor_with_setter(scope, title.into(), get_title, set_title);
@@ -229,11 +233,27 @@ fn hrtime_big_int<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret
 }
 
 /// `process.title`.
-#[derive(Default)]
 struct Title(RefCell<String>);
+
+impl Default for Title {
+    fn default() -> Self {
+        Self(RefCell::new("node".to_owned()))
+    }
+}
+
 /// `process.debugPort`, where nothing listens.
 #[derive(Default)]
 struct DebugPort(Cell<i32>);
+
+/// Sets what `process.title` is at first: `argv[0]`.
+pub fn set_first_title(env: &Env, argv0: &str) {
+    env.extension::<Title>().0.replace(argv0.to_owned());
+}
+
+/// `process.title`
+pub fn title(env: &Env) -> String {
+    env.extension::<Title>().0.borrow().clone()
+}
 
 /// Bytes of a title that are kept.
 const MAX_TITLE: usize = 4096;
@@ -474,8 +494,59 @@ fn dlopen<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
 
 fn execve<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let path = path_text(scope, args.get(0))?;
-    Env::of(scope).require_permission(Scope::ChildProcess, path.as_bytes())?;
-    Err(Throw::unavailable("process.execve"))
+    let env = Env::of(scope);
+    env.require_permission(Scope::ChildProcess, path.as_bytes())?;
+    if env.extension::<Thread>().is_worker() {
+        return Err(Throw::error(
+            "ERR_WORKER_UNSUPPORTED_OPERATION",
+            "Calling process.execve is not supported in workers",
+        ));
+    }
+    let argv = spawn_options::strings(scope, args.get(1))?.unwrap_or_default();
+    let pairs = spawn_options::strings(scope, args.get(2))?.unwrap_or_default();
+    let end = match become_program(&env, &path, argv, &spawn_options::variables(pairs)) {
+        Ok(status) => match status.signal {
+            Some(signal) => End::Signal(signal),
+            None => End::Exit(status.code),
+        },
+        Err(errno) => {
+            env.write_stderr(&format!(
+                "process.execve failed with error code {}\n",
+                errno.name()
+            ));
+            End::Signal(secure_exec_kernel::SIGABRT)
+        }
+    };
+    Err(env.end(scope, end))
+}
+
+/// Runs a program in the place of this one and waits for its end, which is this process's.
+fn become_program(
+    env: &Env,
+    path: &str,
+    argv: Vec<String>,
+    variables: &[(String, String)],
+) -> Result<secure_exec_kernel::ExitStatus, Errno> {
+    let (Ok(kernel), Ok(process)) = (env.kernel(), env.process()) else {
+        return Err(Errno::ESRCH);
+    };
+    // It is a path, which no folder is searched for.
+    let file = match path.contains('/') {
+        true => path.to_owned(),
+        false => format!("./{path}"),
+    };
+    let executable = kernel.find_program(&process, &file, argv, None, None)?;
+    let launcher = Launcher::of(env).ok_or(Errno::ESRCH)?;
+    env.shared().workers.end();
+    let successor = launcher.exec(&process, &executable, variables)?;
+    // Nobody else sets it: only this thread runs the process's own code.
+    let _ = env.shared().successor.set(successor.supervisor());
+    Ok(successor.wait(|| {
+        Some(match env.shared().latch.get()? {
+            End::Signal(signal) => *signal,
+            _ => secure_exec_kernel::SIGKILL,
+        })
+    }))
 }
 
 /// `process.loadEnvFile(path)`: variables that are set already stay.
@@ -641,7 +712,11 @@ fn reset_stdio_for_testing<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s
 
 fn really_exit<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let code = args.get(0).int32_value(scope).unwrap_or(0);
-    Err(Env::of(scope).end(scope, End::Exit(code)))
+    let env = Env::of(scope);
+    if options::flag(&env, "--trace-exit") {
+        env.trace_exit(scope, code);
+    }
+    Err(env.end(scope, End::Exit(code)))
 }
 
 fn raw_debug<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {

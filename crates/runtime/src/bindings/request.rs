@@ -97,6 +97,11 @@ impl Request {
         v8::Local::new(scope, &self.object)
     }
 
+    /// Its async id.
+    pub fn async_id(&self) -> f64 {
+        self.resource.context().async_id
+    }
+
     /// Lets the process end before the request does.
     pub fn unref(&mut self) {
         self.alive = None;

@@ -80,7 +80,8 @@ fn wrong(name: &str, wanted: &str) -> Throw {
     Throw::type_error("ERR_INVALID_ARG_TYPE", text)
 }
 
-fn strings<'s>(
+/// The strings of an array; `None` when it is none.
+pub fn strings<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     value: v8::Local<'s, v8::Value>,
 ) -> Result<Option<Vec<String>>, Throw> {
@@ -120,6 +121,18 @@ fn until_nul(text: String) -> String {
     }
 }
 
+/// Variables from texts as "NAME=value".
+pub fn variables(pairs: Vec<String>) -> Vec<(String, String)> {
+    let split = |pair: String| {
+        let (name, value) = pair.split_once('=')?;
+        Some((name.to_owned(), until_nul(value.to_owned())))
+    };
+    let pairs = pairs.into_iter().filter_map(split);
+    pairs
+        .filter(|(name, _)| !name.is_empty() && !name.contains('\0'))
+        .collect()
+}
+
 impl SpawnOptions {
     /// Copies the options out.
     pub fn read<'s>(
@@ -136,16 +149,7 @@ impl SpawnOptions {
             .map(|cwd| cwd.to_rust_string_lossy(scope))
             .filter(|cwd| !cwd.is_empty());
         let pairs = get(scope, options, "envPairs")?;
-        let env = strings(scope, pairs)?.map(|pairs| {
-            let split = |pair: String| {
-                let (name, value) = pair.split_once('=')?;
-                Some((name.to_owned(), until_nul(value.to_owned())))
-            };
-            let pairs = pairs.into_iter().filter_map(split);
-            pairs
-                .filter(|(name, _)| !name.is_empty() && !name.contains('\0'))
-                .collect()
-        });
+        let env = strings(scope, pairs)?.map(variables);
         let uid = id(scope, options, "uid")?;
         let gid = id(scope, options, "gid")?;
         let detached = get(scope, options, "detached")?.boolean_value(scope);

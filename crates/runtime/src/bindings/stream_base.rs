@@ -998,8 +998,25 @@ fn get_fd<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
 }
 
 /// Node gives a pointer to its stream; nothing may know ours.
-fn get_external<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
-    Ok(v8::undefined(scope).into())
+/// What stands for the stream in code of others. It is its async id, not an address: nothing here takes it back.
+fn get_external<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let Some((resource, _)) = stream_of(scope, args.this()) else {
+        return Ok(v8::undefined(scope).into());
+    };
+    let id = whole_number(resource.context().async_id);
+    let id = std::ptr::without_provenance_mut(id.max(1));
+    Ok(v8::External::new(scope, id).into())
+}
+
+/// A number that counts up from 1, as a size.
+fn whole_number(number: f64) -> usize {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "saturates, as wanted"
+    )]
+    let index = number as usize;
+    index
 }
 
 #[expect(

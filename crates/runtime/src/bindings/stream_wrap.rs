@@ -457,13 +457,17 @@ impl KernelStream {
 
     // ---- connecting and accepting ----------------------------------------------------------------------------------
 
-    /// Follows a `connect` to its end; `started` is what the kernel said to it.
+    /// Follows a `connect` to its end; `started` is what the kernel said to it, `target` what traces tell of it.
     pub fn follow_connect(
         self: &Rc<Self>,
         env: &Rc<Env>,
         request: Request,
         started: Result<Connect, Errno>,
+        target: &serde_json::Value,
     ) {
+        if env.traces() {
+            env.trace_connect('b', request.async_id(), target);
+        }
         self.connect.replace(Some(request));
         match started {
             Ok(Connect::Pending) => self.arm(env, Interest::Writable),
@@ -495,6 +499,10 @@ impl KernelStream {
             .resource()
             .and_then(|resource| resource.object(scope))
             .map_or(undefined, Into::into);
+        if env.traces() {
+            let told = serde_json::json!({ "status": status });
+            env.trace_connect('e', request.async_id(), &told);
+        }
         let connected = v8::Boolean::new(scope, status == 0).into();
         let status = v8::Integer::new(scope, status).into();
         let request_object = request.object(scope).into();

@@ -1,8 +1,11 @@
 //! `internalBinding('task_queue')`: microtasks, ticks and unhandled rejections. Source: `src/node_task_queue.cc`.
 
+use std::cell::Cell;
+
 use crate::binding::{Args, Binding, Ret, function};
 use crate::env::Env;
 use crate::throw::Throw;
+use crate::tracer::{Event, REJECTIONS};
 
 /// See the module's text.
 pub static BINDING: Binding = Binding {
@@ -50,6 +53,31 @@ fn set_promise_reject_callback<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args
     Ok(v8::undefined(scope).into())
 }
 
+/// Rejections of this thread so far: without a handler, and those of them that got one later.
+#[derive(Default)]
+struct Rejections {
+    unhandled: Cell<u64>,
+    handled_after: Cell<u64>,
+}
+
+/// Traces the counts of rejections after each that counts.
+fn count_rejection(env: &Env, event: v8::PromiseRejectEvent) {
+    let counts = env.extension::<Rejections>();
+    let count = match event {
+        v8::PromiseRejectEvent::PromiseRejectWithNoHandler => &counts.unhandled,
+        v8::PromiseRejectEvent::PromiseHandlerAddedAfterReject => &counts.handled_after,
+        _ => return,
+    };
+    count.set(count.get() + 1);
+    if env.traces() {
+        let (unhandled, handled_after) = (counts.unhandled.get(), counts.handled_after.get());
+        env.trace(&Event {
+            args: format!("{{\"unhandled\":{unhandled},\"handledAfter\":{handled_after}}}"),
+            ..Event::now(env, 'C', REJECTIONS, "rejections")
+        });
+    }
+}
+
 /// Hands rejections to the library, which decides about `unhandledRejection`.
 unsafe extern "C" fn on_promise_reject(message: v8::PromiseRejectMessage) {
     v8::callback_scope!(unsafe scope, &message);
@@ -58,6 +86,7 @@ unsafe extern "C" fn on_promise_reject(message: v8::PromiseRejectMessage) {
     if env.is_ending() {
         return;
     }
+    count_rejection(&env, message.get_event());
     let Some(callback) = env.function(scope, "promiseRejectCallback") else {
         return;
     };

@@ -290,7 +290,9 @@ fn connect_to<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>, v6: bool) -
     };
     let trigger = Some(call.resource.context().async_id);
     let request = Request::start(scope, &call.env, object, CONNECT_PROVIDER, trigger);
-    call.stream.follow_connect(&call.env, request, started);
+    let target = serde_json::json!({ "ip": address.ip().to_string(), "port": address.port() });
+    call.stream
+        .follow_connect(&call.env, request, started, &target);
     number(scope, 0)
 }
 

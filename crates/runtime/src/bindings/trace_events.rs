@@ -1,13 +1,13 @@
-//! `internalBinding('trace_events')`: which categories are enabled. Nothing writes a trace file, so what is traced is
-//! dropped. Source: `src/node_trace_events.cc`.
+//! `internalBinding('trace_events')`: which categories are enabled, and events of the library's. Sources:
+//! `src/node_trace_events.cc`, V8's `trace` of the extras binding.
 
-use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::cell::Cell;
 use std::rc::Rc;
 
 use crate::binding::{Args, Binding, Class, Ret, function};
 use crate::env::Env;
-use crate::throw::Throw;
+use crate::throw::{ErrorClass, Throw};
+use crate::tracer::{Event, MAX_CATEGORIES};
 
 /// See the module's text.
 pub static BINDING: Binding = Binding {
@@ -21,8 +21,11 @@ pub static BINDING: Binding = Binding {
             "isTraceCategoryEnabled",
             function!(is_trace_category_enabled),
         ),
-        ("setTraceCategoryStateUpdateHandler", function!(ignore)),
-        ("trace", function!(ignore)),
+        (
+            "setTraceCategoryStateUpdateHandler",
+            function!(set_trace_category_state_update_handler),
+        ),
+        ("trace", function!(trace)),
         ("getEnabledCategories", function!(get_enabled_categories)),
     ],
     classes: &[Class {
@@ -37,12 +40,11 @@ pub static BINDING: Binding = Binding {
     ..Binding::DEFAULT
 };
 
-/// Categories that all sets of a process hold together at most.
-const MAX_CATEGORIES: usize = 4096;
-
-/// How many enabled sets hold each category.
-#[derive(Default)]
-struct Enabled(RefCell<BTreeMap<String, usize>>);
+/// An object with the buffer of each category that was asked for.
+const BUFFERS: &str = "trace_events.buffers";
+const HANDLER: &str = "trace_events.handler";
+/// The category that the library's handler is told of.
+const ASYNC_HOOKS: &str = "node.async_hooks";
 
 /// The state of a `CategorySet`.
 struct CategorySet {
@@ -50,37 +52,174 @@ struct CategorySet {
     enabled: Cell<bool>,
 }
 
-fn get_category_enabled_buffer<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
-    let buffer = v8::ArrayBuffer::new(scope, 1);
-    Ok(v8::Uint8Array::new(scope, buffer, 0, 1)
-        .ok_or(Throw::Pending)?
-        .into())
+fn type_error(text: &str) -> Throw {
+    Throw::Plain(ErrorClass::Type, text.to_owned())
 }
 
-/// The library asks before it traces: nothing is worth it.
-fn is_trace_category_enabled<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
-    Ok(v8::Boolean::new(scope, false).into())
+fn category<'s>(value: v8::Local<'s, v8::Value>) -> Result<v8::Local<'s, v8::String>, Throw> {
+    v8::Local::try_from(value).map_err(|_| type_error("Trace event category must be a string."))
 }
 
-fn ignore<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
+fn is_enabled(env: &Env, group: &str) -> bool {
+    env.tracer().is_some_and(|tracer| tracer.is_enabled(group))
+}
+
+/// A byte that is not 0 while the category is enabled, the same for everybody who asks for it.
+fn get_category_enabled_buffer<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let name = category(args.get(0))?;
+    let env = Env::of(scope);
+    let buffers = match env.registered(scope, BUFFERS) {
+        Some(buffers) => v8::Local::<v8::Object>::try_from(buffers).map_err(|_| Throw::Pending)?,
+        None => {
+            let null = v8::null(scope).into();
+            let buffers = v8::Object::with_prototype_and_properties(scope, null, &[], &[]);
+            env.register(scope, BUFFERS, buffers.into());
+            buffers
+        }
+    };
+    let known = buffers.get(scope, name.into()).ok_or(Throw::Pending)?;
+    if known.is_uint8_array() {
+        return Ok(known);
+    }
+    let names = buffers
+        .get_own_property_names(scope, v8::GetPropertyNamesArgs::default())
+        .ok_or(Throw::Pending)?;
+    let memory = crate::array_buffer::new_array_buffer(scope, 1)?;
+    let buffer = v8::Uint8Array::new(scope, memory, 0, 1).ok_or(Throw::Pending)?;
+    if names.length() as usize >= MAX_CATEGORIES {
+        // Nobody could tell it of a change.
+        return Ok(buffer.into());
+    }
+    buffers
+        .create_data_property(scope, name.into(), buffer.into())
+        .ok_or(Throw::Pending)?;
+    let group = name.to_rust_string_lossy(scope);
+    fill(scope, buffer, is_enabled(&env, &group));
+    Ok(buffer.into())
+}
+
+fn fill(scope: &mut v8::PinScope<'_, '_>, buffer: v8::Local<v8::Uint8Array>, enabled: bool) {
+    // A buffer that was given away has no bytes.
+    if let Some(byte) = crate::array_buffer::writable(scope, buffer.into()).first_mut() {
+        *byte = u8::from(enabled);
+    }
+}
+
+/// Sets the bytes that the library reads to what is enabled now.
+pub fn refresh(scope: &mut v8::PinScope<'_, '_>, env: &Env) {
+    v8::scope!(let scope, scope);
+    let buffers = env
+        .registered(scope, BUFFERS)
+        .and_then(|buffers| v8::Local::<v8::Object>::try_from(buffers).ok());
+    let Some(buffers) = buffers else { return };
+    let names = buffers.get_own_property_names(scope, v8::GetPropertyNamesArgs::default());
+    let Some(names) = names else { return };
+    for index in 0..names.length() {
+        let Some(name) = names.get_index(scope, index) else {
+            return;
+        };
+        let buffer = buffers
+            .get(scope, name)
+            .and_then(|buffer| v8::Local::<v8::Uint8Array>::try_from(buffer).ok());
+        if let Some(buffer) = buffer {
+            let group = name.to_rust_string_lossy(scope);
+            let enabled = is_enabled(env, &group);
+            fill(scope, buffer, enabled);
+        }
+    }
+}
+
+/// After a change: the library traces resources of `async_hooks` by hooks of its own.
+fn changed(scope: &mut v8::PinScope<'_, '_>, env: &Env) -> Result<(), Throw> {
+    refresh(scope, env);
+    let Some(handler) = env.function(scope, HANDLER) else {
+        return Ok(());
+    };
+    let enabled = v8::Boolean::new(scope, is_enabled(env, ASYNC_HOOKS)).into();
+    let undefined = v8::undefined(scope).into();
+    handler
+        .call(scope, undefined, &[enabled])
+        .ok_or(Throw::Pending)?;
+    Ok(())
+}
+
+fn is_trace_category_enabled<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let group = category(args.get(0))?.to_rust_string_lossy(scope);
+    let enabled = is_enabled(&Env::of(scope), &group);
+    Ok(v8::Boolean::new(scope, enabled).into())
+}
+
+fn set_trace_category_state_update_handler<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &Args<'s>,
+) -> Ret<'s> {
+    if args.get(0).is_function() {
+        Env::of(scope).register(scope, HANDLER, args.get(0));
+    }
     Ok(v8::undefined(scope).into())
+}
+
+/// `trace(phase, category, name, id, data)`: whether the event was kept.
+fn trace<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let env = Env::of(scope);
+    let group = category(args.get(1))?.to_rust_string_lossy(scope);
+    let no = v8::Boolean::new(scope, false).into();
+    if !is_enabled(&env, &group) {
+        return Ok(no);
+    }
+    if !args.get(0).is_number() {
+        return Err(type_error("Trace event phase must be a number."));
+    }
+    let phase = args.get(0).uint32_value(scope).unwrap_or_default();
+    let phase = u8::try_from(phase).map_or('\0', char::from);
+    let name = v8::Local::<v8::String>::try_from(args.get(2))
+        .map_err(|_| type_error("Trace event name must be a string."))?;
+    if name.length() == 0 {
+        return Err(type_error("Trace event name must not be an empty string."));
+    }
+    let id = match args.get(3) {
+        id if id.is_null_or_undefined() => None,
+        id if id.is_number() => Some(u64::from(id.uint32_value(scope).unwrap_or_default())),
+        _ => return Err(type_error("Trace event id must be a number.")),
+    };
+    let args = match args.get(4) {
+        data if data.is_undefined() => "{}".to_owned(),
+        data => {
+            // Runs the guest's `toJSON`.
+            let text = v8::json::stringify(scope, data).ok_or(Throw::Pending)?;
+            let text = text.to_rust_string_lossy(scope);
+            // What has no JSON is told as the text "undefined".
+            let text = if text == "undefined" { "null" } else { &text };
+            format!("{{\"data\":{text}}}")
+        }
+    };
+    let name = name.to_rust_string_lossy(scope);
+    let event = Event {
+        id,
+        args,
+        ..Event::now(&env, phase, &group, &name)
+    };
+    let kept = env.trace(&event);
+    Ok(v8::Boolean::new(scope, kept).into())
 }
 
 /// The enabled categories, separated by commas; `undefined` when there are none.
 fn get_enabled_categories<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
     let env = Env::of(scope);
-    let enabled = env.extension::<Enabled>();
-    let enabled = enabled.0.borrow();
-    if enabled.is_empty() {
+    let names = env
+        .tracer()
+        .map_or_else(Vec::new, |tracer| tracer.categories());
+    if names.is_empty() {
         return Ok(v8::undefined(scope).into());
     }
-    let names: Vec<&str> = enabled.keys().map(String::as_str).collect();
     let names = v8::String::new(scope, &names.join(",")).ok_or(Throw::Pending)?;
     Ok(names.into())
 }
 
 /// `new CategorySet(categories)`
 fn new_category_set<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    /// Characters of a category.
+    const LONGEST: usize = 256;
     if !args.is_construct_call() {
         return Err(Throw::type_error(
             "ERR_CONSTRUCT_CALL_REQUIRED",
@@ -100,7 +239,9 @@ fn new_category_set<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Re
     for index in 0..list.length() {
         let category = list.get_index(scope, index).ok_or(Throw::Pending)?;
         let category = category.to_string(scope).ok_or(Throw::Pending)?;
-        categories.push(category.to_rust_string_lossy(scope));
+        if category.length() <= LONGEST {
+            categories.push(category.to_rust_string_lossy(scope));
+        }
     }
     categories.sort_unstable();
     categories.dedup();
@@ -128,30 +269,20 @@ fn this(scope: &mut v8::PinScope<'_, '_>, args: &Args<'_>) -> Result<Rc<Category
 
 fn enable<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let set = this(scope, args)?;
-    let enabled = Env::of(scope).extension::<Enabled>();
-    let mut enabled = enabled.0.borrow_mut();
-    let fits = enabled.len() + set.categories.len() <= MAX_CATEGORIES;
-    if fits && !set.enabled.replace(true) {
-        for category in &set.categories {
-            *enabled.entry(category.clone()).or_default() += 1;
-        }
+    let env = Env::of(scope);
+    if !set.enabled.get() && env.enable_tracing(&set.categories) {
+        set.enabled.set(true);
+        changed(scope, &env)?;
     }
     Ok(v8::undefined(scope).into())
 }
 
 fn disable<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let set = this(scope, args)?;
+    let env = Env::of(scope);
     if set.enabled.replace(false) {
-        let enabled = Env::of(scope).extension::<Enabled>();
-        let mut enabled = enabled.0.borrow_mut();
-        for category in &set.categories {
-            if let Some(count) = enabled.get_mut(category) {
-                *count -= 1;
-                if *count == 0 {
-                    enabled.remove(category);
-                }
-            }
-        }
+        env.disable_tracing(&set.categories);
+        changed(scope, &env)?;
     }
     Ok(v8::undefined(scope).into())
 }

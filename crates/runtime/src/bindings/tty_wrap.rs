@@ -1,6 +1,9 @@
 //! `internalBinding('tty_wrap')`: terminals. Source: `src/tty_wrap.cc`.
 
-use secure_exec_kernel::{Errno, HandleKind};
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use secure_exec_kernel::{Errno, HandleKind, Terminal};
 
 use crate::binding::{Args, Binding, Class, Ret, function};
 use crate::bindings::fs::answer::constructor_call;
@@ -103,11 +106,27 @@ fn get_window_size<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret
     status(scope, size.map(|_| ()))
 }
 
+/// The terminal that this process made raw.
+#[derive(Default)]
+struct RawTerminal(RefCell<Option<Arc<Terminal>>>);
+
+/// Gives the terminal back as it was, at the end of the process.
+pub fn reset(env: &Env) {
+    if let Some(terminal) = env.extension::<RawTerminal>().0.take() {
+        terminal.set_raw(false);
+    }
+}
+
 /// `setRawMode(raw)`
 fn set_raw_mode<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let raw = args.get(0).is_true();
     let result = call(scope, args)?.and_then(|call| {
-        call.terminal()?.set_raw(raw);
+        let terminal = call.terminal()?;
+        terminal.set_raw(raw);
+        call.env
+            .extension::<RawTerminal>()
+            .0
+            .replace(raw.then_some(terminal));
         Ok(())
     });
     status(scope, result)

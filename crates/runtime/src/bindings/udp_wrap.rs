@@ -14,7 +14,8 @@ use crate::binding::{Args, Binding, Callback, Class, Ret, function};
 use crate::bindings::fs::answer::constructor_call;
 use crate::bindings::fs::argument;
 use crate::bindings::fs::resource::{Provider, Resource};
-use crate::bindings::request;
+use crate::bindings::options;
+use crate::bindings::request::{self, Request};
 use crate::bindings::tcp_wrap::{address, fill_address, status};
 use crate::env::Env;
 use crate::readiness::Ready;
@@ -76,6 +77,10 @@ pub static BINDING: Binding = Binding {
     ..Binding::DEFAULT
 };
 
+const SEND_PROVIDER: Provider = Provider {
+    name: "UDPSENDWRAP",
+    number: 42,
+};
 const UDP_PROVIDER: Provider = Provider {
     name: "UDPWRAP",
     number: 43,
@@ -444,7 +449,8 @@ fn send6<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
 /// the number of bytes plus 1, or an error.
 fn send_to<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>, v6: bool) -> Ret<'s> {
     const TO_PEER: i32 = 4;
-    request::unused(scope, args.get(0))?;
+    let object = request::unused(scope, args.get(0))?;
+    let has_callback = args.get(args.length() - 1).is_true();
     let list =
         v8::Local::<v8::Array>::try_from(args.get(1)).map_err(|_| argument::invalid("list"))?;
     let count = args.get(2).uint32_value(scope).ok_or(Throw::Pending)?;
@@ -468,6 +474,23 @@ fn send_to<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>, v6: bool) -> R
         let fd = call.socket(v6)?;
         call.kernel.udp_send(&call.process, fd, &bytes, to)
     });
+    if let Ok(size) = sent
+        && options::flag(&call.env, "--test-udp-no-try-send")
+    {
+        let resource = call.udp.resource.borrow().upgrade();
+        let trigger = resource.map(|resource| resource.context().async_id);
+        let request = Request::start(scope, &call.env, object, SEND_PROVIDER, trigger);
+        call.env.event_loop.complete(Box::new(move |scope, env| {
+            if !has_callback {
+                return request.finish(scope, env);
+            }
+            let status = v8::Integer::new(scope, 0).into();
+            #[expect(clippy::cast_precision_loss, reason = "no datagram is that large")]
+            let size = v8::Number::new(scope, size as f64).into();
+            request.complete(scope, env, &[status, size]);
+        }));
+        return number(scope, 0);
+    }
     // A datagram never waits, so there is nothing to complete later.
     number(
         scope,

@@ -70,6 +70,9 @@ fn init(scope: &mut v8::PinScope<'_, '_>, env: &Env, target: v8::Local<v8::Objec
     if let Some(privates) = env.registered(scope, "privateSymbols") {
         set(scope, target, "privateSymbols", privates);
     }
+    if let Some(toggle) = env.buffer(scope, "util.shouldAbortOnUncaughtToggle") {
+        toggle.set(0, 1_u32);
+    }
 }
 
 /// The object whose values are V8 privates.
@@ -272,13 +275,15 @@ fn get_caller_location<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -
 
 /// Node answers the address behind an external, for `inspect`. Addresses of ours are not for the guest.
 fn get_external_value<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    if !args.get(0).is_external() {
-        return Err(Throw::type_error(
+    let external = v8::Local::<v8::External>::try_from(args.get(0)).map_err(|_| {
+        Throw::type_error(
             "ERR_INVALID_ARG_TYPE",
             "The \"value\" argument must be an External",
-        ));
-    }
-    Ok(v8::BigInt::new_from_u64(scope, 0).into())
+        )
+    })?;
+    // What guests get of these holds a number of ours, see `stream_base.rs`.
+    let number = external.value().addr() as u64;
+    Ok(v8::BigInt::new_from_u64(scope, number).into())
 }
 
 fn array_buffer_view_has_buffer<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {

@@ -519,6 +519,7 @@ fn write_async<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s>
     let (input, room, flush) = (call.input, call.room, call.flush);
     let (length, offset) = (input.length, call.offset);
     Env::of(scope).queue_work(
+        "zlib",
         move |meter| {
             let written = codec::write(codec.as_mut(), &input, room, flush, meter);
             // The input is let go on the isolate's thread.

@@ -89,7 +89,7 @@ pub fn construct<'s, T: Send + 'static>(
         }
         let object = v8::Global::new(scope, object);
         let context = resource.context();
-        env.queue_work(work, move |scope, env, result| {
+        env.queue_work("crypto", work, move |scope, env, result| {
             let object = v8::Local::new(scope, object);
             let result = finish(scope, result);
             if let Ok(pair) = pair(scope, result) {

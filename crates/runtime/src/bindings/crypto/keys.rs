@@ -92,6 +92,10 @@ pub static HOST_TYPE: HostType = HostType {
 };
 
 impl TransferData for KeyData {
+    fn is_of_main_context(&self) -> bool {
+        true
+    }
+
     fn deserialize<'s>(
         self: Box<Self>,
         scope: &mut v8::PinScope<'s, '_>,

@@ -11,12 +11,15 @@ use super::cipher::modes::{Mode, transform};
 use super::cipher::table::Cipher;
 use super::kdf::pbkdf2;
 use super::openssl::{self, failure};
+use super::pkcs12;
 use super::random::random_bytes;
 use crate::throw::Throw;
 use crate::work::Meter;
 
 const PBES2: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.5.13");
 const PBKDF2: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.5.12");
+/// `pbeWithSHA1And3-KeyTripleDES-CBC`
+const SHA1_AND_3DES: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.12.1.3");
 const SCRYPT: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.11591.4.11");
 /// Bytes that one scrypt may move, and hold.
 const MAX_SCRYPT_BYTES: u64 = 64 << 20;
@@ -210,10 +213,80 @@ pub fn decrypt(
 ) -> Result<Zeroizing<Vec<u8>>, Throw> {
     let unsupported = || failure(openssl::UNSUPPORTED);
     let encrypted = Encrypted::from_der(der).map_err(|_| unsupported())?;
-    let parameters = encrypted.algorithm.parameters.ok_or_else(unsupported)?;
     if encrypted.algorithm.oid != PBES2 {
         return Err(unsupported());
     }
+    decrypt_by(
+        &encrypted.algorithm,
+        encrypted.data.as_bytes(),
+        passphrase,
+        meter,
+    )
+}
+
+/// A passphrase in the forms that derivations take.
+pub struct Secret<'a> {
+    /// As it is.
+    pub plain: &'a [u8],
+    /// As PKCS#12 has it.
+    pub wide: &'a [u8],
+}
+
+/// What is encrypted as an `AlgorithmIdentifier` says: PBES2, or the one cipher of PKCS#12's own that OpenSSL 3 still
+/// has.
+///
+/// # Errors
+/// The passphrase is another one, or the algorithms are none of ours.
+pub fn decrypt_with(
+    algorithm: &[u8],
+    data: &[u8],
+    secret: &Secret<'_>,
+    meter: &mut Meter,
+) -> Result<Zeroizing<Vec<u8>>, Throw> {
+    let unsupported = || failure(openssl::UNSUPPORTED);
+    let algorithm = Identified::from_der(algorithm).map_err(|_| unsupported())?;
+    if algorithm.oid == PBES2 {
+        return decrypt_by(&algorithm, data, secret.plain, meter);
+    }
+    if algorithm.oid != SHA1_AND_3DES {
+        return Err(unsupported());
+    }
+    let parameters = algorithm.parameters.ok_or_else(unsupported)?;
+    let (salt, iterations) = parameters
+        .sequence(|reader| {
+            let salt = <&OctetStringRef>::decode(reader)?.as_bytes().to_vec();
+            Ok::<_, pkcs8::der::Error>((salt, u32::decode(reader)?))
+        })
+        .map_err(|_| unsupported())?;
+    let cipher = Cipher::from_name("des-ede3-cbc").ok_or_else(unsupported)?;
+    let mut derive = |what, length| {
+        pkcs12::derive(
+            Algorithm::Sha1,
+            secret.wide,
+            &salt,
+            iterations,
+            what,
+            length,
+            meter,
+        )
+        .ok_or_else(unsupported)
+    };
+    let key = derive(pkcs12::Use::Key, cipher.key)?;
+    let iv = derive(pkcs12::Use::Iv, cipher.iv())?;
+    run(cipher, &key, &iv, false, data)
+        .map(Zeroizing::new)
+        .ok_or_else(|| failure(openssl::BAD_DECRYPT))
+}
+
+/// What is encrypted by PBES2.
+fn decrypt_by(
+    algorithm: &Identified<'_>,
+    data: &[u8],
+    passphrase: &[u8],
+    meter: &mut Meter,
+) -> Result<Zeroizing<Vec<u8>>, Throw> {
+    let unsupported = || failure(openssl::UNSUPPORTED);
+    let parameters = algorithm.parameters.ok_or_else(unsupported)?;
     let parameters: Pbes2<'_> = parameters.decode_as().map_err(|_| unsupported())?;
     let (name, _) = CIPHERS
         .iter()
@@ -224,15 +297,9 @@ pub fn decrypt(
     let iv: &OctetStringRef = iv.decode_as().map_err(|_| unsupported())?;
     let key = derived(&parameters.derivation, passphrase, cipher.key, meter);
     let key = key.ok_or_else(unsupported)?;
-    run(
-        cipher,
-        &key,
-        iv.as_bytes(),
-        false,
-        encrypted.data.as_bytes(),
-    )
-    .map(Zeroizing::new)
-    .ok_or_else(|| failure(openssl::BAD_DECRYPT))
+    run(cipher, &key, iv.as_bytes(), false, data)
+        .map(Zeroizing::new)
+        .ok_or_else(|| failure(openssl::BAD_DECRYPT))
 }
 
 /// A `PrivateKeyInfo` under a passphrase.

@@ -15,9 +15,10 @@ use secure_exec_tls::{Context, TlsError, cipher, clock as rustls_clock, pem, roo
 
 use super::argument::{bytes, invalid, string, text_or_bytes};
 use super::encoding::{self, Structure};
+use super::pkcs12;
 use super::tls_error;
 use crate::array_buffer::buffer_of;
-use crate::binding::{Args, Function, Ret, function};
+use crate::binding::{Args, Callback, Function, Ret, function};
 use crate::bindings::fs::answer::constructor_call;
 use crate::env::Env;
 use crate::text;
@@ -147,6 +148,17 @@ fn this<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Result<Rc<Secu
     SecureContext::of(scope, args.this().into()).ok_or_else(|| invalid("this"))
 }
 
+/// Accessors of the class.
+pub static ACCESSORS: [(&str, Callback, Option<Callback>); 1] =
+    [("_external", function!(get_external), None)];
+
+/// What stands for the context in code of others; nothing here takes it back.
+fn get_external<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    this(scope, args)?;
+    let id = std::ptr::without_provenance_mut(1);
+    Ok(v8::External::new(scope, id).into())
+}
+
 fn undefined<'s>(scope: &mut v8::PinScope<'s, '_>) -> Ret<'s> {
     Ok(v8::undefined(scope).into())
 }
@@ -225,16 +237,13 @@ fn init<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
 fn set_key<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let context = this(scope, args)?;
     let pem = zeroize::Zeroizing::new(content(scope, args.get(0), "key")?);
-    let passphrase = match args.get(1).is_string() {
-        true => Some(zeroize::Zeroizing::new(content(
-            scope,
-            args.get(1),
-            "passphrase",
-        )?)),
-        false => None,
-    };
+    // Without one, an empty one is tried.
+    let passphrase = zeroize::Zeroizing::new(match args.get(1).is_string() {
+        true => content(scope, args.get(1), "passphrase")?,
+        false => Vec::new(),
+    });
     let unlock = &mut encoding::Unlock {
-        passphrase: passphrase.as_ref().map(|passphrase| passphrase.as_slice()),
+        passphrase: Some(&passphrase),
         meter: &mut Meter::on_own_thread(&Env::of(scope)),
     };
     let key = encoding::private_from_pem(&pem, unlock)?;
@@ -438,8 +447,55 @@ fn close<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     undefined(scope)
 }
 
-fn load_pkcs12<'s>(_scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
-    Err(Throw::unavailable("PFX"))
+/// `loadPKCS12(pfx, passphrase)`: the key, its certificate, and the other certificates as its chain and as authorities.
+fn load_pkcs12<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let context = this(scope, args)?;
+    let file = bytes(scope, args.get(0), "pfx")?;
+    let passphrase = match args.get(1).is_null_or_undefined() {
+        true => zeroize::Zeroizing::default(),
+        false => zeroize::Zeroizing::new(bytes(scope, args.get(1), "pass")?.to_vec()),
+    };
+    if context.with(|context| context.is_full()) {
+        return Err(full());
+    }
+    let failed = |text: &str| Throw::error("ERR_CRYPTO_OPERATION_FAILED", text);
+    let mut meter = Meter::on_own_thread(&Env::of(scope));
+    let contents =
+        pkcs12::read(&file, &passphrase, &mut meter).map_err(|failure| match failure {
+            pkcs12::Failure::Malformed => failed("not enough data"),
+            pkcs12::Failure::Mac => failed("mac verify failure"),
+            pkcs12::Failure::Unsupported => Throw::error(
+                "ERR_CRYPTO_UNSUPPORTED_OPERATION",
+                "Unsupported PKCS12 PFX data",
+            ),
+        })?;
+    let no_key = || failed("Unable to load private key from PFX data");
+    let unlock = &mut encoding::Unlock {
+        passphrase: None,
+        meter: &mut meter,
+    };
+    let key = contents.key.ok_or_else(no_key)?;
+    let key = encoding::private_from_der(&key, Structure::Pkcs8, unlock).map_err(|_| no_key())?;
+    let spki = key
+        .public()
+        .and_then(|public| encoding::public_to_der(&public, Structure::Spki));
+    let pkcs8 = encoding::private_to_der(&key, Structure::Pkcs8);
+    let (spki, pkcs8) = spki.zip(pkcs8).ok_or_else(no_key)?;
+    let (mut chain, others): (Vec<_>, Vec<_>) = contents
+        .certificates
+        .into_iter()
+        .partition(|certificate| certificate.spki() == spki.as_slice());
+    if chain.is_empty() {
+        return Err(failed("Unable to load certificate from PFX data"));
+    }
+    chain.truncate(1);
+    chain.extend(others.iter().cloned());
+    let added = context.with(|context| {
+        context.add_certificate(chain);
+        context.trust.authorities.extend(others);
+        context.add_key(&spki, pkcs8.to_vec())
+    });
+    done(scope, added)
 }
 
 fn set_ticket_keys<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
@@ -514,6 +570,7 @@ pub fn user_roots<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret
 /// `resetRootCertStore(certs)`
 pub fn reset_roots<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     const MOST: u32 = 4096;
+    const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
     let list = v8::Local::<v8::Array>::try_from(args.get(0)).map_err(|_| invalid("certs"))?;
     if list.length() > MOST {
         return Err(full());
@@ -530,8 +587,19 @@ pub fn reset_roots<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret
                     }
                 }
             }
+            // Text without certificates counts when there is nothing else.
+            Err(TlsError::NO_START_LINE) if !pem.windows(BEGIN.len()).any(|at| at == BEGIN) => {}
+            Err(TlsError::NO_START_LINE) => {
+                return Err(tls_error::throw(scope, TlsError::PEM_ASN1_LIB));
+            }
             Err(error) => return Err(tls_error::throw(scope, error)),
         }
+    }
+    if roots.is_empty() && list.length() > 0 {
+        return Err(Throw::error(
+            "ERR_CRYPTO_OPERATION_FAILED",
+            "No valid certificates found in the provided array",
+        ));
     }
     let state = Env::of(scope).extension::<TlsState>();
     state.user_roots.replace(Some(roots));

@@ -198,7 +198,12 @@ pub fn construct<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'
 pub fn init<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let running = this(scope, args)?;
     let name = string(scope, args.get(0), "algorithm")?;
-    let algorithm = Algorithm::from_name(&name)
+    // The name of old for what DSA signs.
+    let name = match name.as_str() {
+        "dss1" | "DSS1" => "SHA1",
+        name => name,
+    };
+    let algorithm = Algorithm::from_name(name)
         .ok_or_else(|| Throw::type_error("ERR_CRYPTO_INVALID_DIGEST", "Invalid digest"))?;
     running.0.replace(Some((algorithm, algorithm.hasher())));
     Ok(v8::undefined(scope).into())

@@ -1,5 +1,6 @@
 //! Certificates. Source: `src/crypto/crypto_x509.cc`.
 
+use std::any::Any;
 use std::rc::Rc;
 
 use secure_exec_tls::certificate::{Certificate, KeyDetails};
@@ -14,6 +15,7 @@ use super::tls_error;
 use crate::array_buffer::buffer_of;
 use crate::binding::{Args, Function, Ret, function};
 use crate::env::Env;
+use crate::message::{HostType, TransferData};
 use crate::realm::set;
 use crate::text;
 use crate::throw::Throw;
@@ -49,10 +51,41 @@ pub const METHODS: &[Function] = &[
 ];
 
 /// What is behind an object of the class.
+#[derive(Clone)]
 struct Handle {
     certificate: Certificate,
     /// The rest of the chain that it came with.
     above: Vec<Certificate>,
+}
+
+/// Of the handle of an `X509Certificate`.
+pub static HOST_TYPE: HostType = HostType {
+    clone_object: |host: &Rc<dyn Any>| {
+        let handle = host.downcast_ref::<Handle>()?;
+        Some(Box::new(handle.clone()))
+    },
+};
+
+impl TransferData for Handle {
+    fn is_of_main_context(&self) -> bool {
+        true
+    }
+
+    fn deserialize<'s>(
+        self: Box<Self>,
+        scope: &mut v8::PinScope<'s, '_>,
+        env: &Rc<Env>,
+    ) -> Option<v8::Local<'s, v8::Object>> {
+        // Loads the class of handles, too.
+        crate::realm::require_builtin(scope, env, "internal/crypto/x509").ok()?;
+        match wrap(scope, self.certificate, self.above) {
+            Ok(handle) => handle.try_into().ok(),
+            Err(throw) => {
+                throw.throw(scope);
+                None
+            }
+        }
+    }
 }
 
 /// A new object for a certificate, and for those that came with it.
@@ -199,7 +232,10 @@ fn public_key<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> 
         passphrase: None,
         meter: &mut Meter::on_own_thread(&Env::of(scope)),
     };
-    let key = encoding::public_from_der(certificate.spki(), Structure::Spki, unlock)?;
+    let key = encoding::public_from_der(certificate.spki(), Structure::Spki, unlock);
+    let Ok(key) = key else {
+        return Err(tls_error::throw(scope, TlsError::KEY_DECODE_ERROR));
+    };
     KeyData::Public(key).into_handle(scope)
 }
 

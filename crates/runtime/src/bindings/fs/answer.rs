@@ -43,6 +43,9 @@ pub struct FsState {
     use_promises: OnceCell<v8::Global<v8::Value>>,
     waiting: Cell<usize>,
     longest_text: Cell<u64>,
+    /// Whether the call that was made last answers later; for traces.
+    pub is_async: Cell<bool>,
+    traced: Cell<u64>,
 }
 
 /// A typed array that the library reads.
@@ -81,6 +84,12 @@ impl FsState {
                 .set(limit.clamp(1, v8::String::MAX_LENGTH) as u64);
         }
         self.longest_text.get()
+    }
+
+    /// An id that no other call has in traces.
+    pub fn next_trace(&self) -> u64 {
+        self.traced.set(self.traced.get() + 1);
+        self.traced.get()
     }
 
     /// Takes room for an answer that waits.
@@ -437,12 +446,14 @@ impl<'s> Shape<'s> {
     ) -> Result<Self, Throw> {
         let request = args.get(index);
         if request.is_undefined() {
+            Env::of(scope).trace_sync_call(scope);
             return Ok(v8::Local::<v8::Object>::try_from(args.get(index + 1))
                 .map_or(Self::Sync, Self::Context));
         }
         let env = Env::of(scope);
+        let state = env.extension::<FsState>();
+        state.is_async.set(true);
         if request.is_symbol() {
-            let state = env.extension::<FsState>();
             if state.use_promises.get().is_none()
                 && let Some(symbol) = env.registered(scope, "symbol fs_use_promises_symbol")
             {

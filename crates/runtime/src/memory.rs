@@ -327,11 +327,16 @@ impl MemoryBudget {
     /// # Errors
     /// [`LimitError`] when that is over the limit: the process has an end by then and the caller should return.
     pub fn charge_native(self: &Arc<Self>, bytes: usize) -> Result<NativeCharge, LimitError> {
+        self.try_charge_native(bytes)
+            .inspect_err(|_| self.condemn("native"))
+    }
+
+    /// The same, but the process may go on without.
+    fn try_charge_native(self: &Arc<Self>, bytes: usize) -> Result<NativeCharge, LimitError> {
         self.native.fetch_add(bytes, Ordering::Relaxed);
         let total = self.total();
         if total > self.limit {
             self.native.fetch_sub(bytes, Ordering::Relaxed);
-            self.condemn("native");
             return Err(LimitError {
                 limit: "memory",
                 configured: self.limit as u64,
@@ -343,6 +348,24 @@ impl MemoryBudget {
             budget: self.clone(),
             bytes,
         })
+    }
+
+    /// As [`Self::charge_native`], for what objects of the guest keep: garbage is collected first when there is no room.
+    ///
+    /// # Errors
+    /// [`LimitError`]; the process has been condemned.
+    pub fn charge_kept(
+        self: &Arc<Self>,
+        isolate: &mut v8::Isolate,
+        bytes: usize,
+    ) -> Result<NativeCharge, LimitError> {
+        if let Ok(charge) = self.try_charge_native(bytes) {
+            return Ok(charge);
+        }
+        if bytes <= self.limit {
+            isolate.low_memory_notification();
+        }
+        self.charge_native(bytes)
     }
 
     /// As [`Self::charge_native`], to be given back with [`Self::release_native`]. Answers whether it was granted.

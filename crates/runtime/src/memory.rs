@@ -11,7 +11,7 @@
 //! isolates share the cage.
 
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -94,6 +94,8 @@ pub struct MemoryBudget {
     /// How often V8 has asked for more heap.
     asked: AtomicUsize,
     looks_over: AtomicUsize,
+    /// Whether V8 is marking its heap in steps.
+    marks: AtomicBool,
     shared: OnceLock<Arc<Shared>>,
     near: OnceLock<NearLimit>,
     /// The threads of its process, when there is more than one.
@@ -146,6 +148,7 @@ impl MemoryBudget {
             growth: AtomicUsize::new(0),
             asked: AtomicUsize::new(0),
             looks_over: AtomicUsize::new(0),
+            marks: AtomicBool::new(false),
             shared: OnceLock::new(),
             near: OnceLock::new(),
             family: OnceLock::new(),
@@ -394,6 +397,14 @@ impl MemoryBudget {
         self.peak.fetch_max(self.used().total(), Ordering::Relaxed);
     }
 
+    /// Ends a garbage collection that is under way. Must come before the isolate is dropped: V8 would end it while it
+    /// disposes of the isolate, when rusty_v8 has freed what the weak handles of contexts still point to.
+    pub(crate) fn finish_marking(&self, isolate: &mut v8::Isolate) {
+        if self.marks.load(Ordering::Relaxed) {
+            isolate.low_memory_notification();
+        }
+    }
+
     /// Ends the process because of its memory.
     pub(crate) fn condemn(&self, what: &'static str) {
         if let Some(shared) = self.shared.get() {
@@ -493,6 +504,7 @@ pub fn install(isolate: &mut v8::Isolate, budget: &Arc<MemoryBudget>, shared: &A
     let data = Arc::as_ptr(budget).cast_mut().cast::<c_void>();
     isolate.add_near_heap_limit_callback(near_heap_limit, data);
     isolate.set_oom_error_handler(fatal::on_out_of_memory);
+    isolate.add_gc_prologue_callback(before_marking, data, v8::GCType::kGCTypeIncrementalMarking);
     isolate.add_gc_epilogue_callback(after_gc, data, v8::GCType::kGCTypeAll);
     isolate.set_allow_atomics_wait(false);
     fatal::attach_isolate(isolate);
@@ -524,6 +536,21 @@ unsafe extern "C" fn near_heap_limit(data: *mut c_void, current: usize, _initial
     wanted.min(CAGE_BYTES)
 }
 
+/// V8 begins to mark its heap in steps.
+///
+/// # Safety
+/// Called by V8 with the pointer given in [`install`], which outlives the isolate.
+unsafe extern "C" fn before_marking(
+    _isolate: v8::UnsafeRawIsolatePtr,
+    _kind: v8::GCType,
+    _flags: v8::GCCallbackFlags,
+    data: *mut c_void,
+) {
+    // SAFETY: see above.
+    let budget = unsafe { &*data.cast::<MemoryBudget>() };
+    budget.marks.store(true, Ordering::Relaxed);
+}
+
 /// Notes what the heap holds; condemns the process when that is too much together with what bindings hold. Buffers do
 /// not count here: those that this collection found dead are freed later. See [`MemoryBudget::is_over`].
 ///
@@ -546,6 +573,9 @@ unsafe extern "C" fn after_gc(
             .saturating_add(statistics.malloced_memory()),
         statistics.total_heap_size(),
     );
+    if kind == v8::GCType::kGCTypeMarkSweepCompact {
+        budget.marks.store(false, Ordering::Relaxed);
+    }
     let used = budget.used();
     budget
         .peak

@@ -23,7 +23,7 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { pathToFileURL } from "node:url";
 
-const DEFAULTS = { memoryLimit: 64, cpuTimeLimitMs: 50, wallTimeLimitMs: 20_000 };
+const DEFAULTS = { memoryLimit: 64, cpuTimeLimitMs: 40, wallTimeLimitMs: 20_000 };
 /** By how much the CPU limits are raised: more of each attack is seen, later. */
 const SCALE = Number(process.env.HOSTILE_SCALE ?? 1);
 
@@ -109,54 +109,53 @@ function judge(header, result, ms, grown) {
 }
 
 async function all() {
-for (const [file, first, end] of files.map((one) => one.split(":"))) {
-  if (file.endsWith(".host.mjs")) {
-    const started = performance.now();
-    let wrong = [];
-    console.log(JSON.stringify({ file, begins: true }));
-    try {
-      const { default: test } = await import(pathToFileURL(file).href);
-      await test({ NodeRuntime, SecureExecError, secret, secretFile, spawnSync });
-    } catch (error) {
-      wrong.push(String(error?.stack ?? error));
-    }
-    await new Promise(setImmediate);
-    const after = await sing();
-    if (!after.fine || after.ms > 3000) wrong.push(`canary after: ${JSON.stringify(after)}`);
-    console.log(JSON.stringify({ file, each: "", outcome: "host", ms: Math.round(performance.now() - started), wrong: [...wrong, ...harm()] }));
-    continue;
-  }
-  const { header, variants } = read(file);
-  for (const [each, code] of variants.slice(Number(first ?? 0), end === undefined ? undefined : Number(end))) {
-    console.log(JSON.stringify({ file, each, begins: true }));
-    let line = { file, each };
-    const before = process.memoryUsage.rss();
-    highest = before;
-    try {
-      const options = { ...DEFAULTS, ...header.options };
-      options.cpuTimeLimitMs *= SCALE;
-      const runtime = await NodeRuntime.create(options);
+  for (const [file, first, end] of files.map((one) => one.split(":"))) {
+    if (file.endsWith(".host.mjs")) {
       const started = performance.now();
-      const running = header.run ? runtime.run(code) : runtime.exec(code, file.endsWith(".mjs") ? { filePath: "/workspace/attack.mjs" } : {});
-      const beside = sing();
-      const result = await running;
-      const ms = performance.now() - started;
-      highest = Math.max(highest, process.memoryUsage.rss());
-      const { outcome, wrong } = judge(header, result, ms, (highest - before) / 2 ** 20);
-      const during = await beside;
-      await runtime.dispose();
-      // The next one's song is the one after this.
-      const after = each === variants.at(-1)[0] || wrong.length > 0 ? await sing() : during;
-      for (const [when, song] of Object.entries({ during, after })) if (!song.fine || song.ms > 3000) wrong.push(`canary ${when}: ${JSON.stringify(song)}`);
-      const told = wrong.length > 0 ? { message: result.errorMessage?.slice(0, 300), stdout: result.stdout?.slice(-600), stderr: result.stderr?.slice(-600) } : { message: result.errorMessage?.slice(0, 120) };
-      line = { ...line, outcome, ms: Math.round(ms), grown: Math.round((highest - before) / 2 ** 20), cpu: Math.round(result.usage.cpuMs), canary: Math.round(Math.max(during.ms, after.ms)), wrong: [...wrong, ...harm(outOf(result))], ...told };
-    } catch (error) {
-      line = { ...line, wrong: [`the host's own: ${String(error?.stack ?? error)}`, ...harm()] };
+      let wrong = [];
+      console.log(JSON.stringify({ file, begins: true }));
+      try {
+        const { default: test } = await import(pathToFileURL(file).href);
+        await test({ NodeRuntime, SecureExecError, secret, secretFile, spawnSync });
+      } catch (error) {
+        wrong.push(String(error?.stack ?? error));
+      }
+      await new Promise(setImmediate);
+      const after = await sing();
+      if (!after.fine || after.ms > 3000) wrong.push(`canary after: ${JSON.stringify(after)}`);
+      console.log(JSON.stringify({ file, each: "", outcome: "host", ms: Math.round(performance.now() - started), wrong: [...wrong, ...harm()] }));
+      continue;
     }
-    console.log(JSON.stringify(line));
+    const { header, variants } = read(file);
+    for (const [each, code] of variants.slice(Number(first ?? 0), end === undefined ? undefined : Number(end))) {
+      console.log(JSON.stringify({ file, each, begins: true }));
+      let line = { file, each };
+      const before = process.memoryUsage.rss();
+      highest = before;
+      try {
+        const options = { ...DEFAULTS, ...header.options };
+        options.cpuTimeLimitMs *= SCALE;
+        const runtime = await NodeRuntime.create(options);
+        const started = performance.now();
+        const running = header.run ? runtime.run(code) : runtime.exec(code, file.endsWith(".mjs") ? { filePath: "/workspace/attack.mjs" } : {});
+        const beside = sing();
+        const result = await running;
+        const ms = performance.now() - started;
+        highest = Math.max(highest, process.memoryUsage.rss());
+        const { outcome, wrong } = judge(header, result, ms, (highest - before) / 2 ** 20);
+        const during = await beside;
+        await runtime.dispose();
+        // The next one's song is the one after this.
+        const after = each === variants.at(-1)[0] || wrong.length > 0 ? await sing() : during;
+        for (const [when, song] of Object.entries({ during, after })) if (!song.fine || song.ms > 3000) wrong.push(`canary ${when}: ${JSON.stringify(song)}`);
+        const told = wrong.length > 0 ? { message: result.errorMessage?.slice(0, 300), stdout: result.stdout?.slice(-600), stderr: result.stderr?.slice(-600) } : { message: result.errorMessage?.slice(0, 120) };
+        line = { ...line, outcome, ms: Math.round(ms), grown: Math.round((highest - before) / 2 ** 20), cpu: Math.round(result.usage.cpuMs), canary: Math.round(Math.max(during.ms, after.ms)), wrong: [...wrong, ...harm(outOf(result))], ...told };
+      } catch (error) {
+        line = { ...line, wrong: [`the host's own: ${String(error?.stack ?? error)}`, ...harm()] };
+      }
+      console.log(JSON.stringify(line));
+    }
   }
-}
-
 }
 
 await all().catch((error) => {
@@ -165,5 +164,5 @@ await all().catch((error) => {
 });
 clearInterval(looksAtMemory);
 await canary.dispose();
-rmSync(folder, { recursive: true });
 console.log(JSON.stringify({ end: true, wrong: harm() }));
+rmSync(folder, { recursive: true });

@@ -1,6 +1,6 @@
 // Memory outside of V8's heap.
 // @outcome any
-// @options {"memoryLimit": 16, "cpuTimeLimitMs": 200}
+// @options {"memoryLimit": 16, "cpuTimeLimitMs": 120}
 // @grows 600
 // @each new ArrayBuffer(2 ** 33)
 // @each new ArrayBuffer(2 ** 53 - 1)

@@ -1,6 +1,6 @@
 // Things of which a guest may have many: each has a bound.
 // @outcome any | wall
-// @options {"memoryLimit": 32, "cpuTimeLimitMs": 150, "wallTimeLimitMs": 2500}
+// @options {"memoryLimit": 32, "cpuTimeLimitMs": 100, "wallTimeLimitMs": 2000}
 // @grows 600
 // @each for (;;) setTimeout(() => {}, 1e6)
 // @each for (;;) setInterval(() => {}, 1e6)

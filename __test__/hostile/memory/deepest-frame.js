@@ -1,6 +1,6 @@
 // Work in the last frames of a full stack: V8's C++, ICU and our Rust have room of their own there.
 // @outcome ok | cpu | memory
-// @options {"cpuTimeLimitMs": 400}
+// @options {"cpuTimeLimitMs": 250}
 // @within 12000
 // @each JSON.parse('['.repeat(1000) + ']'.repeat(1000))
 // @each JSON.stringify({ a: [1, { b: 2 }] })

@@ -1,6 +1,6 @@
 // Recursion of every kind, in JavaScript, in V8's C++ and in ours: an error, never the end of the host.
 // @outcome any
-// @options {"cpuTimeLimitMs": 200}
+// @options {"cpuTimeLimitMs": 120}
 // @each (function f() { f() })()
 // @each (function f(...a) { f(...a, 1) })()
 // @each (async function f() { await f() })()

@@ -1,6 +1,6 @@
 // Growth of V8's heap, in all its forms.
 // @outcome any
-// @options {"memoryLimit": 16, "cpuTimeLimitMs": 250}
+// @options {"memoryLimit": 16, "cpuTimeLimitMs": 150}
 // @each const a = []; for (;;) a.push({})
 // @each const a = []; for (;;) a.push(Math.random())
 // @each const a = []; for (;;) a.push(a.slice())

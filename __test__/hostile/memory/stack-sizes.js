@@ -1,6 +1,6 @@
 // Stacks that a guest asks for are no larger than its threads have.
 // @outcome any
-// @options {"cpuTimeLimitMs": 250}
+// @options {"cpuTimeLimitMs": 150}
 // @within 12000
 // @each require('v8').setFlagsFromString('--stack-size=1000000')
 // @each new (require('worker_threads').Worker)(code, { eval: true, resourceLimits: { stackSizeMb: 1024 } })

@@ -1,6 +1,6 @@
 // WebAssembly: memories, tables, types, code.
 // @outcome any
-// @options {"memoryLimit": 32, "cpuTimeLimitMs": 150}
+// @options {"memoryLimit": 32, "cpuTimeLimitMs": 100}
 // @grows 800
 // @each new WebAssembly.Memory({ initial: 65536 })
 // @each const a = []; for (;;) a.push(new WebAssembly.Memory({ initial: 1 }))

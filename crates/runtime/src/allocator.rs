@@ -8,6 +8,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::ptr::null_mut;
 
+use crate::large_blocks::{for_rust, is_large};
+
 /// Smaller requests are neither limited nor recorded.
 const SMALL: usize = 4096;
 
@@ -51,6 +53,10 @@ unsafe impl GlobalAlloc for Allocator {
         if !permits(layout.size(), layout.align()) {
             return null_mut();
         }
+        if is_large(layout.size()) {
+            // SAFETY: the caller's promises are passed on.
+            return for_rust(|| unsafe { System.alloc(layout) });
+        }
         // SAFETY: the caller's promises are passed on.
         unsafe { System.alloc(layout) }
     }
@@ -61,6 +67,10 @@ unsafe impl GlobalAlloc for Allocator {
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        if is_large(layout.size()) {
+            // SAFETY: the caller's promises are passed on.
+            return for_rust(|| unsafe { System.alloc_zeroed(layout) });
+        }
         // SAFETY: the caller's promises are passed on.
         unsafe { System.alloc_zeroed(layout) }
     }
@@ -68,6 +78,10 @@ unsafe impl GlobalAlloc for Allocator {
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         if !permits(size, layout.align()) {
             return null_mut();
+        }
+        if is_large(size) {
+            // SAFETY: the pointer came from `System`, and the caller's promises are passed on.
+            return for_rust(|| unsafe { System.realloc(pointer, layout, size) });
         }
         // SAFETY: the pointer came from `System`, and the caller's promises are passed on.
         unsafe { System.realloc(pointer, layout, size) }

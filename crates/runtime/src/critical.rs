@@ -113,11 +113,12 @@ mod wrapped {
         leave();
     }
 
-    /// One function of the allocator: counted, then passed on.
+    /// One function of the allocator: counted, judged by its size if it has one, then passed on.
     macro_rules! allocator_function {
-        ($symbol:literal, $name:ident, $real:ident($($argument:ident: $type:ty),*) $(-> $result:ty)?) => {
+        ($symbol:literal, $name:ident, $real:ident($($argument:ident: $type:ty),*) $(-> $result:ty)? $(, $size:expr)?) => {
             wrap!($symbol => $name, fn $real($($argument: $type),*) $(-> $result)?);
             unsafe extern "C" fn $name($($argument: $type),*) $(-> $result)? {
+                $(crate::large_blocks::judge($size);)?
                 let _section = section();
                 // SAFETY: the caller's own call of the allocator, passed on.
                 unsafe { $real($($argument),*) }
@@ -125,25 +126,26 @@ mod wrapped {
         };
     }
 
-    allocator_function!("malloc", malloc, real_malloc(size: usize) -> Pointer);
-    allocator_function!("calloc", calloc, real_calloc(count: usize, size: usize) -> Pointer);
-    allocator_function!("realloc", realloc, real_realloc(block: Pointer, size: usize) -> Pointer);
+    allocator_function!("malloc", malloc, real_malloc(size: usize) -> Pointer, size);
+    allocator_function!("calloc", calloc, real_calloc(count: usize, size: usize) -> Pointer, count.saturating_mul(size));
+    allocator_function!("realloc", realloc, real_realloc(block: Pointer, size: usize) -> Pointer, size);
     allocator_function!("free", free, real_free(block: Pointer));
     allocator_function!(
         "posix_memalign",
         posix_memalign,
         real_posix_memalign(result: *mut Pointer, alignment: usize, size: usize) -> c_int
     );
-    allocator_function!("aligned_alloc", aligned_alloc, real_aligned_alloc(alignment: usize, size: usize) -> Pointer);
-    allocator_function!("_Znwm", new, real_new(size: usize) -> Pointer);
-    allocator_function!("_Znam", new_array, real_new_array(size: usize) -> Pointer);
-    allocator_function!("_ZnwmRKSt9nothrow_t", new_nothrow, real_new_nothrow(size: usize, tag: Pointer) -> Pointer);
+    allocator_function!("aligned_alloc", aligned_alloc, real_aligned_alloc(alignment: usize, size: usize) -> Pointer, size);
+    allocator_function!("_Znwm", new, real_new(size: usize) -> Pointer, size);
+    allocator_function!("_Znam", new_array, real_new_array(size: usize) -> Pointer, size);
+    allocator_function!("_ZnwmRKSt9nothrow_t", new_nothrow, real_new_nothrow(size: usize, tag: Pointer) -> Pointer, size);
     allocator_function!(
         "_ZnamRKSt9nothrow_t",
         new_array_nothrow,
-        real_new_array_nothrow(size: usize, tag: Pointer) -> Pointer
+        real_new_array_nothrow(size: usize, tag: Pointer) -> Pointer,
+        size
     );
-    allocator_function!("_ZnwmSt11align_val_t", new_aligned, real_new_aligned(size: usize, alignment: usize) -> Pointer);
+    allocator_function!("_ZnwmSt11align_val_t", new_aligned, real_new_aligned(size: usize, alignment: usize) -> Pointer, size);
     allocator_function!(
         "_ZnamSt11align_val_t",
         new_array_aligned,

@@ -330,6 +330,11 @@ mod printers {
     );
 
     wrap!(
+        "_ZN15partition_alloc8internal10OnNoMemoryEm" => allocator_failed,
+        fn real_allocator_failed(size: usize)
+    );
+
+    wrap!(
         "_ZN2v88internal2V823FatalProcessOutOfMemoryEPNS0_7IsolateEPKcRKNS_10OOMDetailsE" => out_of_memory,
         fn real_out_of_memory(isolate: *mut c_void, location: *const c_char, details: *const c_void)
     );
@@ -353,6 +358,14 @@ mod printers {
         let _ = format;
         // SAFETY: the original takes a format and its arguments; this format names none.
         unsafe { real_fatal_no_security_impact(c"a size that no heap can hold".as_ptr()) };
+    }
+
+    /// The end of the allocator that V8 brings, which Rust and all C libraries here use too: for a block that the system
+    /// has no memory for, and for every block of 2 GiB. It holds none of its locks here.
+    unsafe extern "C" fn allocator_failed(size: usize) {
+        park_with(End::Memory("native"));
+        // SAFETY: the allocator's own call, passed on.
+        unsafe { real_allocator_failed(size) };
     }
 
     /// V8's end for memory that is out in the whole OS process, or in an isolate without a handler.
@@ -384,6 +397,11 @@ fn park_worker_of(isolate: *mut c_void) {
     PARKED.fetch_add(1, Ordering::Relaxed);
     crate::watchdog::kill(shared, End::Memory("heap"));
     sleep_for_ever();
+}
+
+/// Ends the guest of this thread, which must hold no lock, because of memory that it may not have; returns elsewhere.
+pub(crate) fn out_of_memory(what: &'static str) {
+    park_with(End::Memory(what));
 }
 
 /// Reports `end` and sleeps for ever when the calling thread runs a guest; returns when it does not.

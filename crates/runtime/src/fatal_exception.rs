@@ -237,7 +237,7 @@ pub(crate) fn source_line<'s>(
 ) -> Option<String> {
     let line = message
         .get_source_line(scope)
-        .map(|line| line.to_rust_string_lossy(scope))
+        .map(|line| beginning(scope, line))
         .unwrap_or_default();
     if line.contains(NO_LINE) {
         return None;
@@ -328,7 +328,22 @@ fn text_of<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     value: v8::Local<'s, v8::Value>,
 ) -> Option<String> {
-    value.is_string().then(|| value.to_rust_string_lossy(scope))
+    v8::Local::<v8::String>::try_from(value)
+        .ok()
+        .map(|text| beginning(scope, text))
+}
+
+/// UTF-16 units of a text that are printed, at most: what is made of them takes several times their size.
+const MAX_TEXT: usize = 16 << 20;
+
+/// As much of a text as is printed.
+fn beginning(scope: &mut v8::PinScope<'_, '_>, text: v8::Local<v8::String>) -> String {
+    if text.length() <= MAX_TEXT {
+        return text.to_rust_string_lossy(scope);
+    }
+    let mut units = vec![0; MAX_TEXT];
+    text.write_v2(scope, 0, &mut units, v8::WriteFlags::empty());
+    String::from_utf16_lossy(&units)
 }
 
 /// `String(value)`, through the guest's `toString`; nothing when that throws.
@@ -337,7 +352,7 @@ fn stringify<'s>(
     value: v8::Local<'s, v8::Value>,
 ) -> Option<String> {
     let text = quietly(scope, |scope| value.to_string(scope))?;
-    Some(text.to_rust_string_lossy(scope))
+    Some(beginning(scope, text))
 }
 
 /// The frames of a structured stack trace, as Node's C++ prints them.
@@ -436,7 +451,10 @@ fn v8_text<'s>(
 ) -> String {
     let text = match text_of(scope, exception) {
         Some(text) => text,
-        None => message.get(scope).to_rust_string_lossy(scope),
+        None => {
+            let text = message.get(scope);
+            beginning(scope, text)
+        }
     };
     cap(text.strip_prefix("Uncaught ").unwrap_or(&text), MAX_MESSAGE)
 }

@@ -67,6 +67,7 @@ pub mod host_functions;
 pub mod host_pool;
 pub mod host_watches;
 mod icu_memory;
+mod large_blocks;
 pub mod latch;
 pub mod launch;
 pub mod link_wrap;

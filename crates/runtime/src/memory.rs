@@ -11,7 +11,7 @@
 //! isolates share the cage.
 
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -94,6 +94,8 @@ pub struct MemoryBudget {
     /// How often V8 has asked for more heap.
     asked: AtomicUsize,
     looks_over: AtomicUsize,
+    /// Whether V8 is marking its heap in steps.
+    marks: AtomicBool,
     shared: OnceLock<Arc<Shared>>,
     near: OnceLock<NearLimit>,
     /// The threads of its process, when there is more than one.
@@ -146,6 +148,7 @@ impl MemoryBudget {
             growth: AtomicUsize::new(0),
             asked: AtomicUsize::new(0),
             looks_over: AtomicUsize::new(0),
+            marks: AtomicBool::new(false),
             shared: OnceLock::new(),
             near: OnceLock::new(),
             family: OnceLock::new(),
@@ -327,11 +330,16 @@ impl MemoryBudget {
     /// # Errors
     /// [`LimitError`] when that is over the limit: the process has an end by then and the caller should return.
     pub fn charge_native(self: &Arc<Self>, bytes: usize) -> Result<NativeCharge, LimitError> {
+        self.try_charge_native(bytes)
+            .inspect_err(|_| self.condemn("native"))
+    }
+
+    /// The same, but the process may go on without.
+    fn try_charge_native(self: &Arc<Self>, bytes: usize) -> Result<NativeCharge, LimitError> {
         self.native.fetch_add(bytes, Ordering::Relaxed);
         let total = self.total();
         if total > self.limit {
             self.native.fetch_sub(bytes, Ordering::Relaxed);
-            self.condemn("native");
             return Err(LimitError {
                 limit: "memory",
                 configured: self.limit as u64,
@@ -343,6 +351,24 @@ impl MemoryBudget {
             budget: self.clone(),
             bytes,
         })
+    }
+
+    /// As [`Self::charge_native`], for what objects of the guest keep: garbage is collected first when there is no room.
+    ///
+    /// # Errors
+    /// [`LimitError`]; the process has been condemned.
+    pub fn charge_kept(
+        self: &Arc<Self>,
+        isolate: &mut v8::Isolate,
+        bytes: usize,
+    ) -> Result<NativeCharge, LimitError> {
+        if let Ok(charge) = self.try_charge_native(bytes) {
+            return Ok(charge);
+        }
+        if bytes <= self.limit {
+            isolate.low_memory_notification();
+        }
+        self.charge_native(bytes)
     }
 
     /// As [`Self::charge_native`], to be given back with [`Self::release_native`]. Answers whether it was granted.
@@ -369,6 +395,14 @@ impl MemoryBudget {
             .saturating_add(statistics.malloced_memory());
         self.set_heap(used, statistics.total_heap_size());
         self.peak.fetch_max(self.used().total(), Ordering::Relaxed);
+    }
+
+    /// Ends a garbage collection that is under way. Must come before the isolate is dropped: V8 would end it while it
+    /// disposes of the isolate, when rusty_v8 has freed what the weak handles of contexts still point to.
+    pub(crate) fn finish_marking(&self, isolate: &mut v8::Isolate) {
+        if self.marks.load(Ordering::Relaxed) {
+            isolate.low_memory_notification();
+        }
     }
 
     /// Ends the process because of its memory.
@@ -470,6 +504,7 @@ pub fn install(isolate: &mut v8::Isolate, budget: &Arc<MemoryBudget>, shared: &A
     let data = Arc::as_ptr(budget).cast_mut().cast::<c_void>();
     isolate.add_near_heap_limit_callback(near_heap_limit, data);
     isolate.set_oom_error_handler(fatal::on_out_of_memory);
+    isolate.add_gc_prologue_callback(before_marking, data, v8::GCType::kGCTypeIncrementalMarking);
     isolate.add_gc_epilogue_callback(after_gc, data, v8::GCType::kGCTypeAll);
     isolate.set_allow_atomics_wait(false);
     fatal::attach_isolate(isolate);
@@ -501,6 +536,21 @@ unsafe extern "C" fn near_heap_limit(data: *mut c_void, current: usize, _initial
     wanted.min(CAGE_BYTES)
 }
 
+/// V8 begins to mark its heap in steps.
+///
+/// # Safety
+/// Called by V8 with the pointer given in [`install`], which outlives the isolate.
+unsafe extern "C" fn before_marking(
+    _isolate: v8::UnsafeRawIsolatePtr,
+    _kind: v8::GCType,
+    _flags: v8::GCCallbackFlags,
+    data: *mut c_void,
+) {
+    // SAFETY: see above.
+    let budget = unsafe { &*data.cast::<MemoryBudget>() };
+    budget.marks.store(true, Ordering::Relaxed);
+}
+
 /// Notes what the heap holds; condemns the process when that is too much together with what bindings hold. Buffers do
 /// not count here: those that this collection found dead are freed later. See [`MemoryBudget::is_over`].
 ///
@@ -523,6 +573,9 @@ unsafe extern "C" fn after_gc(
             .saturating_add(statistics.malloced_memory()),
         statistics.total_heap_size(),
     );
+    if kind == v8::GCType::kGCTypeMarkSweepCompact {
+        budget.marks.store(false, Ordering::Relaxed);
+    }
     let used = budget.used();
     budget
         .peak

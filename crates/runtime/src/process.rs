@@ -357,6 +357,7 @@ pub(crate) fn run_isolate<R, T>(
     crate::threads::wait_for(&workers);
     drop(workers);
     let result = last(result, &mut isolate, &budget);
+    budget.finish_marking(&mut isolate);
     drop(isolate);
     drop(tasks);
     drop(budget);

@@ -4,7 +4,10 @@
 //! million). So modules are read here before V8 reads them: `WebAssembly.Module`, `compile`, `instantiate` and `validate`
 //! are ours and pass on a copy of the bytes that nobody can change any more. A type section that some VM has brought
 //! before costs nothing, since V8 has its types already.
+//!
+//! A compilation that is not done yet holds memory that V8 counts nowhere, so it is charged here.
 
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -16,6 +19,7 @@ use wasmparser::{Parser, Payload, TypeSectionReader};
 use crate::array_buffer;
 use crate::binding::{Args, Callback, Ret, function};
 use crate::env::Env;
+use crate::memory::NativeCharge;
 use crate::throw::{ErrorClass, Throw};
 
 /// Types that the modules of one VM may define.
@@ -306,9 +310,56 @@ fn compile<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
             return Ok(resolver.get_promise(scope).into());
         }
     };
-    original(args)?
+    let charge = charge_pending(scope, &list)?;
+    let result = original(args)?
         .call(scope, args.this().into(), &list)
-        .ok_or(Throw::Pending)
+        .ok_or(Throw::Pending)?;
+    if let (Some(charge), Ok(promise)) = (charge, v8::Local::<v8::Promise>::try_from(result)) {
+        let promise = v8::Global::new(scope, promise);
+        let pending = Env::of(scope).extension::<Pending>();
+        pending.jobs.borrow_mut().push((promise, charge));
+    }
+    Ok(result)
+}
+
+/// What V8 holds for a compilation that is not done, beside copies of the bytes.
+const PENDING_BYTES: usize = 8 << 10;
+/// How many compilations there are before any is looked at again.
+const FEW: usize = 32;
+
+/// The compilations that may not be done yet.
+#[derive(Default)]
+struct Pending {
+    jobs: RefCell<Vec<(v8::Global<v8::Promise>, NativeCharge)>>,
+    /// At how many jobs those that are done are let go next.
+    sweep_at: Cell<usize>,
+}
+
+/// Charges a compilation with these arguments to the process.
+fn charge_pending(
+    scope: &mut v8::PinScope<'_, '_>,
+    arguments: &[v8::Local<v8::Value>],
+) -> Result<Option<NativeCharge>, Throw> {
+    let env = Env::of(scope);
+    let pending = env.extension::<Pending>();
+    if pending.jobs.borrow().len() >= pending.sweep_at.get().max(FEW) {
+        let mut jobs = pending.jobs.borrow_mut();
+        jobs.retain(|(promise, _)| {
+            v8::Local::new(scope, promise).state() == v8::PromiseState::Pending
+        });
+        pending.sweep_at.set(jobs.len().saturating_mul(2));
+    }
+    let module = arguments
+        .first()
+        .and_then(|value| v8::Local::<v8::ArrayBuffer>::try_from(*value).ok());
+    let bytes = module.map_or(0, |buffer| buffer.byte_length());
+    let Some(budget) = env.memory_account() else {
+        return Ok(None);
+    };
+    budget
+        .charge_kept(scope, bytes.saturating_add(PENDING_BYTES))
+        .map(Some)
+        .map_err(|_| Throw::Pending)
 }
 
 /// `WebAssembly.validate`.

@@ -330,7 +330,11 @@ fn path_text(
             "The \"path\" argument must be of type string.",
         )
     })?;
-    Ok(path.to_rust_string_lossy(scope))
+    // The kernel refuses longer ones.
+    const LONGEST: usize = 16 << 10;
+    let mut units = vec![0; path.length().min(LONGEST)];
+    path.write_v2(scope, 0, &mut units, v8::WriteFlags::empty());
+    Ok(String::from_utf16_lossy(&units))
 }
 
 fn cwd<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {

@@ -66,10 +66,14 @@ struct State {
     gcm: bool,
 }
 
+/// Bytes that a cipher's state takes, about: its round keys, and the tables of GCM.
+const STATE_BYTES: usize = 2 << 10;
+
 /// The Rust side of a `CipherBase`, empty until `initiv`.
 struct CipherBase {
     encrypts: bool,
     state: RefCell<Option<State>>,
+    _charge: Option<NativeCharge>,
 }
 
 fn plain(text: &str) -> Throw {
@@ -112,6 +116,7 @@ pub fn construct<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'
     let cipher = CipherBase {
         encrypts: args.get(0).is_true(),
         state: RefCell::default(),
+        _charge: super::random::charge(scope, STATE_BYTES)?,
     };
     let env = Env::of(scope);
     env.objects.wrap(scope, args.this(), Rc::new(cipher));

@@ -10,11 +10,13 @@ use super::argument::{bytes, invalid, string, text_or_bytes};
 use super::job::{self, Outcome};
 use super::keys::KeyData;
 use super::openssl::{self, failure, failure_after};
-use crate::array_buffer::{Contents, array_buffer_of, buffer_of};
+use super::random::charge;
+use crate::array_buffer::{Contents, allocation_failed, array_buffer_of, buffer_of};
 use crate::binding::{Args, Ret};
 use crate::bindings::fs::answer::constructor_call;
 use crate::bindings::fs::resource::Provider;
 use crate::env::Env;
+use crate::memory::NativeCharge;
 use crate::text::{self, Encoding};
 use crate::throw::Throw;
 
@@ -32,8 +34,11 @@ struct Hash {
     state: RefCell<Box<dyn Hasher>>,
     length: Option<usize>,
     /// A digest that was handed out, which is handed out again.
-    done: RefCell<Option<Vec<u8>>>,
+    done: RefCell<Option<(Vec<u8>, Option<NativeCharge>)>>,
 }
+
+/// Bytes of the longest digest that is made, whatever the memory limit is.
+const LONGEST_DIGEST: usize = 1 << 30;
 
 /// What OpenSSL has for old data only, not as Node builds it.
 const LEGACY: &[&str] = &["md4", "rsa-md4", "whirlpool", "mdc2", "rsa-mdc2"];
@@ -138,8 +143,17 @@ fn encoded<'s>(
 /// `hash.digest(encoding)`
 pub fn digest_hash<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let hash = this::<Hash>(scope, args)?;
-    let mut done = hash.done.borrow_mut();
-    let digest = done.get_or_insert_with(|| hash.state.borrow().finish(hash.length));
+    if hash.done.borrow().is_none() {
+        let length = hash.length.unwrap_or_default();
+        if length > LONGEST_DIGEST {
+            return Err(allocation_failed());
+        }
+        let charge = charge(scope, length)?;
+        let digest = hash.state.borrow().finish(hash.length);
+        hash.done.replace(Some((digest, charge)));
+    }
+    let done = hash.done.borrow();
+    let digest = done.as_ref().map_or(&[][..], |(digest, _)| digest);
     encoded(scope, digest, args.get(0))
 }
 

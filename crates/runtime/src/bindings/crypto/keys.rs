@@ -17,12 +17,13 @@ use super::encoding::{self, Structure};
 use super::job::{self, Outcome};
 use super::modular::uint;
 use super::pbe::{self, Encryption, PemEncrypted};
-use super::random::random_bytes;
+use super::random::{charge, random_bytes};
 use crate::array_buffer::{array_buffer_of, buffer_of};
 use crate::binding::{Args, Ret};
 use crate::bindings::fs::answer::constructor_call;
 use crate::bindings::fs::resource::Provider;
 use crate::env::Env;
+use crate::memory::NativeCharge;
 use crate::message::{HostType, TransferData};
 use crate::realm::set;
 use crate::text;
@@ -81,13 +82,31 @@ pub enum KeyData {
 
 /// The Rust side of a `KeyObjectHandle`, empty until `init`, or of a `KeyObject` (then it can be cloned).
 #[derive(Default)]
-struct Handle(RefCell<Option<KeyData>>, bool);
+struct Handle {
+    key: RefCell<Option<KeyData>>,
+    /// What the key takes; several handles of one key share it.
+    charge: RefCell<Option<Rc<NativeCharge>>>,
+    /// Whether a `KeyObject` has it.
+    of_object: bool,
+}
+
+impl Handle {
+    /// Puts a key into it.
+    fn put(&self, scope: &mut v8::PinScope<'_, '_>, key: KeyData) -> Result<(), Throw> {
+        let charge = charge(scope, key.cost())?.map(Rc::new);
+        self.charge.replace(charge);
+        self.key.replace(Some(key));
+        Ok(())
+    }
+}
 
 /// Of a `KeyObject`.
 pub static HOST_TYPE: HostType = HostType {
     clone_object: |host: &Rc<dyn Any>| {
-        let handle = host.downcast_ref::<Handle>().filter(|handle| handle.1)?;
-        Some(Box::new(handle.0.borrow().clone()?))
+        let handle = host
+            .downcast_ref::<Handle>()
+            .filter(|handle| handle.of_object)?;
+        Some(Box::new(handle.key.borrow().clone()?))
     },
 };
 
@@ -121,7 +140,20 @@ impl TransferData for KeyData {
     }
 }
 
+/// Bytes that a key of two halves takes, about.
+const PAIR_BYTES: usize = 4 << 10;
+/// The same for what every handle takes.
+const HANDLE_BYTES: usize = 512;
+
 impl KeyData {
+    /// Bytes that a handle of it takes.
+    fn cost(&self) -> usize {
+        match self {
+            Self::Secret(bytes) => bytes.len().saturating_add(HANDLE_BYTES),
+            Self::Public(_) | Self::Private(_) => PAIR_BYTES,
+        }
+    }
+
     /// The key behind a `KeyObjectHandle`.
     pub fn of<'s>(
         scope: &mut v8::PinScope<'s, '_>,
@@ -133,7 +165,7 @@ impl KeyData {
         }
         let object = v8::Local::<v8::Object>::try_from(value).ok()?;
         let handle = Env::of(scope).objects.unwrap::<Handle>(scope, object)?;
-        let key = handle.0.borrow();
+        let key = handle.key.borrow();
         key.clone()
     }
 
@@ -264,10 +296,7 @@ impl KeyData {
         let env = Env::of(scope);
         let object = env.new_instance(scope, "crypto.KeyObjectHandle")?;
         let handle = env.objects.unwrap::<Handle>(scope, object);
-        handle
-            .ok_or_else(|| invalid("handle"))?
-            .0
-            .replace(Some(self));
+        handle.ok_or_else(|| invalid("handle"))?.put(scope, self)?;
         Ok(object.into())
     }
 }
@@ -324,7 +353,7 @@ fn this<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Result<Rc<Hand
 
 fn key<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Result<KeyData, Throw> {
     let handle = this(scope, args)?;
-    let key = handle.0.borrow();
+    let key = handle.key.borrow();
     key.clone()
         .ok_or_else(|| Throw::error("ERR_INVALID_STATE", "Invalid state: the key is empty"))
 }
@@ -346,8 +375,16 @@ pub fn new_native<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<
         return Err(constructor_call("NativeKeyObject"));
     }
     let key = KeyData::of(scope, args.get(0)).ok_or_else(|| invalid("handle"))?;
-    let handle = Handle(RefCell::new(Some(key)), true);
     let env = Env::of(scope);
+    let original = v8::Local::<v8::Object>::try_from(args.get(0))
+        .ok()
+        .and_then(|object| env.objects.unwrap::<Handle>(scope, object));
+    let charge = original.and_then(|handle| handle.charge.borrow().clone());
+    let handle = Handle {
+        key: RefCell::new(Some(key)),
+        charge: RefCell::new(charge),
+        of_object: true,
+    };
     env.objects.wrap(scope, args.this(), Rc::new(handle));
     Ok(v8::undefined(scope).into())
 }
@@ -362,7 +399,7 @@ pub fn init<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
         PRIVATE => KeyData::Private(KeyData::private_argument(scope, args, 1)?),
         _ => return Err(invalid("type")),
     };
-    handle.0.replace(Some(key));
+    handle.put(scope, key)?;
     Ok(v8::undefined(scope).into())
 }
 
@@ -404,7 +441,7 @@ pub fn init_jwk<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s
         KeyData::Public(_) => PUBLIC,
         KeyData::Private(_) => PRIVATE,
     };
-    handle.0.replace(Some(key));
+    handle.put(scope, key)?;
     Ok(v8::Integer::new(scope, kind).into())
 }
 
@@ -416,7 +453,7 @@ pub fn init_ec_raw<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret
     let key = Curve::from_name(&name).and_then(|curve| PublicKey::ec(curve.into(), &point));
     let taken = key.is_some();
     if let Some(key) = key {
-        handle.0.replace(Some(KeyData::Public(key)));
+        handle.put(scope, KeyData::Public(key))?;
     }
     Ok(v8::Boolean::new(scope, taken).into())
 }
@@ -435,8 +472,8 @@ pub fn init_ed_raw<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret
         }
     });
     let taken = key.is_some();
-    if key.is_some() {
-        handle.0.replace(key);
+    if let Some(key) = key {
+        handle.put(scope, key)?;
     }
     Ok(v8::Boolean::new(scope, taken).into())
 }
@@ -555,7 +592,7 @@ pub fn new_secret_key_job<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>)
         return Err(invalid("length"));
     }
     let length = bits as usize / 8;
-    let charge = super::random::charge(scope, length)?;
+    let charge = charge(scope, length)?;
     job::construct(
         scope,
         args,

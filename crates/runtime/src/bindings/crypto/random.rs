@@ -97,14 +97,14 @@ pub fn random_bytes(length: usize) -> Result<Vec<u8>, Throw> {
     Ok(bytes)
 }
 
-/// The process's own memory budget must have room for `bytes`, which a job is about to make.
+/// The process's own memory budget must have room for `bytes`, which a job or an object is about to keep.
 pub fn charge(
     scope: &mut v8::PinScope<'_, '_>,
     bytes: usize,
 ) -> Result<Option<crate::memory::NativeCharge>, Throw> {
     let budget = Env::of(scope).memory_account();
     budget
-        .map(|budget| budget.charge_native(bytes))
+        .map(|budget| budget.charge_kept(scope, bytes))
         .transpose()
         .map_err(|_| Throw::Pending)
 }

@@ -16,11 +16,13 @@ use secure_exec_tls::{Context, TlsError, cipher, clock as rustls_clock, pem, roo
 use super::argument::{bytes, invalid, string, text_or_bytes};
 use super::encoding::{self, Structure};
 use super::pkcs12;
+use super::random::charge;
 use super::tls_error;
 use crate::array_buffer::buffer_of;
 use crate::binding::{Args, Callback, Function, Ret, function};
 use crate::bindings::fs::answer::constructor_call;
 use crate::env::Env;
+use crate::memory::NativeCharge;
 use crate::text;
 use crate::throw::Throw;
 use crate::work::Meter;
@@ -74,7 +76,13 @@ const DH_BITS: (usize, usize) = (1024, 2048);
 const MAX_EXTRA_BYTES: u64 = 1 << 20;
 
 /// The Rust side of a `SecureContext`.
-pub struct SecureContext(RefCell<Context>);
+pub struct SecureContext {
+    context: RefCell<Context>,
+    _charge: Option<NativeCharge>,
+}
+
+/// Bytes that a context takes, about.
+const CONTEXT_BYTES: usize = 12 << 10;
 
 impl SecureContext {
     /// The context behind a value.
@@ -91,7 +99,7 @@ impl SecureContext {
 
     /// Works with it.
     pub fn with<T>(&self, body: impl FnOnce(&mut Context) -> T) -> T {
-        body(&mut self.0.borrow_mut())
+        body(&mut self.context.borrow_mut())
     }
 }
 
@@ -195,12 +203,12 @@ pub fn construct<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'
     }
     let context = Context::new()
         .ok_or_else(|| Throw::error("ERR_OPERATION_FAILED", "Operation failed: no random bytes"))?;
+    let context = SecureContext {
+        context: RefCell::new(context),
+        _charge: charge(scope, CONTEXT_BYTES)?,
+    };
     let env = Env::of(scope);
-    env.objects.wrap(
-        scope,
-        args.this(),
-        Rc::new(SecureContext(RefCell::new(context))),
-    );
+    env.objects.wrap(scope, args.this(), Rc::new(context));
     undefined(scope)
 }
 

@@ -1,0 +1,30 @@
+// Queues that never drain.
+// @outcome cpu | memory
+// @each Promise.resolve().then(function f() { return Promise.resolve().then(f) })
+// @each (function f() { Promise.resolve().then(f) })()
+// @each const x = {}, p = Promise.resolve(x); x.then = p.then.bind(p); Promise.resolve(x)
+// @each process.nextTick(function f() { process.nextTick(f) })
+// @each queueMicrotask(function f() { queueMicrotask(f) })
+// @each setImmediate(function f() { setImmediate(f) })
+// @each (function f() { process.nextTick(() => Promise.resolve().then(() => setImmediate(f))) })()
+// @each async function f() { await 0; return f() } f()
+// @each async function f() { for (;;) await null } f()
+// @each (async () => { for await (const _ of (async function* () { for (;;) yield })()); })()
+// @each (async () => { const g = (async function* () { try { yield } finally { for (;;) await 0 } })(); await g.next(); await g.return() })()
+// @each const { port1, port2 } = new MessageChannel(); port1.onmessage = () => port2.postMessage(0); port2.postMessage(0)
+// @each const { port1, port2 } = new MessageChannel(); port1.on('message', () => { for (let i = 0; i < 10; i++) port2.postMessage(0) }); port2.postMessage(0)
+// @each process.on('unhandledRejection', () => Promise.reject(1)); Promise.reject(1)
+// @each process.on('uncaughtException', () => setImmediate(() => { throw 1 })); throw 1
+// @each process.on('exit', () => { for (;;); })
+// @each process.on('beforeExit', () => setImmediate(() => {}))
+// @each process.on('warning', () => process.emitWarning('again')); process.emitWarning('first')
+// @each const e = new EventTarget(); e.addEventListener('x', () => e.dispatchEvent(new Event('x'))); for (;;) try { e.dispatchEvent(new Event('x')) } catch {}
+// @each const c = new AbortController(); c.signal.onabort = () => { for (;;); }; c.abort()
+// @each setInterval(() => { for (let i = 0; i < 1e9; i++); })
+// @each require('async_hooks').createHook({ init() { for (;;); } }).enable(); setTimeout(() => {}, 1)
+// @each new FinalizationRegistry(() => {}).register({}, 1); (function f() { new WeakRef({}); setImmediate(f) })()
+// @each require('stream').Readable({ read() { this.push('x') } }).resume()
+// @each new ReadableStream({ pull(c) { c.enqueue(1) } }).pipeTo(new WritableStream())
+// @each require('fs').watch('/tmp', function f() { require('fs').writeFileSync('/tmp/x', String(Math.random())) }); require('fs').writeFileSync('/tmp/x', '')
+// @each process.on('SIGUSR2', () => process.kill(process.pid, 'SIGUSR2')); process.kill(process.pid, 'SIGUSR2'); setInterval(() => {}, 1000)
+EACH

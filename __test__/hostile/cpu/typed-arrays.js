@@ -1,0 +1,33 @@
+// Methods of typed arrays over all the memory that a guest may have.
+// @outcome cpu | memory | error
+// @error Array buffer allocation failed|Invalid typed array length
+// @each fill(1)
+// @each indexOf(1)
+// @each lastIndexOf(1)
+// @each includes(1)
+// @each reverse()
+// @each sort()
+// @each sort((a, b) => b - a)
+// @each toSorted()
+// @each toSorted(() => 1)
+// @each toReversed()
+// @each with(0, 1)
+// @each join('')
+// @each toString()
+// @each toLocaleString()
+// @each copyWithin(1, 0)
+// @each slice()
+// @each subarray(0)
+// @each map(x => x)
+// @each filter(() => true)
+// @each every(() => true)
+// @each some(() => false)
+// @each find(() => false)
+// @each findLast(() => false)
+// @each reduce((a, b) => a)
+// @each reduceRight((a, b) => a)
+// @each set(new Float64Array(3e6))
+// @each toBase64?.()
+// @each toHex?.()
+const array = new Float64Array(4e6);
+for (;;) array.EACH;

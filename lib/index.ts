@@ -10,11 +10,29 @@ export { HostNodeFileSystem, InMemoryFileSystem, createInMemoryFileSystem } from
 export { NodeFileSystem } from "./node-file-system.js";
 export { NodeRuntime } from "./runtime.js";
 export { createDefaultNetworkAdapter, createNodeDriver, createNodeRuntimeDriverFactory } from "./first-generation/driver.js";
+export { createNodeHostCommandExecutor } from "./first-generation/host-command-executor.js";
+export type { HostCommandExecutor } from "./first-generation/host-command-executor.js";
+export { createKernel, createNodeRuntime } from "./first-generation/kernel.js";
+export type {
+  Kernel,
+  KernelExecOptions,
+  KernelExecResult,
+  KernelInterface,
+  KernelNodeOptions,
+  KernelOptions,
+  KernelProcessInfo,
+  KernelRuntimeDriver,
+  KernelSpawnOptions,
+  ManagedProcess,
+} from "./first-generation/kernel.js";
 export { NodeExecutionDriver } from "./first-generation/execution-driver.js";
 export type { NodeExecutionDriverOptions } from "./first-generation/execution-driver.js";
 export type {
+  DefaultNetworkAdapterOptions,
   NodeDriverOptions,
+  NodeRuntimeDriver,
   NodeRuntimeDriverFactory,
+  NodeRuntimeDriverFactoryOptions,
   NodeRuntimeOptions,
   OSConfig,
   ProcessConfig,
@@ -23,6 +41,8 @@ export type {
 export type { GuestProcess } from "./guest-process.js";
 export type { GuestResponse } from "./guest-response.js";
 export type {
+  BindingFunction,
+  BindingTree,
   Budgets,
   CallOptions,
   Capture,
@@ -31,6 +51,7 @@ export type {
   CommandProcess,
   ChildProcessRequest,
   ContextOptions,
+  DirEntry,
   DnsLookupResult,
   DnsOptions,
   EndReason,
@@ -56,6 +77,7 @@ export type {
   HostFunctions,
   LimitWarning,
   ModuleAccess,
+  ModuleAccessOptions,
   Listener,
   ListenerQuery,
   Mount,
@@ -79,11 +101,15 @@ export type {
   PersistedArchive,
   PersistenceAdapter,
   ProcessRequest,
+  ResourceBudgets,
   RunOptions,
   RunResult,
+  RuntimeNetwork,
   RuntimeStats,
   SpawnOptions,
   SnapshotOptions,
+  StatInfo,
+  StdioChannel,
   StdioEvent,
   StdioHook,
   TerminalSize,

@@ -7,6 +7,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { SecureExecError, typeError, unavailable, valueError } from "../errors.js";
 import { allow } from "../permissions.js";
+import type { NodeRuntime } from "../runtime.js";
 import type {
   Budgets,
   CommandExecutor,
@@ -81,18 +82,34 @@ export interface NodeDriverOptions {
   osConfig?: OSConfig;
 }
 
-/** A described VM. */
+/** What of {@link NodeDriverOptions} has no property of its own in a {@link SystemDriver}. */
+const DETAILS = Symbol("secure-exec driver");
+
+/** A described VM. A copy with other properties describes another one. */
 export interface SystemDriver {
-  readonly filesystem: VirtualFileSystem | undefined;
-  readonly commandExecutor: CommandExecutor | undefined;
-  readonly permissions: PermissionOptions | undefined;
+  readonly filesystem?: VirtualFileSystem;
+  /** Its network adapter. */
+  readonly network?: NetworkAdapter;
+  readonly commandExecutor?: CommandExecutor;
+  readonly permissions?: PermissionOptions;
   readonly runtime: { readonly process: ProcessConfig; readonly os: OSConfig };
+  /** @internal */
+  readonly [DETAILS]?: Pick<NodeDriverOptions, (typeof DETAIL_KEYS)[number]>;
+}
+
+/** What {@link createNodeRuntimeDriverFactory} takes. */
+export interface NodeRuntimeDriverFactoryOptions {
+  /** Changes nothing: isolates are the runtime's own. */
+  createIsolate?(memoryLimit: number): unknown;
 }
 
 /** Shows that a factory is ours; it has nothing to configure. */
 export interface NodeRuntimeDriverFactory {
   readonly name: "node";
 }
+
+/** What `new NodeRuntime` and `NodeExecutionDriver` have in common. */
+export type NodeRuntimeDriver = Pick<NodeRuntime, "exec" | "run" | "dispose" | "terminate">;
 
 /** What `new NodeRuntime` takes. */
 export interface NodeRuntimeOptions {
@@ -121,6 +138,8 @@ const DRIVER_KEYS = [
   "processConfig",
   "osConfig",
 ] as const satisfies (keyof NodeDriverOptions)[];
+const DETAIL_KEYS = ["moduleAccess", "useDefaultNetwork", "loopbackExemptPorts"] as const satisfies (keyof NodeDriverOptions)[];
+const SYSTEM_KEYS = ["filesystem", "network", "commandExecutor", "permissions", "runtime"] as const satisfies (keyof SystemDriver)[];
 const RUNTIME_KEYS = [
   "systemDriver",
   "runtimeDriverFactory",
@@ -136,7 +155,8 @@ const DEFAULT_CWD = "/root";
 /** Scopes that the first generation knows. */
 const SCOPES = ["fs", "network", "childProcess", "env"] as const;
 
-const drivers = new WeakMap<object, NodeDriverOptions>();
+/** The first generation has no limit unless it is given one; this one is longer than any program. */
+const NO_LIMIT_MS = 2 ** 31 - 1;
 const factory: NodeRuntimeDriverFactory = Object.freeze({ name: "node" });
 
 function copyOf<T extends object>(value: unknown, option: string, known?: readonly string[]): T {
@@ -150,23 +170,36 @@ function copyOf<T extends object>(value: unknown, option: string, known?: readon
 
 /** Describes a VM for `new NodeRuntime`. */
 export function createNodeDriver(options?: NodeDriverOptions): SystemDriver {
-  const given = copyOf<NodeDriverOptions>(options, "options", DRIVER_KEYS);
-  const { networkAdapter } = given;
-  if (networkAdapter instanceof DefaultNetworkAdapter) {
-    given.useDefaultNetwork = true;
-    given.loopbackExemptPorts = [...(given.loopbackExemptPorts ?? []), ...networkAdapter.exemptPorts];
-    delete given.networkAdapter;
-  }
-  given.processConfig = copyOf(given.processConfig, "processConfig");
-  given.osConfig = copyOf(given.osConfig, "osConfig");
-  const driver: SystemDriver = Object.freeze({
-    filesystem: given.filesystem,
-    commandExecutor: given.commandExecutor,
-    permissions: given.permissions,
-    runtime: Object.freeze({ process: Object.freeze({ ...given.processConfig }), os: Object.freeze({ ...given.osConfig }) }),
+  const { networkAdapter, processConfig, osConfig, ...given } = copyOf<NodeDriverOptions>(options, "options", DRIVER_KEYS);
+  const process = Object.freeze(copyOf<ProcessConfig>(processConfig, "processConfig"));
+  const os = Object.freeze(copyOf<OSConfig>(osConfig, "osConfig"));
+  const details = Object.freeze(present(Object.fromEntries(DETAIL_KEYS.map((key) => [key, given[key]]))));
+  const { filesystem, commandExecutor, permissions } = given;
+  const parts = present({ filesystem, network: networkAdapter, commandExecutor, permissions });
+  return Object.freeze({ ...parts, runtime: Object.freeze({ process, os }), [DETAILS]: details });
+}
+
+/** Reads a driver: what `createNodeDriver` gave, or an object of the same shape. */
+function readDriver(value: unknown): NodeDriverOptions {
+  const { runtime } = (value ?? {}) as Partial<SystemDriver>;
+  if (typeof runtime !== "object" || runtime === null) throw typeError("systemDriver", "what createNodeDriver() gives", value);
+  const { network, ...given } = copyOf<SystemDriver>(value, "systemDriver", SYSTEM_KEYS);
+  const { filesystem, commandExecutor, permissions } = given;
+  const options = present<NodeDriverOptions>({
+    ...given[DETAILS],
+    filesystem,
+    commandExecutor,
+    permissions,
+    networkAdapter: network,
+    processConfig: copyOf<ProcessConfig>(runtime.process, "processConfig"),
+    osConfig: copyOf<OSConfig>(runtime.os, "osConfig"),
   });
-  drivers.set(driver, given);
-  return driver;
+  if (network instanceof DefaultNetworkAdapter) {
+    options.useDefaultNetwork = true;
+    options.loopbackExemptPorts = [...(options.loopbackExemptPorts ?? []), ...network.exemptPorts];
+    delete options.networkAdapter;
+  }
+  return options;
 }
 
 /** Stands for the VM's own way out: it is with a runtime that it works. */
@@ -194,13 +227,19 @@ class DefaultNetworkAdapter implements NetworkAdapter {
   }
 }
 
+/** What {@link createDefaultNetworkAdapter} takes. */
+export interface DefaultNetworkAdapterOptions {
+  /** Ports of the host's loopback that it reaches. */
+  initialExemptPorts?: Iterable<number>;
+}
+
 /** The `networkAdapter` of a VM that reaches the outside as far as its permissions go. */
-export function createDefaultNetworkAdapter(options?: { initialExemptPorts?: Iterable<number> }): NetworkAdapter {
+export function createDefaultNetworkAdapter(options?: DefaultNetworkAdapterOptions): NetworkAdapter {
   return new DefaultNetworkAdapter([...(options?.initialExemptPorts ?? [])]);
 }
 
 /** The `runtimeDriverFactory` of `new NodeRuntime`. There is one way to run programs, so it has no options. */
-export function createNodeRuntimeDriverFactory(_options?: object): NodeRuntimeDriverFactory {
+export function createNodeRuntimeDriverFactory(_options?: NodeRuntimeDriverFactoryOptions): NodeRuntimeDriverFactory {
   return factory;
 }
 
@@ -218,8 +257,7 @@ export interface Described {
 /** Reads the options of the constructor. */
 export function describe(options: unknown): Described {
   const given = copyOf<NodeRuntimeOptions>(options, "options", RUNTIME_KEYS);
-  const driver = typeof given.systemDriver === "object" && given.systemDriver !== null ? drivers.get(given.systemDriver) : undefined;
-  if (driver === undefined) throw typeError("systemDriver", "what createNodeDriver() gives", given.systemDriver);
+  const driver = readDriver(given.systemDriver);
   if (given.runtimeDriverFactory !== undefined && given.runtimeDriverFactory !== factory) {
     throw unavailable("a runtimeDriverFactory of one's own", "createNodeRuntimeDriverFactory() is");
   }
@@ -238,7 +276,7 @@ export function describe(options: unknown): Described {
   for (const key of ["memoryLimit", "cpuTimeLimitMs", "onStdio", "payloadLimits", "resourceBudgets", "bindings"] as const) {
     if (given[key] !== undefined) Object.assign(create, { [key]: given[key] });
   }
-  if (given.cpuTimeLimitMs !== undefined) create.wallTimeLimitMs = given.cpuTimeLimitMs;
+  create.wallTimeLimitMs = create.cpuTimeLimitMs ??= NO_LIMIT_MS;
   if (driver.loopbackExemptPorts !== undefined) create.loopbackExemptPorts = driver.loopbackExemptPorts;
   if (driver.networkAdapter !== undefined) create.networkAdapter = driver.networkAdapter;
   if (driver.filesystem !== undefined) create.filesystem = driver.filesystem;

@@ -155,6 +155,17 @@ describe("permissions", () => {
     expect(printed()).toEqual(["{} EACCES EACCES"]);
   });
 
+  test("a checker of child processes hears of all that is asked for", async () => {
+    const asked: unknown[] = [];
+    const childProcess = (request: { command: string; args: string[]; cwd: string; env: Record<string, string> }): { allow: boolean } => {
+      asked.push({ ...request });
+      return { allow: true };
+    };
+    const { runtime } = make({ permissions: { ...allowAllFs, childProcess } });
+    await runtime.exec("require('child_process').spawnSync('node', ['-v'], { cwd: '/tmp', env: { A: '1' } })");
+    expect(asked).toEqual([{ op: "spawn", command: "node", args: ["-v"], cwd: "/tmp", env: { A: "1" } }]);
+  });
+
   test("checkers decide", async () => {
     const { runtime, printed } = make({
       permissions: { fs: ({ op, path }) => ({ allow: op !== "write" || path !== "/root/no.txt", reason: "not today" }) },

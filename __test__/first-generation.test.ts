@@ -285,13 +285,14 @@ describe("ends", () => {
   test("a driver is an object of parts, of which others can be made", async () => {
     const driver = createNodeDriver({ moduleAccess: false, processConfig: { env: { A: "1" } } });
     const printed: string[] = [];
-    for (const systemDriver of [{ ...driver, permissions: allowAll }, { runtime: driver.runtime, permissions: allowAll }]) {
+    const off = createNodeDriver({ moduleAccess: undefined, permissions: allowAll });
+    for (const systemDriver of [{ ...driver, permissions: allowAll }, { runtime: driver.runtime, permissions: allowAll }, off]) {
       const runtime = new NodeRuntime({ systemDriver, onStdio: ({ message }) => printed.push(message) });
       live.push(runtime);
       await runtime.exec("console.log(process.env.A, require('fs').existsSync('/app/node_modules'))");
     }
     // Host packages are a detail of the first; the second has the default.
-    expect(printed).toEqual(["1 false", "1 true"]);
+    expect(printed).toEqual(["1 false", "1 true", "undefined false"]);
   });
 
   test("what is wrong is told by the constructor", () => {

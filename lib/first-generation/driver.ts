@@ -66,8 +66,8 @@ export interface OSConfig {
 export interface NodeDriverOptions {
   /** An empty tree in memory by default. */
   filesystem?: VirtualFileSystem;
-  /** Packages of the host, read-only; those of `process.cwd()` by default, none for `false`. */
-  moduleAccess?: false | (ModuleAccess & { allowPackages?: string[] });
+  /** Packages of the host, read-only; those of `process.cwd()` where it is absent, none for `false` or `undefined`. */
+  moduleAccess?: false | (ModuleAccess & { allowPackages?: string[] }) | undefined;
   /** Runs commands that the VM does not have. */
   commandExecutor?: CommandExecutor;
   /** What is absent is denied. */
@@ -171,6 +171,8 @@ function copyOf<T extends object>(value: unknown, option: string, known?: readon
 /** Describes a VM for `new NodeRuntime`. */
 export function createNodeDriver(options?: NodeDriverOptions): SystemDriver {
   const { networkAdapter, processConfig, osConfig, ...given } = copyOf<NodeDriverOptions>(options, "options", DRIVER_KEYS);
+  // Who says `undefined` has turned it off; who says nothing has not thought of it.
+  if ("moduleAccess" in given) given.moduleAccess ??= false;
   const process = Object.freeze(copyOf<ProcessConfig>(processConfig, "processConfig"));
   const os = Object.freeze(copyOf<OSConfig>(osConfig, "osConfig"));
   const details = Object.freeze(present(Object.fromEntries(DETAIL_KEYS.map((key) => [key, given[key]]))));

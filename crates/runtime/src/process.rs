@@ -49,6 +49,10 @@ pub struct Job {
 }
 
 /// What an isolate's thread is told.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one is sent for each program; a box would save nothing"
+)]
 pub enum Order {
     /// Work may follow soon: what it will use should be in the processor's caches by then.
     GetReady,

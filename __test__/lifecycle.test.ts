@@ -96,6 +96,15 @@ describe("stats", () => {
     expect(stats).toMatchObject({ processes: 0, completed: 2 });
     expect(stats.files.bytes).toBeGreaterThanOrEqual(5000);
     expect(stats.cpuMs).toBeGreaterThan(0);
+    const server = await runtime.spawn("globalThis.kept = new ArrayBuffer(3 << 20); require('node:net').createServer().listen(1234)");
+    await runtime.waitForListener({ port: 1234 });
+    const now = await runtime.stats();
+    expect(now.sockets).toEqual({ open: 1, connections: 0 });
+    expect(now.externalBytes).toBeGreaterThan(3 << 20);
+    server.kill();
+    await server.wait();
+    await runtime.exec("console.log('four')", { capture: false });
+    expect(await runtime.stats()).toMatchObject({ sockets: { open: 0 }, externalBytes: 0, outputBytes: 5 });
   });
 });
 

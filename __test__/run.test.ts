@@ -22,6 +22,12 @@ describe("exports", () => {
     expect(await exported("")).toEqual({});
   });
 
+  test("large bytes are copied whole, or refused by their limit", async () => {
+    const runtime = await make({ memoryLimit: 64 });
+    expect((await runtime.run<Uint8Array>("module.exports = Buffer.alloc(15e6, 7)")).exports).toHaveLength(15e6);
+    expect((await runtime.run("module.exports = Buffer.alloc(20e6)")).errorMessage).toContain("ERR_SANDBOX_PAYLOAD_TOO_LARGE");
+  });
+
   test("of CommonJS that a compiler made", async () => {
     const code = "const f = () => 1, n = 2; Object.defineProperties(exports, { __esModule: { value: true }, f: { enumerable: true, get: () => f }, n: { enumerable: true, get: () => n } })";
     expect(await exported(code)).toStrictEqual({ n: 2 });

@@ -34,7 +34,13 @@ export class DefaultNetworkAdapter implements NetworkAdapter {
   }
 }
 
+/** What {@link createDefaultNetworkAdapter} takes. */
+export interface DefaultNetworkAdapterOptions {
+  /** Ports of the host's loopback that it reaches. */
+  initialExemptPorts?: Iterable<number>;
+}
+
 /** The `networkAdapter` of a VM that reaches the outside as far as its permissions go. */
-export function createDefaultNetworkAdapter(options?: { initialExemptPorts?: Iterable<number> }): NetworkAdapter {
+export function createDefaultNetworkAdapter(options?: DefaultNetworkAdapterOptions): NetworkAdapter {
   return new DefaultNetworkAdapter([...(options?.initialExemptPorts ?? [])]);
 }

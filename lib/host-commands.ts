@@ -162,6 +162,7 @@ export class HostCommands {
   async #spawn({ id, command, args, cwd, env }: CommandQuestion & { op: "spawn" }): Promise<void> {
     const running = new Running();
     this.#running.set(id, running);
+    let failure: { error: unknown } | undefined;
     try {
       const process = await this.#executor.spawn(command, [...args], {
         cwd,
@@ -172,8 +173,14 @@ export class HostCommands {
       running.process = process;
       Promise.resolve(process.wait()).then(
         (code: unknown) => running.end({ code: typeof code === "number" && Number.isFinite(code) ? code : 1 }),
-        (error: unknown) => running.end({ error }),
+        (error: unknown) => {
+          failure = { error };
+          running.end(failure);
+        },
       );
+      // One that fails at once was never started, which is how the guest hears of it.
+      await new Promise((resolve) => setImmediate(resolve));
+      if (failure !== undefined) throw failure.error;
     } catch (error) {
       this.#running.delete(id);
       throw error;

@@ -10,12 +10,30 @@ export { HostNodeFileSystem, InMemoryFileSystem, createInMemoryFileSystem } from
 export { NodeFileSystem } from "./node-file-system.js";
 export { NodeRuntime } from "./runtime.js";
 export { createDefaultNetworkAdapter } from "./default-adapter.js";
+export type { DefaultNetworkAdapterOptions } from "./default-adapter.js";
 export { createNodeDriver, createNodeRuntimeDriverFactory } from "./first-generation/driver.js";
+export { createNodeHostCommandExecutor } from "./first-generation/host-command-executor.js";
+export type { HostCommandExecutor } from "./first-generation/host-command-executor.js";
+export { createKernel, createNodeRuntime } from "./first-generation/kernel.js";
+export type {
+  Kernel,
+  KernelExecOptions,
+  KernelExecResult,
+  KernelInterface,
+  KernelNodeOptions,
+  KernelOptions,
+  KernelProcessInfo,
+  KernelRuntimeDriver,
+  KernelSpawnOptions,
+  ManagedProcess,
+} from "./first-generation/kernel.js";
 export { NodeExecutionDriver } from "./first-generation/execution-driver.js";
 export type { NodeExecutionDriverOptions } from "./first-generation/execution-driver.js";
 export type {
   NodeDriverOptions,
+  NodeRuntimeDriver,
   NodeRuntimeDriverFactory,
+  NodeRuntimeDriverFactoryOptions,
   NodeRuntimeOptions,
   OSConfig,
   ProcessConfig,
@@ -24,6 +42,8 @@ export type {
 export type { GuestProcess } from "./guest-process.js";
 export type { GuestResponse } from "./guest-response.js";
 export type {
+  BindingFunction,
+  BindingTree,
   Budgets,
   CallOptions,
   Capture,
@@ -32,6 +52,7 @@ export type {
   CommandProcess,
   ChildProcessRequest,
   ContextOptions,
+  DirEntry,
   DnsLookupResult,
   DnsOptions,
   EndReason,
@@ -57,6 +78,7 @@ export type {
   HostFunctions,
   LimitWarning,
   ModuleAccess,
+  ModuleAccessOptions,
   Listener,
   ListenerQuery,
   Mount,
@@ -80,11 +102,15 @@ export type {
   PersistedArchive,
   PersistenceAdapter,
   ProcessRequest,
+  ResourceBudgets,
   RunOptions,
   RunResult,
+  RuntimeNetwork,
   RuntimeStats,
   SpawnOptions,
   SnapshotOptions,
+  StatInfo,
+  StdioChannel,
   StdioEvent,
   StdioHook,
   TerminalSize,

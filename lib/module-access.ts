@@ -58,6 +58,15 @@ function readOnly(path: string, hostPath: string): MountSettings {
   return readMount({ path, source: "host", hostPath, mode: "ro" }, "moduleAccess");
 }
 
+/** The same for a file system of the caller's, under which nothing is mounted: what lies over it, by its place. */
+export function packagesOf({ mounts, hasFallback }: ModuleSettings): { path: string; hostPath: string }[] {
+  const packages = mounts.flatMap(({ mount }) =>
+    mount.source === "host" ? [{ path: mount.path, hostPath: mount.hostPath }] : [],
+  );
+  const overlay = packages.find(({ path }) => path === OVERLAY_PATHS[0]);
+  return hasFallback && overlay !== undefined ? [...packages, { ...overlay, path: FALLBACK_PATH }] : packages;
+}
+
 /** Reads both options. */
 export function readModules(access: unknown, nodeModules: unknown): ModuleSettings {
   const found: ModuleSettings = { mounts: [], roots: [], hasFallback: false };

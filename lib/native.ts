@@ -123,6 +123,7 @@ export interface NativeExecOptions {
   cpuTimeLimitMs?: number;
   wallTimeLimitMs?: number;
   wallSparesListeners?: boolean;
+  waitsForAwait?: boolean;
   freeze?: boolean;
   captureBytes: number;
   streamOutput: boolean;
@@ -237,6 +238,10 @@ export interface NativeStats {
   processes: number;
   filesystemBytes: number;
   inodes: number;
+  heapBytes: number;
+  externalBytes: number;
+  sockets: number;
+  connections: number;
   codeCache: { entries: number; bytes: number; hits: number; waiting: number };
 }
 

@@ -8,7 +8,7 @@ import type { HostParts } from "./host.js";
 import { HostCommands } from "./host-commands.js";
 import { HostFunctionTable } from "./host-functions.js";
 import type { NativeExecOptions, NativeFile, NativeLimits, NativeOs, NativePair, NativeUser, NativeVmOptions } from "./native.js";
-import { readModules } from "./module-access.js";
+import { packagesOf, readModules } from "./module-access.js";
 import { readMount, readMounts } from "./mounts.js";
 import type { MountSettings } from "./mounts.js";
 import { readPermissions } from "./permissions.js";
@@ -34,6 +34,10 @@ import type {
 } from "./types.js";
 import { readVirtualFileSystem } from "./virtual-file-system.js";
 
+/** Where programs start unless an option says otherwise. */
+export const DEFAULT_CWD = "/workspace";
+/** `os.tmpdir()` of guests. */
+const TEMPORARY = "/tmp";
 const KIB = 1024;
 const MIB = 1024 * KIB;
 /** What results keep of each stream by default. */
@@ -373,12 +377,19 @@ export function readCreateOptions(options: unknown): RuntimeSettings {
     throw valueError("isolation", 'must be "thread"', given["isolation"]);
   }
   const mounts = "mounts" in given ? readMounts(given["mounts"]) : [];
+  const modules = readModules(given["moduleAccess"], given["nodeModules"]);
+  const user = readUser(given["user"]);
+  const cwd = "cwd" in given ? absolutePath(given["cwd"], "cwd") : undefined;
   if ("filesystem" in given) {
     const fileSystem = readVirtualFileSystem(given["filesystem"], "filesystem");
-    mounts.unshift(readMount({ path: "/", source: fileSystem }, "filesystem"));
+    const root = readMount({ path: "/", source: fileSystem }, "filesystem");
+    // What a VM needs is shown in it, not made: what is there is the caller's own.
+    const directories = [cwd ?? DEFAULT_CWD, user.home, TEMPORARY, ...mounts.map(({ mount }) => mount.path)];
+    Object.assign(root.request, { directories: directories.filter((path) => path !== undefined), packages: packagesOf(modules) });
+    mounts.unshift(root);
+  } else {
+    mounts.push(...modules.mounts);
   }
-  const modules = readModules(given["moduleAccess"], given["nodeModules"]);
-  mounts.push(...modules.mounts);
   const files = "files" in given ? fileList(given["files"], "files") : [];
   const persistence = "persistence" in given ? readPersistence(given["persistence"]) : undefined;
   if (persistence !== undefined && "filesystem" in given) {
@@ -405,7 +416,7 @@ export function readCreateOptions(options: unknown): RuntimeSettings {
     hasAdapter: adapter !== undefined,
     warns: onLimitWarning !== undefined,
     os: readOs(given["os"]),
-    user: readUser(given["user"]),
+    user,
     limits,
     freeze: "timingMitigation" in given ? freezes(given["timingMitigation"], "timingMitigation") : true,
     files: isLate ? [] : files,
@@ -419,7 +430,7 @@ export function readCreateOptions(options: unknown): RuntimeSettings {
     const { maxBytes } = bag(given["codeCache"], "codeCache", ["maxBytes"]);
     if (maxBytes !== undefined) vm.codeCacheBytes = number(maxBytes, "codeCache.maxBytes", CODE_CACHE_BYTES);
   }
-  if ("cwd" in given) vm.cwd = absolutePath(given["cwd"], "cwd");
+  if (cwd !== undefined) vm.cwd = cwd;
   if ("name" in given) vm.name = text(given["name"], "name");
   if ("snapshot" in given) {
     vm.snapshot = archives(given["snapshot"]);
@@ -432,7 +443,7 @@ export function readCreateOptions(options: unknown): RuntimeSettings {
     mounts,
     lateFiles: isLate ? files : [],
     persistence,
-    hasModuleFallback: modules.hasFallback,
+    hasModuleFallback: modules.hasFallback && !("filesystem" in given),
     host: {
       permissions: permissions.callbacks,
       functions,

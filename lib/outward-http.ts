@@ -14,6 +14,7 @@ import type {
   NetworkFetchResponse,
   NetworkHttpResponse,
   NetworkRequestInit,
+  RuntimeNetwork,
 } from "./types.js";
 
 /** As many as browsers follow. */
@@ -34,7 +35,7 @@ interface Exchange {
 }
 
 /** The adapter that a runtime has unless it is given one: the VM's own way out. */
-export class OutwardHttp implements NetworkAdapter {
+export class OutwardHttp implements RuntimeNetwork {
   readonly #network: GuestNetwork;
   readonly #maxBodyBytes: number;
 
@@ -147,7 +148,7 @@ export class OutwardHttp implements NetworkAdapter {
 }
 
 /** An adapter of the embedder's, asked only for what `permissions.network` allows. */
-export class GuardedAdapter implements NetworkAdapter {
+export class GuardedAdapter implements RuntimeNetwork {
   readonly #network: GuestNetwork;
   readonly #adapter: NetworkAdapter;
 

@@ -24,6 +24,7 @@ import { makeVm } from "./native.js";
 import type { NativeFile, NativeHost, NativeOutcome, NativeVm, NativeVmOptions } from "./native.js";
 import { GuardedAdapter, OutwardHttp } from "./outward-http.js";
 import {
+  DEFAULT_CWD,
   readContextOptions,
   readCreateOptions,
   readExecOptions,
@@ -51,10 +52,10 @@ import type {
   ListenerQuery,
   HostFunctions,
   Mount,
-  NetworkAdapter,
   NodeRuntimeCreateOptions,
   RunOptions,
   RunResult,
+  RuntimeNetwork,
   RuntimeStats,
   SnapshotOptions,
   SpawnOptions,
@@ -62,8 +63,7 @@ import type {
 } from "./types.js";
 import { HostWatches } from "./virtual-file-system.js";
 
-/** Where programs start unless an option says otherwise. */
-const DEFAULT_CWD = "/workspace";
+const FIRST_GENERATION_TIMEOUT = "CPU time limit exceeded, as wall time (option cpuTimeLimitMs)";
 /** Shows the constructor that `create` calls it. */
 const CREATE = Symbol("create");
 
@@ -81,13 +81,13 @@ export class NodeRuntime {
   readonly #settings: RuntimeSettings;
   readonly #vm: NativeVm;
   readonly #pending = new Set<Promise<NativeOutcome>>();
-  readonly #totals = { completed: 0, cpuMs: 0, wallMs: 0, peakHeapBytes: 0, droppedOutputBytes: 0 };
+  readonly #totals = { completed: 0, cpuMs: 0, wallMs: 0, peakHeapBytes: 0, outputBytes: 0, droppedOutputBytes: 0 };
   readonly #contexts = new Set<Context>();
   readonly #programs = new Programs();
   readonly #exposed = new Set<Exposed>();
   #networkInUse: GuestNetwork | undefined;
   #httpInUse: GuestHttp | undefined;
-  #outwardInUse: NetworkAdapter | undefined;
+  #outwardInUse: RuntimeNetwork | undefined;
   readonly #calls: FileCalls;
   /** The same, after the end too. */
   readonly #lateCalls: FileCalls;
@@ -181,27 +181,26 @@ export class NodeRuntime {
       this.#defaultContext ??= this.#newContext();
       return this.#defaultContext.executeWith(settings);
     }
-    return execResult(await this.#start(settings), settings.native.captureBytes > 0);
+    return execResult(this.#wordOf(await this.#start(settings)), settings.native.captureBytes > 0);
   }
 
   /** Runs a module and brings its exports back. A string as second argument is its path. */
   async run<T = unknown>(code: string, options?: string | RunOptions): Promise<RunResult<T>> {
     const given = typeof options === "string" ? { filePath: options } : options;
     const settings = this.#firstGenerationOf(readExecOptions(code, this.#known(given), this.#settings, "run"));
-    return runResult<T>(await this.#start(settings), settings.native.captureBytes > 0);
+    return runResult<T>(this.#wordOf(await this.#start(settings)), settings.native.captureBytes > 0);
   }
 
   /** Makes a context: JavaScript state that lives from call to call, in a process of its own. */
   async createContext(options?: ContextOptions): Promise<Context> {
-    await this.#starting;
+    await this.#started();
     return this.#newContext(options);
   }
 
   /** Starts a program that is used while it runs, such as a server. Resolves once it has started. */
   async spawn(code: string, options?: SpawnOptions): Promise<GuestProcess> {
     const settings = readSpawnOptions(code, options, this.#settings);
-    await this.#starting;
-    if (this.#disposed) throw disposedError("the runtime");
+    await this.#started();
     settings.signal?.throwIfAborted();
     const begin = this.#vm.spawn.bind(this.#vm);
     const { process, started, outcome } = GuestProcess.start(settings, begin);
@@ -225,7 +224,7 @@ export class NodeRuntime {
    * HTTP and names as guests reach them, from the host's side: what the VM itself listens on, and the outside as far as
    * `permissions.network` goes. By the option `networkAdapter` if that was given.
    */
-  get network(): NetworkAdapter {
+  get network(): RuntimeNetwork {
     const { networkAdapter, maxHttpBodyBytes } = this.#settings;
     this.#outwardInUse ??=
       networkAdapter === undefined
@@ -274,7 +273,7 @@ export class NodeRuntime {
 
   /** Puts something over a directory, for guests that run too. */
   async mount(spec: Mount): Promise<void> {
-    await this.#starting;
+    await this.#started();
     await this.#mounts.add(readMount(spec, "mount"));
   }
 
@@ -321,8 +320,9 @@ export class NodeRuntime {
 
   /** Counters. They can be read after `dispose` too. */
   async stats(): Promise<RuntimeStats> {
-    const { processes, filesystemBytes, inodes, codeCache } = this.#vm.stats();
-    return { processes, ...this.#totals, files: { bytes: filesystemBytes, inodes }, codeCache };
+    const { processes, filesystemBytes, inodes, heapBytes, externalBytes, sockets, connections, codeCache } = this.#vm.stats();
+    const now = { heapBytes, externalBytes, sockets: { open: sockets, connections } };
+    return { processes, ...this.#totals, ...now, files: { bytes: filesystemBytes, inodes }, codeCache };
   }
 
   /** Ends what runs, with reason `"aborted"`; the runtime stays usable. Resolves when everything has ended. */
@@ -430,17 +430,38 @@ export class NodeRuntime {
     const { native } = settings;
     if (native.cpuTimeLimitMs !== undefined) native.wallTimeLimitMs ??= native.cpuTimeLimitMs;
     native.wallSparesListeners = true;
+    native.waitsForAwait = true;
     const { stdin } = this.#firstGeneration;
     if (stdin !== undefined) native.stdin ??= Buffer.from(stdin);
     return settings;
   }
 
+  /** Waits for what the constructor described. */
+  async #started(): Promise<void> {
+    try {
+      await this.#starting;
+    } catch (error) {
+      throw this.#disposed ? disposedError("the runtime") : error;
+    }
+    if (this.#disposed) throw disposedError("the runtime");
+  }
+
+  /** The first generation has one time limit, whose name its users look for. */
+  #wordOf(outcome: NativeOutcome): NativeOutcome {
+    if (this.#firstGeneration === undefined || outcome.reason !== "wall") return outcome;
+    return { ...outcome, errorMessage: FIRST_GENERATION_TIMEOUT };
+  }
+
   async #start(settings: ExecSettings): Promise<NativeOutcome> {
     if (this.#starting !== undefined && !this.#disposed) {
       const terminations = this.#terminations;
-      await this.#starting;
+      const failure = await this.#starting.then(
+        () => undefined,
+        (error: Error) => error,
+      );
       // Whoever dropped the promise must not find it rejected: it ends as a program does that had begun.
       if (this.#disposed) return notStarted("disposed", "the runtime was disposed of");
+      if (failure !== undefined) return notStarted("error", String(failure));
       if (this.#terminations !== terminations) return abortedOutcome();
     }
     if (this.#disposed) return Promise.reject(disposedError("the runtime"));
@@ -472,7 +493,9 @@ export class NodeRuntime {
     totals.cpuMs += ended.cpuMs;
     totals.wallMs += ended.wallMs;
     totals.peakHeapBytes = Math.max(totals.peakHeapBytes, ended.peakHeapBytes);
-    totals.droppedOutputBytes += ended.stdoutDropped + ended.stderrDropped;
+    const dropped = ended.stdoutDropped + ended.stderrDropped;
+    totals.outputBytes += ended.stdout.length + ended.stderr.length + dropped;
+    totals.droppedOutputBytes += dropped;
   }
 }
 

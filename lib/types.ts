@@ -17,6 +17,8 @@ export interface StdioEvent {
   pid: number;
 }
 
+export type StdioChannel = StdioEvent["channel"];
+
 export type StdioHook = (event: StdioEvent) => void;
 
 /** What is kept of standard output and standard error for the result. */
@@ -230,6 +232,8 @@ export interface HostFunctions {
 export interface CommandOptions {
   cwd?: string;
   env?: Record<string, string>;
+  /** Whether input comes while the command runs. It always does. */
+  streamStdin?: boolean;
   /** Takes what the command writes. While an answered promise is pending the guest has not taken it yet. */
   onStdout?: (data: Uint8Array) => void | Promise<void>;
   onStderr?: (data: Uint8Array) => void | Promise<void>;
@@ -238,7 +242,7 @@ export interface CommandOptions {
 /** A command of the host that runs. */
 export interface CommandProcess {
   /** The guest's next write waits for an answered promise. */
-  writeStdin(data: Uint8Array): void | Promise<void>;
+  writeStdin(data: Uint8Array | string): void | Promise<void>;
   closeStdin(): void | Promise<void>;
   /** SIGTERM without a number. */
   kill(signal?: number): void | Promise<void>;
@@ -451,9 +455,15 @@ export type DnsLookupResult = { address: string; family: number } | { error: str
  */
 export interface NetworkAdapter {
   /** Follows redirects. */
-  fetch(url: string, init?: NetworkRequestInit): Promise<NetworkFetchResponse>;
+  fetch(url: string, init: NetworkRequestInit): Promise<NetworkFetchResponse>;
   dnsLookup(hostname: string): Promise<DnsLookupResult>;
   /** Follows none. */
+  httpRequest(url: string, init: NetworkRequestInit): Promise<NetworkHttpResponse>;
+}
+
+/** `runtime.network`. */
+export interface RuntimeNetwork extends NetworkAdapter {
+  fetch(url: string, init?: NetworkRequestInit): Promise<NetworkFetchResponse>;
   httpRequest(url: string, init?: NetworkRequestInit): Promise<NetworkHttpResponse>;
 }
 
@@ -550,13 +560,15 @@ export interface ExecOptions {
   signal?: AbortSignal;
   /** Runs in the runtime's default context, whose variables persist; calls are queued in order. */
   context?: boolean;
+  /** Of the first generation; changes nothing. */
+  mode?: "exec" | "run";
 }
 
 /** How one module is run. */
-export type RunOptions = Omit<ExecOptions, "context">;
+export type RunOptions = Omit<ExecOptions, "context" | "mode">;
 
 /** How a context is made. The time limits, hook and capture are those of its calls, unless a call says otherwise. */
-export type ContextOptions = Omit<ExecOptions, "context" | "stdin" | "filePath" | "signal">;
+export type ContextOptions = Omit<ExecOptions, "context" | "mode" | "stdin" | "filePath" | "signal">;
 
 /** How one piece of code is run in a context. */
 export type CallOptions = Pick<
@@ -625,16 +637,37 @@ export interface RuntimeStats {
   /** The highest of their heap peaks. */
   peakHeapBytes: number;
   files: { bytes: number; inodes: number };
+  /** V8's heaps of programs that run, as of their last collections. */
+  heapBytes: number;
+  /** Their buffers, WebAssembly memories and what is held for them. */
+  externalBytes: number;
+  sockets: { open: number; connections: number };
+  /** Bytes of output of programs that ended. */
+  outputBytes: number;
   /** The cache of compiled code, which is that of all runtimes: sources in it, its size, uses, and sources on their way. */
   codeCache: { entries: number; bytes: number; hits: number; waiting: number };
   /** Bytes of output that results did not keep. */
   droppedOutputBytes: number;
 }
 
+/** The names of the first generation. */
+export type ResourceBudgets = Partial<Budgets>;
+export type ModuleAccessOptions = ModuleAccess & { allowPackages?: string[] };
+export type BindingFunction = (...args: any[]) => unknown;
+export interface BindingTree {
+  [name: string]: BindingFunction | BindingTree;
+}
+export type StatInfo = VirtualStat;
+export interface DirEntry {
+  name: string;
+  isDirectory: boolean;
+  isSymbolicLink?: boolean;
+}
+
 export type OutputHook = (data: Uint8Array) => void;
 
 /** How a program is spawned. There is no wall limit unless `wallTimeLimitMs` says so. */
-export interface SpawnOptions extends Omit<ExecOptions, "context"> {
+export interface SpawnOptions extends Omit<ExecOptions, "context" | "mode"> {
   /** Hear of output as it is written. An exception in them is ignored. */
   onStdout?: OutputHook;
   onStderr?: OutputHook;

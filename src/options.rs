@@ -222,6 +222,8 @@ pub struct NativeExecOptions {
     pub wall_time_limit_ms: Option<f64>,
     /// Whether the wall limit waits while a process of the tree listens for connections.
     pub wall_spares_listeners: Option<bool>,
+    /// Whether a top-level await that nothing can settle is waited for.
+    pub waits_for_await: Option<bool>,
     /// Clocks instead of the VM's.
     pub freeze: Option<bool>,
     /// Bytes of each standard stream to keep.
@@ -422,6 +424,7 @@ impl NativeExecOptions {
             cpu,
             wall: wall.or(cpu.map(|cpu| cpu.saturating_mul(WALL_FACTOR))),
             wall_spares_listeners: self.wall_spares_listeners.unwrap_or(false),
+            waits_for_await: self.waits_for_await.unwrap_or(false),
             mitigation: self.freeze.map(mitigation),
             capture_bytes: size(self.capture_bytes),
             on_output: None,

@@ -64,6 +64,14 @@ pub struct NativeStats {
     pub filesystem_bytes: f64,
     /// Entries of the VM's file system.
     pub inodes: f64,
+    /// Bytes of V8's heaps, as of their last collections.
+    pub heap_bytes: f64,
+    /// Bytes of buffers, WebAssembly memories and what bindings hold.
+    pub external_bytes: f64,
+    /// Open sockets.
+    pub sockets: f64,
+    /// Open connections.
+    pub connections: f64,
     /// The cache of compiled code that all VMs share.
     pub code_cache: NativeCodeCache,
 }
@@ -495,10 +503,16 @@ impl NativeVm {
     pub fn stats(&self) -> NativeStats {
         let usage = self.0.kernel().usage();
         let code = code_cache::usage();
+        let memory = self.0.memory();
+        let (sockets, connections) = self.0.kernel().open_sockets();
         NativeStats {
             processes: u32::try_from(self.0.process_count()).unwrap_or(u32::MAX),
             filesystem_bytes: number(usage.filesystem_bytes),
             inodes: number(usage.inodes),
+            heap_bytes: number(memory.heap as u64),
+            external_bytes: number(memory.external.saturating_add(memory.native) as u64),
+            sockets: number(sockets),
+            connections: number(connections),
             code_cache: NativeCodeCache {
                 entries: number(code.entries as u64),
                 bytes: number(code.bytes as u64),

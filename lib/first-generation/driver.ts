@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { DefaultNetworkAdapter } from "../default-adapter.js";
 import { typeError, unavailable, valueError } from "../errors.js";
 import { allow } from "../permissions.js";
+import type { NodeRuntime } from "../runtime.js";
 import type {
   Budgets,
   CommandExecutor,
@@ -66,8 +67,8 @@ export interface OSConfig {
 export interface NodeDriverOptions {
   /** An empty tree in memory by default. */
   filesystem?: VirtualFileSystem;
-  /** Packages of the host, read-only; those of `process.cwd()` by default, none for `false`. */
-  moduleAccess?: false | (ModuleAccess & { allowPackages?: string[] });
+  /** Packages of the host, read-only; those of `process.cwd()` where it is absent, none for `false` or `undefined`. */
+  moduleAccess?: false | (ModuleAccess & { allowPackages?: string[] }) | undefined;
   /** Runs commands that the VM does not have. */
   commandExecutor?: CommandExecutor;
   /** What is absent is denied. */
@@ -82,18 +83,34 @@ export interface NodeDriverOptions {
   osConfig?: OSConfig;
 }
 
-/** A described VM. */
+/** What of {@link NodeDriverOptions} has no property of its own in a {@link SystemDriver}. */
+const DETAILS = Symbol("secure-exec driver");
+
+/** A described VM. A copy with other properties describes another one. */
 export interface SystemDriver {
-  readonly filesystem: VirtualFileSystem | undefined;
-  readonly commandExecutor: CommandExecutor | undefined;
-  readonly permissions: PermissionOptions | undefined;
+  readonly filesystem?: VirtualFileSystem;
+  /** Its network adapter. */
+  readonly network?: NetworkAdapter;
+  readonly commandExecutor?: CommandExecutor;
+  readonly permissions?: PermissionOptions;
   readonly runtime: { readonly process: ProcessConfig; readonly os: OSConfig };
+  /** @internal */
+  readonly [DETAILS]?: Pick<NodeDriverOptions, (typeof DETAIL_KEYS)[number]>;
+}
+
+/** What {@link createNodeRuntimeDriverFactory} takes. */
+export interface NodeRuntimeDriverFactoryOptions {
+  /** Changes nothing: isolates are the runtime's own. */
+  createIsolate?(memoryLimit: number): unknown;
 }
 
 /** Shows that a factory is ours; it has nothing to configure. */
 export interface NodeRuntimeDriverFactory {
   readonly name: "node";
 }
+
+/** What `new NodeRuntime` and `NodeExecutionDriver` have in common. */
+export type NodeRuntimeDriver = Pick<NodeRuntime, "exec" | "run" | "dispose" | "terminate">;
 
 /** What `new NodeRuntime` takes. */
 export interface NodeRuntimeOptions {
@@ -122,6 +139,8 @@ const DRIVER_KEYS = [
   "processConfig",
   "osConfig",
 ] as const satisfies (keyof NodeDriverOptions)[];
+const DETAIL_KEYS = ["moduleAccess", "useDefaultNetwork", "loopbackExemptPorts"] as const satisfies (keyof NodeDriverOptions)[];
+const SYSTEM_KEYS = ["filesystem", "network", "commandExecutor", "permissions", "runtime"] as const satisfies (keyof SystemDriver)[];
 const RUNTIME_KEYS = [
   "systemDriver",
   "runtimeDriverFactory",
@@ -137,7 +156,8 @@ const DEFAULT_CWD = "/root";
 /** Scopes that the first generation knows. */
 const SCOPES = ["fs", "network", "childProcess", "env"] as const;
 
-const drivers = new WeakMap<object, NodeDriverOptions>();
+/** The first generation has no limit unless it is given one; this one is longer than any program. */
+const NO_LIMIT_MS = 2 ** 31 - 1;
 const factory: NodeRuntimeDriverFactory = Object.freeze({ name: "node" });
 
 function copyOf<T extends object>(value: unknown, option: string, known?: readonly string[]): T {
@@ -151,27 +171,42 @@ function copyOf<T extends object>(value: unknown, option: string, known?: readon
 
 /** Describes a VM for `new NodeRuntime`. */
 export function createNodeDriver(options?: NodeDriverOptions): SystemDriver {
-  const given = copyOf<NodeDriverOptions>(options, "options", DRIVER_KEYS);
-  const { networkAdapter } = given;
-  if (networkAdapter instanceof DefaultNetworkAdapter) {
-    given.useDefaultNetwork = true;
-    given.loopbackExemptPorts = [...(given.loopbackExemptPorts ?? []), ...networkAdapter.exemptPorts];
-    delete given.networkAdapter;
-  }
-  given.processConfig = copyOf(given.processConfig, "processConfig");
-  given.osConfig = copyOf(given.osConfig, "osConfig");
-  const driver: SystemDriver = Object.freeze({
-    filesystem: given.filesystem,
-    commandExecutor: given.commandExecutor,
-    permissions: given.permissions,
-    runtime: Object.freeze({ process: Object.freeze({ ...given.processConfig }), os: Object.freeze({ ...given.osConfig }) }),
+  const { networkAdapter, processConfig, osConfig, ...given } = copyOf<NodeDriverOptions>(options, "options", DRIVER_KEYS);
+  // Who says `undefined` has turned it off; who says nothing has not thought of it.
+  if ("moduleAccess" in given) given.moduleAccess ??= false;
+  const process = Object.freeze(copyOf<ProcessConfig>(processConfig, "processConfig"));
+  const os = Object.freeze(copyOf<OSConfig>(osConfig, "osConfig"));
+  const details = Object.freeze(present(Object.fromEntries(DETAIL_KEYS.map((key) => [key, given[key]]))));
+  const { filesystem, commandExecutor, permissions } = given;
+  const parts = present({ filesystem, network: networkAdapter, commandExecutor, permissions });
+  return Object.freeze({ ...parts, runtime: Object.freeze({ process, os }), [DETAILS]: details });
+}
+
+/** Reads a driver: what `createNodeDriver` gave, or an object of the same shape. */
+function readDriver(value: unknown): NodeDriverOptions {
+  const { runtime } = (value ?? {}) as Partial<SystemDriver>;
+  if (typeof runtime !== "object" || runtime === null) throw typeError("systemDriver", "what createNodeDriver() gives", value);
+  const { network, ...given } = copyOf<SystemDriver>(value, "systemDriver", SYSTEM_KEYS);
+  const { filesystem, commandExecutor, permissions } = given;
+  const options = present<NodeDriverOptions>({
+    ...given[DETAILS],
+    filesystem,
+    commandExecutor,
+    permissions,
+    networkAdapter: network,
+    processConfig: copyOf<ProcessConfig>(runtime.process, "processConfig"),
+    osConfig: copyOf<OSConfig>(runtime.os, "osConfig"),
   });
-  drivers.set(driver, given);
-  return driver;
+  if (network instanceof DefaultNetworkAdapter) {
+    options.useDefaultNetwork = true;
+    options.loopbackExemptPorts = [...(options.loopbackExemptPorts ?? []), ...network.exemptPorts];
+    delete options.networkAdapter;
+  }
+  return options;
 }
 
 /** The `runtimeDriverFactory` of `new NodeRuntime`. There is one way to run programs, so it has no options. */
-export function createNodeRuntimeDriverFactory(_options?: object): NodeRuntimeDriverFactory {
+export function createNodeRuntimeDriverFactory(_options?: NodeRuntimeDriverFactoryOptions): NodeRuntimeDriverFactory {
   return factory;
 }
 
@@ -187,8 +222,7 @@ export interface Described {
 /** Reads the options of the constructor. */
 export function describe(options: unknown): Described {
   const given = copyOf<NodeRuntimeOptions>(options, "options", RUNTIME_KEYS);
-  const driver = typeof given.systemDriver === "object" && given.systemDriver !== null ? drivers.get(given.systemDriver) : undefined;
-  if (driver === undefined) throw typeError("systemDriver", "what createNodeDriver() gives", given.systemDriver);
+  const driver = readDriver(given.systemDriver);
   if (given.runtimeDriverFactory !== undefined && given.runtimeDriverFactory !== factory) {
     throw unavailable("a runtimeDriverFactory of one's own", "createNodeRuntimeDriverFactory() is");
   }
@@ -207,7 +241,7 @@ export function describe(options: unknown): Described {
   for (const key of ["memoryLimit", "cpuTimeLimitMs", "onStdio", "payloadLimits", "resourceBudgets", "bindings"] as const) {
     if (given[key] !== undefined) Object.assign(create, { [key]: given[key] });
   }
-  if (given.cpuTimeLimitMs !== undefined) create.wallTimeLimitMs = given.cpuTimeLimitMs;
+  create.wallTimeLimitMs = create.cpuTimeLimitMs ??= NO_LIMIT_MS;
   if (driver.loopbackExemptPorts !== undefined) create.loopbackExemptPorts = driver.loopbackExemptPorts;
   if (driver.networkAdapter !== undefined) create.networkAdapter = driver.networkAdapter;
   if (driver.filesystem !== undefined) create.filesystem = driver.filesystem;

@@ -31,6 +31,8 @@ pub struct ProcessRequest {
     pub args: Vec<String>,
     /// Where it would start.
     pub cwd: Vec<u8>,
+    /// Its variables.
+    pub env: Vec<(String, String)>,
     /// The process that asks.
     pub pid: u32,
 }
@@ -120,6 +122,32 @@ impl Kernel {
         search: Option<&str>,
         cwd: Option<&[u8]>,
     ) -> Result<Executable> {
+        self.find_permitted(p, file, argv, search, || p.env_all(), cwd)
+    }
+
+    /// The same for a program that gets these variables, `PATH` among them.
+    pub fn find_program_in(
+        &self,
+        p: &Process,
+        file: &str,
+        argv: Vec<String>,
+        env: &[(String, String)],
+        cwd: Option<&[u8]>,
+    ) -> Result<Executable> {
+        let search = env.iter().find(|(name, _)| name == "PATH");
+        let search = search.map(|(_, value)| value.as_str());
+        self.find_permitted(p, file, argv, search, || env.to_vec(), cwd)
+    }
+
+    fn find_permitted(
+        &self,
+        p: &Process,
+        file: &str,
+        argv: Vec<String>,
+        search: Option<&str>,
+        env: impl FnOnce() -> Vec<(String, String)>,
+        cwd: Option<&[u8]>,
+    ) -> Result<Executable> {
         if file.is_empty() {
             return Err(Errno::ENOENT);
         }
@@ -134,6 +162,7 @@ impl Kernel {
                     Some(cwd) => cwd.to_vec(),
                     None => self.getcwd(p).unwrap_or_default(),
                 },
+                env: env(),
                 pid: p.pid(),
             })?;
         }

@@ -35,7 +35,7 @@ use crate::policy::{
 };
 use crate::process::{Cwd, Cx, Process, ProcessOptions};
 use crate::quota::{LimitError, OnNearLimit, Quotas, Usage};
-use crate::resolve::{Halt, Known, Location, Node, Walk, canonical, resolve};
+use crate::resolve::{Halt, Known, Location, Node, Walk, beside_the_tree, canonical, resolve};
 use crate::stat::FileType;
 use crate::table::{ProcessTable, Refused};
 
@@ -351,6 +351,12 @@ impl Kernel {
         self.shared.lock().ledger.usage()
     }
 
+    /// Open sockets and connections of all processes.
+    #[must_use]
+    pub fn open_sockets(&self) -> (u64, u64) {
+        self.net.account.open()
+    }
+
     /// The last file system limit that a call met, once. The guest has seen its errno.
     pub fn take_limit_error(&self) -> Option<LimitError> {
         self.shared.lock().ledger.take_last()
@@ -428,7 +434,16 @@ impl Kernel {
                 }
                 Decision::Ask(request) => {
                     drop(fs);
-                    self.put(request, &mut answers, &mut rounds)?;
+                    let is_above = leads_to_program(cx, request.op, &request.path);
+                    match self.put(request, &mut answers, &mut rounds) {
+                        // Whoever runs a program knows that its directories are there; nothing else is told of them.
+                        Err(error @ (Errno::EACCES | Errno::ENOENT)) if is_above => {
+                            let fs = self.shared.lock();
+                            let beside = beside_the_tree(&fs, cx, path).ok_or(error)??;
+                            return Ok((fs, grant_own_tree(beside)));
+                        }
+                        answer => answer?,
+                    }
                 }
             }
         }
@@ -548,7 +563,12 @@ impl Kernel {
             Err(Halt::Ask(query)) if query.follows_link() => return Ok(Decision::Look(query)),
             Err(Halt::Ask(query)) => {
                 let op = if query.is_last { ask.op } else { FsOp::Stat };
-                let about = request(op, fs.path_of_place(&query.place)?, true);
+                let place = fs.path_of_place(&query.place)?;
+                // The host gave the program its path: a walk to it may go on, and the path's end is asked about.
+                if !query.is_last && leads_to_program(cx, op, &place) {
+                    return Ok(Decision::Look(query));
+                }
+                let about = request(op, place, true);
                 if answers.covers(&about) {
                     return Ok(Decision::Look(query));
                 }

@@ -333,7 +333,11 @@ pub(crate) fn resolve(
 }
 
 /// The program, or a directory above it, when the tree does not have the directories.
-fn beside_the_tree(fs: &MemFs, cx: &Cx<'_>, path: GuestPath<'_>) -> Option<Result<Location>> {
+pub(crate) fn beside_the_tree(
+    fs: &MemFs,
+    cx: &Cx<'_>,
+    path: GuestPath<'_>,
+) -> Option<Result<Location>> {
     let program = cx.process.program()?;
     let base = if path.is_absolute() {
         b"/".to_vec()

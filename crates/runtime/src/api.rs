@@ -175,6 +175,8 @@ pub struct ExecOptions {
     pub wall: Option<Duration>,
     /// Whether the wall limit waits while a process of the tree listens for connections.
     pub wall_spares_listeners: bool,
+    /// Whether a top-level await that nothing can settle any more is waited for until a limit or the host ends it.
+    pub waits_for_await: bool,
     /// Clocks instead of the VM's.
     pub mitigation: Option<Mitigation>,
     /// Bytes of each standard stream to keep for the result.

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use secure_exec_kernel::{
     Changes, DirEntry, Errno, ExportOptions, Fd, FileType, Image, Kernel, Mark, MountOptions,
-    MountSource, Process, Stat, TarError, TarLimits, TimeSpec, X_OK, oflag,
+    MountSource, MountedFs, Process, Stat, TarError, TarLimits, TimeSpec, X_OK, oflag,
 };
 
 use crate::archive_stream::Contents;
+use crate::furnished_fs::{Furnished, Overlays};
 use crate::plain::Plain;
 use crate::virtual_file_system::{Optional, VirtualFileSystem};
 use crate::vm::{Vm, VmError};
@@ -475,13 +476,21 @@ impl Call<'_> {
                     watch: self.flag("watch"),
                 };
                 let limit = self.vm.options().limits.base64_transfer_bytes;
-                MountSource::Foreign(Arc::new(VirtualFileSystem::new(
+                let fs: Arc<dyn MountedFs> = Arc::new(VirtualFileSystem::new(
                     host,
                     self.id("number")?,
                     optional,
                     limit,
                     self.vm.listeners().clone(),
-                )))
+                ));
+                MountSource::Foreign(match self.request.get("directories") {
+                    Some(directories) => {
+                        let paths = directories.as_list().ok_or(Failure::Malformed)?;
+                        let directories = paths.iter().filter_map(Plain::as_text);
+                        Arc::new(Furnished::new(fs, directories, self.packages()?))
+                    }
+                    None => fs,
+                })
             }
             "host" => self.host_directory()?,
             "tar" => {
@@ -500,6 +509,36 @@ impl Call<'_> {
             .mount(path, source, options)
             .map(|()| Plain::Nothing)
             .map_err(self.at("mount"))
+    }
+
+    /// Directories of the host's disk that lie over some of the VM's, read-only.
+    #[cfg(unix)]
+    fn packages(&self) -> Result<Overlays, Failure> {
+        use secure_exec_host_fs::{Access, HostDirectory, HostOptions};
+        let given = self.request.get("packages").and_then(Plain::as_list);
+        let mut packages = Overlays::new();
+        for package in given.unwrap_or_default() {
+            let field = |name| package.get(name).and_then(Plain::as_text);
+            let (Some(path), Some(host_path)) = (field("path"), field("hostPath")) else {
+                return Err(Failure::Malformed);
+            };
+            let options = HostOptions {
+                access: Access::ReadOnly,
+                ..HostOptions::default()
+            };
+            let directory = HostDirectory::open(host_path, options)
+                .map_err(|errno| Failure::System(errno, "mount", host_path.to_owned(), None))?;
+            packages.push((path.to_owned(), Arc::new(directory)));
+        }
+        Ok(packages)
+    }
+
+    #[cfg(not(unix))]
+    fn packages(&self) -> Result<Overlays, Failure> {
+        match self.request.get("packages").and_then(Plain::as_list) {
+            Some([_, ..]) => Err(self.at("mount")(Errno::ENOSYS)),
+            _ => Ok(Vec::new()),
+        }
     }
 
     /// A directory of the host's disk, by the request's `mode`: `ro`, `rw` or `cow`.

@@ -59,6 +59,7 @@ pub mod event_loop;
 pub mod exposed_gc;
 pub mod fatal;
 pub mod fatal_exception;
+pub mod furnished_fs;
 pub mod histogram;
 pub mod host;
 mod host_command;

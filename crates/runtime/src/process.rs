@@ -110,6 +110,7 @@ struct ControlState {
     pending: Option<End>,
     done: Option<OnDone>,
     output: Option<Arc<Output>>,
+    memory: Option<Arc<MemoryBudget>>,
     started: Option<Instant>,
     pid: u32,
     process: Option<Arc<secure_exec_kernel::Process>>,
@@ -192,12 +193,19 @@ impl Control {
                 .is_some_and(|shared| shared.latch.is_set())
     }
 
-    /// Binds the process to its isolate; an end that came earlier takes effect.
+    /// What it holds now.
+    pub(crate) fn memory(&self) -> crate::memory::Usage {
+        let memory = self.lock().memory.clone();
+        memory.map_or_else(Default::default, |memory| memory.used())
+    }
+
+    /// Binds the process to its isolate, on that isolate's thread; an end that came earlier takes effect.
     pub(crate) fn attach(&self, shared: &Arc<Shared>, output: &Arc<Output>) {
         let pending = {
             let mut state = self.lock();
             state.shared = Some(shared.clone());
             state.output = Some(output.clone());
+            state.memory = crate::wasm_memory::thread_budget();
             state.started = Some(Instant::now());
             state.pending.take()
         };
@@ -214,6 +222,7 @@ impl Control {
                 shared.workers.end();
             }
             state.output = None;
+            state.memory = None;
             state.process = None;
             (state.done.take(), state.ends.take())
         };
@@ -479,6 +488,13 @@ fn run_in_isolate(
     match run_job(scope, env, &job, &output, prepared) {
         Ok(main) => {
             env.run_event_loop(scope);
+            if options.waits_for_await
+                && !env.is_ending()
+                && crate::bindings::module_wrap::has_unsettled_top_level_await(scope, env)
+            {
+                let _waiting = env.keep_alive();
+                env.run_event_loop(scope);
+            }
             if options.want == Want::Exports && !env.is_ending() {
                 exports = read_exports(scope, env, &job, &main);
             }

@@ -137,7 +137,7 @@ fn number(value: u64) -> Plain {
 }
 
 /// A number for a path whose file has none: the same for the same path.
-fn number_of(path: &[u8]) -> u64 {
+pub(crate) fn number_of(path: &[u8]) -> u64 {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0100_0000_01b3;
     // Within the integers that JavaScript's numbers hold, and not 0.

@@ -454,4 +454,22 @@ impl Vm {
             .unwrap_or_else(PoisonError::into_inner)
             .len()
     }
+
+    /// What living processes hold together.
+    pub fn memory(&self) -> crate::memory::Usage {
+        let processes: Vec<_> = self
+            .processes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect();
+        let mut total = crate::memory::Usage::default();
+        for usage in processes.iter().map(|process| process.memory()) {
+            total.heap = total.heap.saturating_add(usage.heap);
+            total.external = total.external.saturating_add(usage.external);
+            total.native = total.native.saturating_add(usage.native);
+        }
+        total
+    }
 }

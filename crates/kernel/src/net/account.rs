@@ -61,6 +61,12 @@ pub(crate) struct Slot {
 }
 
 impl Account {
+    /// Sockets and connections that are open.
+    pub fn open(&self) -> (u64, u64) {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        (read(&self.sockets), read(&self.connections))
+    }
+
     pub fn new(limits: NetLimits) -> Arc<Account> {
         Arc::new(Account {
             limits,

@@ -33,7 +33,7 @@ impl ProcessPolicy for Permissions {
             command: request.command.clone(),
             args: request.args.clone(),
             cwd: String::from_utf8_lossy(&request.cwd).into_owned(),
-            env: Vec::new(),
+            env: request.env.clone(),
         }));
         Permissions::check(self, &question)
             .map(drop)

@@ -754,31 +754,34 @@ fn print_stalled(
     any
 }
 
+/// The entry module, if it waits at its top level for what has not been settled.
+fn unsettled_entry<'s>(scope: &mut v8::PinScope<'s, '_>, env: &Env) -> Option<Wrapped<'s>> {
+    let main = env.context(scope)?;
+    let key = private_symbol(scope, "entry_point_module_private_symbol");
+    let promise_key = private_symbol(scope, "entry_point_promise_private_symbol");
+    let promise = main.global(scope).get_private(scope, promise_key)?;
+    let promise = v8::Local::<v8::Promise>::try_from(promise).ok()?;
+    if promise.state() != v8::PromiseState::Pending {
+        return None;
+    }
+    let entry = main.global(scope).get_private(scope, key)?;
+    let wrapper = v8::Local::<v8::Object>::try_from(entry).ok()?;
+    let wrapped = unwrap(scope, wrapper).ok()?;
+    (!wrapped.state.synthetic && graph_is_async(wrapped.module)).then_some(wrapped)
+}
+
+/// Whether the entry module waits at its top level for what has not been settled.
+pub fn has_unsettled_top_level_await(scope: &mut v8::PinScope<'_, '_>, env: &Env) -> bool {
+    v8::scope!(let scope, scope);
+    unsettled_entry(scope, env).is_some()
+}
+
 /// What Node does when the loop has run dry: warns about the entry module's unsettled top-level await. Answers whether
 /// there is one (the exit code is 13 then).
 pub fn warn_unsettled_top_level_await(scope: &mut v8::PinScope<'_, '_>, env: &Env) -> bool {
-    let Some(main) = env.context(scope) else {
+    let Some(wrapped) = unsettled_entry(scope, env) else {
         return false;
     };
-    let key = private_symbol(scope, "entry_point_module_private_symbol");
-    let promise_key = private_symbol(scope, "entry_point_promise_private_symbol");
-    let promise = main.global(scope).get_private(scope, promise_key);
-    let promise = promise.and_then(|promise| v8::Local::<v8::Promise>::try_from(promise).ok());
-    if promise.is_none_or(|promise| promise.state() != v8::PromiseState::Pending) {
-        return false;
-    }
-    let Some(entry) = main.global(scope).get_private(scope, key) else {
-        return false;
-    };
-    let Ok(wrapper) = v8::Local::<v8::Object>::try_from(entry) else {
-        return false;
-    };
-    let Ok(wrapped) = unwrap(scope, wrapper) else {
-        return false;
-    };
-    if wrapped.state.synthetic || !graph_is_async(wrapped.module) {
-        return false;
-    }
     print_stalled(
         scope,
         wrapped.module,

@@ -190,17 +190,8 @@ impl SpawnOptions {
             None => None,
         };
         let variables = self.env.unwrap_or_else(|| env.variables.all());
-        let search = variables
-            .iter()
-            .find(|(name, _)| name == "PATH")
-            .map(|(_, value)| value.clone());
-        let executable = kernel.find_program(
-            &parent,
-            &self.file,
-            self.args,
-            search.as_deref(),
-            cwd.as_deref(),
-        )?;
+        let executable =
+            kernel.find_program_in(&parent, &self.file, self.args, &variables, cwd.as_deref())?;
         let launcher = Launcher::of(env).ok_or(Errno::ESRCH)?;
         let start = Start {
             parent,

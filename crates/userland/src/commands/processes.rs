@@ -63,17 +63,10 @@ fn run_program(
     let Some(file) = words.first() else {
         return Ok(0);
     };
-    let search = env
-        .iter()
-        .find(|(key, _)| key == "PATH")
-        .map(|(_, value)| value.clone());
-    let found = context.kernel().find_program(
-        context.process(),
-        file,
-        words.to_vec(),
-        search.as_deref(),
-        None,
-    );
+    let found =
+        context
+            .kernel()
+            .find_program_in(context.process(), file, words.to_vec(), &env, None);
     let started = found.and_then(|executable| {
         let start = Start {
             parent: context.process().clone(),
@@ -138,14 +131,9 @@ pub(crate) fn env(context: &Context, words: &[String]) -> Result<Finish, Errno> 
         }
         return output.finish(0).map(Finish::code);
     };
-    let search = variables
-        .iter()
-        .find(|(key, _)| key == "PATH")
-        .map(|(_, value)| value.clone());
-    let found =
-        context
-            .kernel()
-            .find_program(process, file, program.clone(), search.as_deref(), None);
+    let found = context
+        .kernel()
+        .find_program_in(process, file, program.clone(), &variables, None);
     match found.and_then(|executable| context.replace_env(variables).map(|()| executable)) {
         Ok(executable) => Ok(Finish::Exec(executable)),
         Err(error) => {

@@ -5,6 +5,7 @@
 // internal/main/run_main_module does; `exports` gives what `NodeRuntime.run` hands back.
 
 const {
+  ArrayIsArray,
   ArrayPrototypePush,
   NumberParseInt,
   ObjectDefineProperty,
@@ -15,7 +16,7 @@ const {
   StringPrototypeSplit,
 } = primordials;
 
-const { isProxy } = require('internal/util/types');
+const { isArrayBufferView, isProxy } = require('internal/util/types');
 const {
   prepareMainThreadExecution,
   markBootstrapComplete,
@@ -192,6 +193,8 @@ async function evaluate(code) {
 // Compilers export CommonJS through getters. They run here, in the guest; no getter runs when values leave it.
 function withoutGetters(exports) {
   if (typeof exports !== 'object' || exports === null || isProxy(exports)) return exports;
+  // Each of their elements is a property.
+  if (ArrayIsArray(exports) || isArrayBufferView(exports)) return exports;
   const names = ObjectKeys(exports);
   let copy;
   for (let i = 0; i < names.length; i++) {

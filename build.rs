@@ -23,7 +23,7 @@ fn main() {
     }
     let (sender, blob) = channel();
     engine::spawn("snapshot".to_owned(), STACK_BYTES, move || {
-        drop(sender.send(snapshot::build()))
+        drop(sender.send(snapshot::build()));
     })
     .expect("start a thread");
     let blob = blob

@@ -12,7 +12,7 @@ use std::process::Command;
 use sha2::{Digest, Sha256};
 
 /// Runs inside the pinned Node with `--expose-internals`; writes each builtin's source under `argv[2]`.
-const DUMP: &str = r#"
+const DUMP: &str = r"
 const { internalBinding } = require('internal/test/binding');
 const fs = require('fs'), path = require('path');
 const { natives } = internalBinding('builtins');
@@ -22,7 +22,7 @@ for (const id of Object.keys(natives)) {
   fs.mkdirSync(path.dirname(file), { recursive: true });
   fs.writeFileSync(file, natives[id]);
 }
-"#;
+";
 
 fn main() {
     let manifest_dir = PathBuf::from(env("CARGO_MANIFEST_DIR"));
@@ -128,7 +128,7 @@ fn check_hashes(sources: &BTreeMap<String, String>, list_path: &Path) {
 
 /// Gives undici our HTTP parser in place of the WebAssembly module that it would compile in each process.
 fn patch_undici(lib_dir: &Path) {
-    const THEIRS: &str = r#"      const llhttpWasmData = process.env.JEST_WORKER_ID ? require_llhttp_wasm() : void 0;
+    const THEIRS: &str = r"      const llhttpWasmData = process.env.JEST_WORKER_ID ? require_llhttp_wasm() : void 0;
       let mod;
       try {
         mod = await WebAssembly.compile(require_llhttp_simd_wasm());
@@ -136,7 +136,7 @@ fn patch_undici(lib_dir: &Path) {
         mod = await WebAssembly.compile(llhttpWasmData || require_llhttp_wasm());
       }
       return await WebAssembly.instantiate(mod, {
-"#;
+";
     const OURS: &str = r#"      return internalBinding("undici_parser").instantiate({
 "#;
     let path = lib_dir.join("internal/deps/undici/undici.js");

@@ -10,6 +10,17 @@
 //! All of it runs on a few threads of its own ([`io`]), never on a guest's thread or Node's. Nothing here decides what may
 //! be reached, and nothing dials what is not a [`CheckedAddr`]. Environment variables are not looked at.
 
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::todo,
+    clippy::unimplemented
+)]
+
 mod bell;
 mod datagrams;
 mod dial;

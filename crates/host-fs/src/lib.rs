@@ -18,6 +18,16 @@
 //! What a guest sees of the host: names, contents, sizes, permission bits, times and inode numbers of what is in the
 //! directory. Not: owners (the VM's user stands for all of them), device numbers, how full the disk is.
 
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::todo,
+    clippy::unimplemented
+)]
 #![cfg(unix)]
 
 mod beneath;

@@ -12,6 +12,17 @@
 //!
 //! Source: `src/llhttp/http.ts`, `src/llhttp/url.ts`, `src/native/http.c` and `src/native/api.c` of llhttp.
 
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::todo,
+    clippy::unimplemented
+)]
+
 mod chars;
 mod error;
 mod event;

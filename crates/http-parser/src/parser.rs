@@ -301,18 +301,17 @@ impl Parser {
     /// # Errors
     /// The parser was stopped or paused before, and has read nothing of this input.
     pub fn begin(&mut self) -> Result<(), Failure> {
-        match self.failure {
-            Some(failure) => Err(Failure {
+        if let Some(failure) = self.failure {
+            Err(Failure {
                 position: 0,
                 ..failure
-            }),
-            None => {
-                self.at = 0;
-                if let Some((_, start)) = &mut self.open {
-                    *start = 0;
-                }
-                Ok(())
+            })
+        } else {
+            self.at = 0;
+            if let Some((_, start)) = &mut self.open {
+                *start = 0;
             }
+            Ok(())
         }
     }
 
@@ -470,15 +469,12 @@ impl Parser {
     /// Takes bytes of a class; answers whether a byte of another class is at hand.
     fn skip(&mut self, input: &[u8], class: u8) -> bool {
         let rest = input.get(self.at..).unwrap_or_default();
-        match rest.iter().position(|byte| !is(*byte, class)) {
-            Some(length) => {
-                self.at += length;
-                true
-            }
-            None => {
-                self.at = input.len();
-                false
-            }
+        if let Some(length) = rest.iter().position(|byte| !is(*byte, class)) {
+            self.at += length;
+            true
+        } else {
+            self.at = input.len();
+            false
         }
     }
 

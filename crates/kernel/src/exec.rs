@@ -251,7 +251,7 @@ impl Kernel {
                 Head::Other => {
                     let rest = argv.into_iter().skip(1);
                     argv = [SHELL.to_owned(), path].into_iter().chain(rest).collect();
-                    path = SHELL.to_owned();
+                    path = String::from(SHELL);
                 }
             }
         }

@@ -155,17 +155,14 @@ impl ImageBuilder {
         }
         node.nlink = node.nlink.checked_add(1).ok_or(Errno::EMLINK)?;
         let entries = Arc::make_mut(&mut self.dir_mut(parent)?.entries);
-        match entries.get(name) {
-            Some(_) => {
-                // The name is taken; the link that was counted is not made.
-                let node = self.node_mut(ino).ok_or(Errno::ENOENT)?;
-                node.nlink -= 1;
-                Err(Errno::EEXIST)
-            }
-            None => {
-                entries.insert(Arc::from(name), Entry { ino, file_type });
-                Ok(self)
-            }
+        if entries.contains_key(name) {
+            // The name is taken; the link that was counted is not made.
+            let node = self.node_mut(ino).ok_or(Errno::ENOENT)?;
+            node.nlink -= 1;
+            Err(Errno::EEXIST)
+        } else {
+            entries.insert(Arc::from(name), Entry { ino, file_type });
+            Ok(self)
         }
     }
 

@@ -290,16 +290,15 @@ impl Kernel {
 
     /// Starts a process. `EAGAIN` when there are too many, or when the tree that it would belong to has ended.
     pub fn spawn(&self, options: ProcessOptions) -> Result<Arc<Process>> {
-        let cwd = match &options.cwd_of {
-            Some(process) => process.shared_cwd()?,
-            None => {
-                let mut cx = self.host.cx();
-                cx.uid = options.uid.unwrap_or(self.machine.user.uid);
-                cx.gid = options.gid.unwrap_or(self.machine.user.gid);
-                let ask = Ask::new(FsOp::Chdir, &options.cwd, Follow::Final);
-                let (mut fs, at) = self.check(&cx, ask)?;
-                self.hold_directory(&mut fs, &cx, at.location().existing()?)?
-            }
+        let cwd = if let Some(process) = &options.cwd_of {
+            process.shared_cwd()?
+        } else {
+            let mut cx = self.host.cx();
+            cx.uid = options.uid.unwrap_or(self.machine.user.uid);
+            cx.gid = options.gid.unwrap_or(self.machine.user.gid);
+            let ask = Ask::new(FsOp::Chdir, &options.cwd, Follow::Final);
+            let (mut fs, at) = self.check(&cx, ask)?;
+            self.hold_directory(&mut fs, &cx, at.location().existing()?)?
         };
         let new_group = options.new_group;
         let pid = self.next_pid.fetch_add(1, Ordering::Relaxed);

@@ -23,6 +23,17 @@
 //! One lock per kernel guards the tree; it is never held while something outside is called. Guests can reach every
 //! call with any arguments: no call panics, and nothing grows that no quota counts.
 
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::todo,
+    clippy::unimplemented
+)]
+
 mod calls;
 mod changes;
 mod clock;

@@ -276,7 +276,7 @@ impl FsPolicy for NoSecrets {
 #[test]
 fn policies_see_canonical_paths() {
     let policy = Arc::new(NoSecrets {
-        asked: Default::default(),
+        asked: parking_lot::Mutex::default(),
     });
     let mut builder = Image::builder();
     builder.file("/secret/key", b"k".to_vec(), 0o644).unwrap();

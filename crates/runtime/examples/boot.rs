@@ -35,7 +35,7 @@ fn main() {
                 assert!(snapshot::restore(scope, &env, context));
                 let t2 = t.elapsed();
                 env.set_options(env::ProcessOptions { argv: vec!["node".into()], pid: 1, ..Default::default() });
-                env.clock().restart(Default::default());
+                env.clock().restart(secure_exec_runtime::clock::Mitigation::default());
                 v8::tc_scope!(let scope, scope);
                 let r = (|| {
                     let pre = realm::require_builtin(scope, &env, "internal/process/pre_execution")?;

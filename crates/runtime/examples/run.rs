@@ -17,7 +17,7 @@ use secure_exec_runtime::{engine, snapshot};
 fn main() {
     let (sender, receiver) = channel();
     engine::spawn("snapshot".into(), 16 << 20, move || {
-        sender.send(snapshot::build()).expect("receiver lives")
+        sender.send(snapshot::build()).expect("receiver lives");
     })
     .expect("thread");
     let blob = receiver.recv().expect("snapshot thread").expect("snapshot");
@@ -38,9 +38,9 @@ fn main() {
             let outcome = run_test(image.clone(), test, &source);
             let ok = outcome.reason == Reason::Exit && outcome.code == 0;
             if ok {
-                passed += 1
+                passed += 1;
             } else {
-                failed += 1
+                failed += 1;
             }
             println!("{} {test}", if ok { "PASS" } else { "FAIL" });
             if !ok {

@@ -59,7 +59,7 @@ impl Default for Limits {
         Self {
             memory_bytes: 128 * MIB,
             cpu: Some(Duration::from_secs(30)),
-            wall: Some(Duration::from_secs(300)),
+            wall: Some(Duration::from_mins(5)),
             json_payload_bytes: 4 * MIB,
             base64_transfer_bytes: 16 * MIB,
             max_output_bytes: 64 << 20,

@@ -241,7 +241,7 @@ impl Budget {
     ///
     /// # Errors
     /// As [`Self::charge`].
-    pub fn hold<'a>(&'a self, amount: u64) -> Result<Held<'a>, LimitError> {
+    pub fn hold(&self, amount: u64) -> Result<Held<'_>, LimitError> {
         self.charge(amount)?;
         Ok(Held {
             budget: self,

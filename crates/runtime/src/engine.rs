@@ -117,7 +117,7 @@ impl Platform {
         let queue = queues.entry(isolate as usize).or_default();
         let delay = Duration::try_from_secs_f64(delay)
             .unwrap_or_default()
-            .min(Duration::from_secs(3600));
+            .min(Duration::from_hours(1));
         if delay.is_zero() {
             queue.ready.push_back(task);
         } else {

@@ -102,8 +102,9 @@ impl ThreadState {
         {
             let mut clock = 0;
             // SAFETY: the thread is registered with the watchdog, which it leaves before it ends.
-            if unsafe { libc::pthread_getcpuclockid(self.thread as libc::pthread_t, &mut clock) }
-                != 0
+            if unsafe {
+                libc::pthread_getcpuclockid(self.thread as libc::pthread_t, &raw mut clock)
+            } != 0
             {
                 return None;
             }
@@ -112,7 +113,7 @@ impl ThreadState {
                 tv_nsec: 0,
             };
             // SAFETY: writes into `time`, which lives on this stack.
-            if unsafe { libc::clock_gettime(clock, &mut time) } != 0 {
+            if unsafe { libc::clock_gettime(clock, &raw mut time) } != 0 {
                 return None;
             }
             let (seconds, nanos) = (
@@ -429,8 +430,8 @@ fn sleep_for_ever() -> ! {
     // SAFETY: both are async-signal-safe, and `all` lives on this stack.
     unsafe {
         let mut all: libc::sigset_t = std::mem::zeroed();
-        libc::sigfillset(&mut all);
-        libc::pthread_sigmask(libc::SIG_BLOCK, &all, ptr::null_mut());
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const all, ptr::null_mut());
         loop {
             libc::pause();
         }
@@ -473,7 +474,7 @@ impl SignalStack {
                 ss_size: SIGNAL_STACK_BYTES,
             };
             let mut previous: libc::stack_t = std::mem::zeroed();
-            if libc::sigaltstack(&stack, &mut previous) != 0 {
+            if libc::sigaltstack(&raw const stack, &raw mut previous) != 0 {
                 libc::munmap(memory, SIGNAL_STACK_BYTES);
                 return None;
             }
@@ -487,7 +488,7 @@ impl Drop for SignalStack {
     fn drop(&mut self) {
         // SAFETY: gives the previous signal stack back, then unmaps what `install` mapped.
         unsafe {
-            libc::sigaltstack(&self.previous, ptr::null_mut());
+            libc::sigaltstack(&raw const self.previous, ptr::null_mut());
             libc::munmap(self.memory, SIGNAL_STACK_BYTES);
         }
     }
@@ -498,7 +499,10 @@ impl Drop for SignalStack {
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
 mod handler {
-    use super::*;
+    use super::{
+        AtomicUsize, CURRENT, EMBEDDED_CODE, Ordering, PARKED, SIGNAL, ThreadState, c_int, c_void,
+        ptr, sleep_for_ever,
+    };
 
     /// `v8::StateTag`.
     mod vm_state {
@@ -558,8 +562,8 @@ mod handler {
         let (mut embedded, mut embedded_length) = (ptr::null(), 0);
         // SAFETY: a live isolate on its own thread; both functions write into these locals.
         unsafe {
-            get_code_range(isolate, &mut start, &mut length);
-            get_embedded_code_range(isolate, &mut embedded, &mut embedded_length);
+            get_code_range(isolate, &raw mut start, &raw mut length);
+            get_embedded_code_range(isolate, &raw mut embedded, &raw mut embedded_length);
         }
         state.code.0.store(start as usize, Ordering::Relaxed);
         state.code.1.store(length, Ordering::Relaxed);
@@ -573,7 +577,7 @@ mod handler {
             // SAFETY: reads, then sets the disposition of one signal; the handler is async-signal-safe.
             unsafe {
                 let mut current: libc::sigaction = std::mem::zeroed();
-                if libc::sigaction(signal, ptr::null(), &mut current) != 0
+                if libc::sigaction(signal, ptr::null(), &raw mut current) != 0
                     || current.sa_sigaction != libc::SIG_DFL
                 {
                     continue;
@@ -581,8 +585,8 @@ mod handler {
                 let mut action: libc::sigaction = std::mem::zeroed();
                 action.sa_sigaction = on_signal as *const () as usize;
                 action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
-                libc::sigfillset(&mut action.sa_mask);
-                if libc::sigaction(signal, &action, ptr::null_mut()) == 0 {
+                libc::sigfillset(&raw mut action.sa_mask);
+                if libc::sigaction(signal, &raw const action, ptr::null_mut()) == 0 {
                     SIGNAL.store(signal, Ordering::Relaxed);
                     return;
                 }
@@ -661,7 +665,15 @@ mod handler {
             // SAFETY: plain data, for which zeros are valid.
             let mut info: SampleInfo = unsafe { std::mem::zeroed() };
             // SAFETY: runs on the isolate's own thread, which is stopped in this handler; V8 made it for this.
-            unsafe { get_stack_sample(isolate, &registers, &mut frame, 1, &mut info) };
+            unsafe {
+                get_stack_sample(
+                    isolate,
+                    &raw const registers,
+                    &raw mut frame,
+                    1,
+                    &raw mut info,
+                );
+            };
             let attempts = state.attempts.load(Ordering::Relaxed);
             let safe = match info.vm_state {
                 vm_state::JS => true,

@@ -130,17 +130,14 @@ fn describe<'s>(
                 .and_then(|object| get(scope, object, key))
                 .filter(|value| !value.is_undefined())
         };
-        match field("message").zip(field("name")) {
-            Some((message, name)) => {
-                let name = stringify(scope, name).unwrap_or_default();
-                let message = stringify(scope, message).unwrap_or_default();
-                line(&format!("{name}: {message}"));
-            }
-            None => {
-                arrow = None;
-                out.push_str(&stringify(scope, exception).unwrap_or_default());
-                out.push('\n');
-            }
+        if let Some((message, name)) = field("message").zip(field("name")) {
+            let name = stringify(scope, name).unwrap_or_default();
+            let message = stringify(scope, message).unwrap_or_default();
+            line(&format!("{name}: {message}"));
+        } else {
+            arrow = None;
+            out.push_str(&stringify(scope, exception).unwrap_or_default());
+            out.push('\n');
         }
         if !options::flag(env, "--trace-uncaught") {
             out.push_str(
@@ -449,12 +446,11 @@ fn v8_text<'s>(
     exception: v8::Local<'s, v8::Value>,
     message: v8::Local<'s, v8::Message>,
 ) -> String {
-    let text = match text_of(scope, exception) {
-        Some(text) => text,
-        None => {
-            let text = message.get(scope);
-            beginning(scope, text)
-        }
+    let text = if let Some(text) = text_of(scope, exception) {
+        text
+    } else {
+        let text = message.get(scope);
+        beginning(scope, text)
     };
     cap(text.strip_prefix("Uncaught ").unwrap_or(&text), MAX_MESSAGE)
 }

@@ -139,9 +139,9 @@ impl Histogram {
     /// Records `value`.
     pub fn record(&mut self, value: i64) {
         if self.insert(value, 1) {
-            self.count += 1
+            self.count += 1;
         } else {
-            self.exceeds += 1
+            self.exceeds += 1;
         }
     }
 
@@ -297,7 +297,9 @@ mod tests {
 
     fn recorded(values: &[i64]) -> Histogram {
         let mut histogram = Histogram::new(1, (1 << 53) - 1, 3).unwrap();
-        values.iter().for_each(|value| histogram.record(*value));
+        for value in values {
+            histogram.record(*value);
+        }
         histogram
     }
 

@@ -259,8 +259,7 @@ fn question(request: &Request<'_>) -> Plain {
                 "signal",
                 request
                     .signal
-                    .map(|signal| Plain::Number(signal.into()))
-                    .unwrap_or(Plain::Nothing),
+                    .map_or(Plain::Nothing, |signal| Plain::Number(signal.into())),
             ),
         ]),
         Request::Env { key, value } => fields.extend([

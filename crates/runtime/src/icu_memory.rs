@@ -80,7 +80,13 @@ pub fn install() {
     let mut status = 0;
     // SAFETY: the functions keep to the contract of `malloc`, `realloc` and `free`, and ICU has allocated nothing yet.
     unsafe {
-        u_setMemoryFunctions_78(std::ptr::null(), allocate, reallocate, free, &mut status);
+        u_setMemoryFunctions_78(
+            std::ptr::null(),
+            allocate,
+            reallocate,
+            free,
+            &raw mut status,
+        );
     }
     if status > 0 {
         tracing::error!(

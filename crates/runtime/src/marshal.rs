@@ -488,18 +488,15 @@ impl<'s> Writer<'s> {
             .index_filter(v8::IndexFilter::IncludeIndices)
             .key_conversion(v8::KeyConversionMode::KeepNumbers)
             .build();
-        match object.get_own_property_names(scope, arguments) {
-            Some(keys) => {
-                self.charge(keys.length().into())?;
-                Ok(keys)
-            }
-            None => {
-                let path = self.path_of(scope, place.parent);
-                Err(MarshalError::unsupported(
-                    "an object whose properties cannot be listed",
-                    &path,
-                ))
-            }
+        if let Some(keys) = object.get_own_property_names(scope, arguments) {
+            self.charge(keys.length().into())?;
+            Ok(keys)
+        } else {
+            let path = self.path_of(scope, place.parent);
+            Err(MarshalError::unsupported(
+                "an object whose properties cannot be listed",
+                &path,
+            ))
         }
     }
 
@@ -904,22 +901,21 @@ impl ErrorText {
         };
         let name = text(scope, "name", Self::MAX_MESSAGE).unwrap_or_else(|| "Error".to_owned());
         let message = text(scope, "message", Self::MAX_MESSAGE).unwrap_or_default();
-        let stack = match text(scope, "stack", Self::MAX_STACK) {
-            Some(stack) => stack,
-            None => {
-                let mut stack = match (name.is_empty(), message.is_empty()) {
-                    (_, true) => name.clone(),
-                    (true, false) => message.clone(),
-                    (false, false) => format!("{name}: {message}"),
-                };
-                if let Some(trace) = v8::Exception::get_stack_trace(scope, error.into()) {
-                    for frame in crate::fatal_exception::frames(scope, trace, Self::MAX_FRAMES) {
-                        stack.push('\n');
-                        stack.push_str(&frame);
-                    }
+        let stack = if let Some(stack) = text(scope, "stack", Self::MAX_STACK) {
+            stack
+        } else {
+            let mut stack = match (name.is_empty(), message.is_empty()) {
+                (_, true) => name.clone(),
+                (true, false) => message.clone(),
+                (false, false) => format!("{name}: {message}"),
+            };
+            if let Some(trace) = v8::Exception::get_stack_trace(scope, error.into()) {
+                for frame in crate::fatal_exception::frames(scope, trace, Self::MAX_FRAMES) {
+                    stack.push('\n');
+                    stack.push_str(&frame);
                 }
-                stack
             }
+            stack
         };
         Self {
             name,

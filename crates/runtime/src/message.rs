@@ -398,15 +398,14 @@ impl v8::ValueSerializerImpl for Delegate<'_> {
     ) -> Option<u32> {
         let object = v8::Local::<v8::Object>::from(buffer);
         let known = self.0.shared_buffers.borrow().find(object);
-        let index = match known {
-            Some(index) => index,
-            None => {
-                self.0
-                    .shared_stores
-                    .borrow_mut()
-                    .push(Store(buffer.get_backing_store()));
-                self.0.shared_buffers.borrow_mut().add(scope, object)
-            }
+        let index = if let Some(index) = known {
+            index
+        } else {
+            self.0
+                .shared_stores
+                .borrow_mut()
+                .push(Store(buffer.get_backing_store()));
+            self.0.shared_buffers.borrow_mut().add(scope, object)
         };
         u32::try_from(index).ok()
     }

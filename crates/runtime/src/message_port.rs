@@ -290,16 +290,15 @@ impl Channels {
     pub fn join(&self, name: &str, data: &Arc<PortData>) {
         let group = {
             let mut channels = lock(&self.0);
-            match channels.get(name).and_then(Weak::upgrade) {
-                Some(group) => group,
-                None => {
-                    let group = Arc::new(Group {
-                        name: Some((name.to_owned(), self.clone())),
-                        members: Mutex::default(),
-                    });
-                    channels.insert(name.to_owned(), Arc::downgrade(&group));
-                    group
-                }
+            if let Some(group) = channels.get(name).and_then(Weak::upgrade) {
+                group
+            } else {
+                let group = Arc::new(Group {
+                    name: Some((name.to_owned(), self.clone())),
+                    members: Mutex::default(),
+                });
+                channels.insert(name.to_owned(), Arc::downgrade(&group));
+                group
             }
         };
         group.join(data);

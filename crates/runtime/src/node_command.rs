@@ -648,13 +648,14 @@ pub fn worker_options(
         let words = environment_words(&text)
             .map_err(|error| WorkerOptionsError::NodeOptions(vec![error]))?;
         let inherited = parent_node_options == Some(text.as_str());
-        let refused: Vec<String> = match inherited {
-            true => Vec::new(),
-            false => words
+        let refused: Vec<String> = if inherited {
+            Vec::new()
+        } else {
+            words
                 .iter()
                 .filter(|word| is_of_process(word))
                 .cloned()
-                .collect(),
+                .collect()
         };
         if !refused.is_empty() {
             let refused = refused

@@ -41,21 +41,18 @@ impl ObjectTable {
     ) {
         let (index, generation) = {
             let mut slots = self.0.borrow_mut();
-            match slots.free.pop() {
-                Some(index) => {
-                    let generation = slots
-                        .entries
-                        .get(index as usize)
-                        .map_or(FIRST_GENERATION, |slot| slot.0);
-                    (index, generation)
-                }
-                None => {
-                    slots.entries.push((FIRST_GENERATION, None));
-                    (
-                        u32::try_from(slots.entries.len() - 1).unwrap_or(u32::MAX),
-                        FIRST_GENERATION,
-                    )
-                }
+            if let Some(index) = slots.free.pop() {
+                let generation = slots
+                    .entries
+                    .get(index as usize)
+                    .map_or(FIRST_GENERATION, |slot| slot.0);
+                (index, generation)
+            } else {
+                slots.entries.push((FIRST_GENERATION, None));
+                (
+                    u32::try_from(slots.entries.len() - 1).unwrap_or(u32::MAX),
+                    FIRST_GENERATION,
+                )
             }
         };
         let weak = v8::Weak::with_finalizer(

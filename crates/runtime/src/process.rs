@@ -138,12 +138,11 @@ impl Control {
     pub fn kill(&self, end: End) {
         let shared = {
             let mut state = self.lock();
-            match &state.shared {
-                Some(shared) => shared.clone(),
-                None => {
-                    state.pending.get_or_insert(end);
-                    return;
-                }
+            if let Some(shared) = &state.shared {
+                shared.clone()
+            } else {
+                state.pending.get_or_insert(end);
+                return;
             }
         };
         crate::watchdog::kill(&shared, end);
@@ -968,18 +967,15 @@ fn read_exports(
     let record = v8::Local::<v8::Object>::try_from(record).ok()?;
     let key = v8::String::new(scope, "module")?;
     let module = record.get(scope, key.into())?;
-    let value = match v8::Local::<v8::Promise>::try_from(module) {
-        Ok(promise) => {
-            env.run_event_loop(scope);
-            match promise.state() {
-                v8::PromiseState::Fulfilled => promise.result(scope),
-                _ => return None,
-            }
+    let value = if let Ok(promise) = v8::Local::<v8::Promise>::try_from(module) {
+        env.run_event_loop(scope);
+        match promise.state() {
+            v8::PromiseState::Fulfilled => promise.result(scope),
+            _ => return None,
         }
-        Err(_) => {
-            let key = v8::String::new(scope, "exports")?;
-            record.get(scope, key.into())?
-        }
+    } else {
+        let key = v8::String::new(scope, "exports")?;
+        record.get(scope, key.into())?
     };
     Some(crate::marshal::to_host(
         scope,

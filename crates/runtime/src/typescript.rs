@@ -21,7 +21,19 @@ use std::path::{Path, PathBuf};
 
 use oxc_allocator::{Allocator, ArenaVec};
 use oxc_ast::AstKind;
-use oxc_ast::ast::*;
+use oxc_ast::ast::{
+    AccessorProperty, ArrowFunctionExpression, AwaitExpression, BinaryExpression, BindingPattern,
+    BlockStatement, Class, ClassElement, Declaration, Decorator, ExportDeclaration,
+    ExportDefaultDeclarationKind, ExportSpecifier, Expression, ForOfStatement, FormalParameter,
+    Function, ImportMeta, ImportSpecifier, JSXChild, JSXElement, JSXFragment,
+    JSXMemberExpressionObject, MethodDefinition, Program, PropertyDefinition, Statement,
+    StaticBlock, SwitchStatement, TSAsExpression, TSClassImplements, TSEnumDeclaration,
+    TSEnumMemberName, TSExportAssignment, TSImportEqualsDeclaration, TSImportTypeQualifier,
+    TSInterfaceDeclaration, TSModuleReference, TSNamespaceDeclaration, TSNamespaceDeclarationBody,
+    TSNonNullExpression, TSSatisfiesExpression, TSThisParameter, TSType, TSTypeAnnotation,
+    TSTypeAssertion, TSTypeName, TSTypeParameterDeclaration, TSTypeParameterInstantiation,
+    VariableDeclaration, VariableDeclarator,
+};
 use oxc_ast_visit::{Visit, walk};
 use oxc_codegen::{Codegen, CodegenOptions};
 use oxc_diagnostics::{OxcDiagnostic, Severity};
@@ -767,7 +779,7 @@ fn offset_of(diagnostic: &OxcDiagnostic) -> u32 {
         .iter()
         .find(|label| label.primary())
         .or_else(|| labels.first())
-        .map_or(0, |label| label.offset())
+        .map_or(0, oxc_span::LabeledSpan::offset)
 }
 
 fn fail_on_errors(

@@ -98,7 +98,7 @@ impl Vm {
     /// [`VmError::Kernel`] when a file of `options.files` or the working directory cannot be made.
     pub fn new(mut options: VmOptions) -> Result<Arc<Self>, VmError> {
         if options.cwd.is_empty() {
-            options.cwd = secure_exec_kernel::DEFAULT_CWD.to_owned();
+            secure_exec_kernel::DEFAULT_CWD.clone_into(&mut options.cwd);
         }
         let limits = &options.limits;
         let quotas = Quotas {

@@ -160,7 +160,7 @@ pub fn thread_cpu_time() -> Duration {
         tv_nsec: 0,
     };
     // SAFETY: writes into `time`, which lives on this stack.
-    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
     Duration::new(
         u64::try_from(time.tv_sec).unwrap_or_default(),
         u32::try_from(time.tv_nsec).unwrap_or_default(),
@@ -207,8 +207,9 @@ pub fn register(spec: WatchSpec, guest: &GuestThread) -> Registration {
         charged: charged.clone(),
         deadline: spec.wall_limit.and_then(|limit| start.checked_add(limit)),
         spares: spec.spares,
-        near_cpu: near(CPU_OPTION, spec.tree.limit(), &spec.on_warning),
-        near_wall: near(WALL_OPTION, spec.wall_limit, &spec.on_warning).map(|near| (near, start)),
+        near_cpu: near(CPU_OPTION, spec.tree.limit(), spec.on_warning.as_ref()),
+        near_wall: near(WALL_OPTION, spec.wall_limit, spec.on_warning.as_ref())
+            .map(|near| (near, start)),
         last_cpu: Duration::ZERO,
         ending_since: None,
         ending_cpu: Duration::ZERO,
@@ -229,9 +230,9 @@ pub fn register(spec: WatchSpec, guest: &GuestThread) -> Registration {
 fn near(
     option: &'static str,
     limit: Option<Duration>,
-    on_warning: &Option<OnWarning>,
+    on_warning: Option<&OnWarning>,
 ) -> Option<NearLimit> {
-    let on_warning = on_warning.clone()?;
+    let on_warning = on_warning?.clone();
     Some(NearLimit::new(option, millis(limit?), Some(on_warning)))
 }
 

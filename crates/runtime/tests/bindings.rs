@@ -13,7 +13,7 @@ fn start_engine() {
     START.call_once(|| {
         let (sender, receiver) = channel();
         engine::spawn("snapshot".into(), 16 << 20, move || {
-            sender.send(snapshot::build()).unwrap()
+            sender.send(snapshot::build()).unwrap();
         })
         .unwrap();
         let blob = receiver.recv().unwrap().expect("snapshot");
@@ -74,7 +74,7 @@ guests! {
 fn work_elsewhere_is_charged() {
     let mut options = VmOptions::default();
     options.limits.cpu = Some(Duration::from_millis(300));
-    options.limits.wall = Some(Duration::from_secs(60));
+    options.limits.wall = Some(Duration::from_mins(1));
     let code = "const data = Buffer.alloc(8 << 20, 'abcdefgh');
         (function again() { require('zlib').gzip(data, { level: 9 }, again); })()";
     let start = Instant::now();

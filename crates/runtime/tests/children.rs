@@ -14,7 +14,7 @@ fn boot() {
     ONCE.call_once(|| {
         let (sender, receiver) = channel();
         engine::spawn("snapshot".into(), 16 << 20, move || {
-            drop(sender.send(snapshot::build()))
+            drop(sender.send(snapshot::build()));
         })
         .unwrap();
         engine::set_startup_snapshot(Box::leak(
@@ -46,7 +46,7 @@ fn start(vm: &Arc<Vm>, code: &str) -> Receiver<Outcome> {
 
 fn run(vm: &Arc<Vm>, code: &str) -> (String, Outcome) {
     let outcome = start(vm, code)
-        .recv_timeout(Duration::from_secs(60))
+        .recv_timeout(Duration::from_mins(1))
         .unwrap();
     let text = String::from_utf8_lossy(&outcome.stdout.bytes).into_owned();
     (text, outcome)
@@ -205,7 +205,7 @@ fn a_fork_bomb_is_bounded_and_the_neighbour_answers() {
         assert!(begun.elapsed() < Duration::from_secs(20));
         assert!(bomb.kernel().processes().len() <= 9);
     }
-    let outcome = outcome.recv_timeout(Duration::from_secs(60)).unwrap();
+    let outcome = outcome.recv_timeout(Duration::from_mins(1)).unwrap();
     assert_eq!(outcome.reason, Reason::Cpu);
     wait_until("children stay", || bomb.kernel().processes().is_empty());
 }

@@ -14,7 +14,7 @@ fn boot() {
     ONCE.call_once(|| {
         let (sender, receiver) = channel();
         engine::spawn("snapshot".into(), 16 << 20, move || {
-            drop(sender.send(snapshot::build()))
+            drop(sender.send(snapshot::build()));
         })
         .unwrap();
         engine::set_startup_snapshot(Box::leak(
@@ -36,7 +36,7 @@ fn call(context: &Context, code: &str) -> Outcome {
     context
         .call(call, Box::new(move |outcome| drop(sender.send(outcome))))
         .unwrap();
-    receiver.recv_timeout(Duration::from_secs(60)).unwrap()
+    receiver.recv_timeout(Duration::from_mins(1)).unwrap()
 }
 
 fn context() -> (Arc<Vm>, Context) {

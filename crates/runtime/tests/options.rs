@@ -12,7 +12,7 @@ fn start_engine() {
     START.call_once(|| {
         let (sender, receiver) = channel();
         engine::spawn("snapshot".into(), 16 << 20, move || {
-            sender.send(snapshot::build()).unwrap()
+            sender.send(snapshot::build()).unwrap();
         })
         .unwrap();
         let blob = receiver.recv().unwrap().expect("snapshot");

@@ -138,20 +138,17 @@ pub fn verify(
             error = Some(Verdict::CERT_CHAIN_TOO_LONG);
             break;
         }
-        let next = match trust.issuer_of(last) {
-            Some(issuer) => {
-                trusted += 1;
-                anchored = trust.partial || issuer.is_self_signed();
-                issuer.clone()
-            }
-            None => {
-                let sent = others
-                    .iter()
-                    .find(|candidate| last.is_issued_by(candidate) && !chain.contains(candidate));
-                match sent {
-                    Some(issuer) => issuer.clone(),
-                    None => break,
-                }
+        let next = if let Some(issuer) = trust.issuer_of(last) {
+            trusted += 1;
+            anchored = trust.partial || issuer.is_self_signed();
+            issuer.clone()
+        } else {
+            let sent = others
+                .iter()
+                .find(|candidate| last.is_issued_by(candidate) && !chain.contains(candidate));
+            match sent {
+                Some(issuer) => issuer.clone(),
+                None => break,
             }
         };
         if chain.contains(&next) {

@@ -272,6 +272,7 @@ impl Credentials {
     }
 
     /// The same with the status of the certificates.
+    #[must_use]
     pub fn with_status(&self, status: &[u8]) -> Self {
         let keys = self.keys.iter().map(|key| {
             let mut key = CertifiedKey::clone(key);

@@ -6,6 +6,17 @@
 //!   Certificate --> chain::verify --> OpenSSL's verdict       ciphers, groups: OpenSSL's names
 //! ```
 
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::todo,
+    clippy::unimplemented
+)]
+
 pub mod alt_name;
 pub mod certificate;
 pub mod chain;

@@ -47,11 +47,11 @@ impl RevocationList {
             .map(|entry| Some(trimmed(entry.children().next()?.tagged(INTEGER)?.value).to_vec()));
         let serials = serials.collect::<Option<Vec<_>>>()?;
         Some(Self {
+            der,
             issuer,
             this_update,
             next_update,
             serials,
-            der,
         })
     }
 

@@ -125,7 +125,7 @@ impl ClientSessionStore for Resumption {
         let mut kept = lock(&self.table.0);
         match kept.sessions.remove(&token)? {
             Stored::Tls13(session) => Some(session),
-            other => {
+            other @ Stored::Tls12(_) => {
                 kept.sessions.insert(token, other);
                 None
             }

@@ -10,6 +10,17 @@
 //! but it looks up between any two steps whether it was told to end ([`Context::check`]), so nothing here loops or
 //! grows without asking. No unsafe, no V8, no host access.
 
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::todo,
+    clippy::unimplemented
+)]
+
 mod commands;
 mod context;
 mod input;

@@ -60,7 +60,7 @@ impl Threads {
                     match finish {
                         Finish::Exit(status) => break status,
                         Finish::Exec(program) => {
-                            finish = run(program.name(), &context, program.argv())
+                            finish = run(program.name(), &context, program.argv());
                         }
                     }
                 };

@@ -136,13 +136,14 @@ impl Kernel {
         let fifo = |id: u64| made_up(cx, DEV_PIPE, id, FileType::Fifo, 0o600, 0);
         match &file.object {
             Object::Inode { hold, .. } => fs.stat(hold.ino()),
-            Object::Bytes { bytes, node } => match node {
-                Some(node) => self.stat_node(fs, cx, node),
-                None => {
+            Object::Bytes { bytes, node } => {
+                if let Some(node) = node {
+                    self.stat_node(fs, cx, node)
+                } else {
                     let size = bytes.len() as u64;
                     Ok(made_up(cx, DEV_PIPE, 0, FileType::Regular, 0o400, size))
                 }
-            },
+            }
             Object::Directory { node } => self.stat_node(fs, cx, node),
             Object::Foreign { place, .. } => self.stat_node(fs, cx, &Node::Foreign(place.clone())),
             Object::Null => {

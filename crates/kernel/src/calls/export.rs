@@ -191,13 +191,14 @@ impl<'e> Export<'e> {
                 let text = self.kernel.readlink(host, path).map_err(refused(path))?;
                 (EntryType::Symlink, text)
             }
-            FileType::Regular if stat.nlink > 1 => match self.linked.get(&(stat.dev, stat.ino)) {
-                Some(first) => (EntryType::Link, first.clone()),
-                None => {
+            FileType::Regular if stat.nlink > 1 => {
+                if let Some(first) = self.linked.get(&(stat.dev, stat.ino)) {
+                    (EntryType::Link, first.clone())
+                } else {
                     self.linked.insert((stat.dev, stat.ino), name.to_vec());
                     (EntryType::Regular, Vec::new())
                 }
-            },
+            }
             FileType::Regular => (EntryType::Regular, Vec::new()),
             // Devices and pipes are the machine's, not its contents.
             _ => return Ok(()),

@@ -93,15 +93,16 @@ impl Kernel {
                 hold,
                 opened: Opened::Regular,
                 ..
-            } => match position {
-                Some(offset) => self.shared.lock().read(hold.ino(), offset, buf),
-                None => {
+            } => {
+                if let Some(offset) = position {
+                    self.shared.lock().read(hold.ino(), offset, buf)
+                } else {
                     let mut position = file.position.lock();
                     let n = self.shared.lock().read(hold.ino(), *position, buf)?;
                     *position += n as u64;
                     Ok(n)
                 }
-            },
+            }
             Object::Inode {
                 opened: Opened::Device(device),
                 ..
@@ -111,15 +112,16 @@ impl Kernel {
                 ..
             }
             | Object::Directory { .. } => Err(Errno::EISDIR),
-            Object::Bytes { bytes, .. } => match position {
-                Some(offset) => Ok(copy_from(bytes, offset, buf)),
-                None => {
+            Object::Bytes { bytes, .. } => {
+                if let Some(offset) = position {
+                    Ok(copy_from(bytes, offset, buf))
+                } else {
                     let mut position = file.position.lock();
                     let n = copy_from(bytes, *position, buf);
                     *position += n as u64;
                     Ok(n)
                 }
-            },
+            }
             Object::Foreign {
                 file: foreign,
                 place,
@@ -127,14 +129,13 @@ impl Kernel {
                 place.mount.alive()?;
                 let cx = p.cx();
                 let caller = Caller::new(&cx);
-                match position {
-                    Some(offset) => Ok(foreign.read_at(&caller, buf, offset)?.min(buf.len())),
-                    None => {
-                        let mut position = file.position.lock();
-                        let n = foreign.read_at(&caller, buf, *position)?.min(buf.len());
-                        *position += n as u64;
-                        Ok(n)
-                    }
+                if let Some(offset) = position {
+                    Ok(foreign.read_at(&caller, buf, offset)?.min(buf.len()))
+                } else {
+                    let mut position = file.position.lock();
+                    let n = foreign.read_at(&caller, buf, *position)?.min(buf.len());
+                    *position += n as u64;
+                    Ok(n)
                 }
             }
             Object::Null => Ok(0),

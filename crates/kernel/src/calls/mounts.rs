@@ -137,16 +137,15 @@ impl Kernel {
         let text = crate::path::normalize(b"/", path);
         // By the table first: a file system above that fails must not keep it.
         let listed = self.shared.lock().mount_at(&text);
-        let (mut fs, id) = match listed {
-            Some(id) => (self.shared.lock(), id),
-            None => {
-                let (fs, at) = self.check(&cx, Ask::new(FsOp::Stat, path, Follow::Final))?;
-                let root = at.location().existing()?;
-                if !root.is_mount_root() {
-                    return Err(Errno::EINVAL);
-                }
-                (fs, root.tree())
+        let (mut fs, id) = if let Some(id) = listed {
+            (self.shared.lock(), id)
+        } else {
+            let (fs, at) = self.check(&cx, Ask::new(FsOp::Stat, path, Follow::Final))?;
+            let root = at.location().existing()?;
+            if !root.is_mount_root() {
+                return Err(Errno::EINVAL);
             }
+            (fs, root.tree())
         };
         let inside = |point: &Point| match point {
             Point::Inode(ino) => tree_of(*ino) == id,

@@ -290,7 +290,7 @@ impl Socket {
                 let ip = shown_on(address.ip(), self.domain == Domain::Inet6);
                 SocketName::Inet(SocketAddr::new(ip, address.port()))
             }
-            local => local,
+            local @ SocketName::Local(_) => local,
         }
     }
 

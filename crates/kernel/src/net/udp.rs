@@ -275,15 +275,14 @@ impl UdpSocket {
             }
             if v6 { &outside.v6 } else { &outside.v4 }.clone()
         };
-        let way = match known {
-            Some(way) => way,
-            None => {
-                let way: Arc<dyn Datagrams> = egress.datagrams(v6, Inbox::new(self))?.into();
-                let mut state = self.state.lock();
-                let outside = &mut state.outside;
-                let place = if v6 { &mut outside.v6 } else { &mut outside.v4 };
-                place.get_or_insert(way).clone()
-            }
+        let way = if let Some(way) = known {
+            way
+        } else {
+            let way: Arc<dyn Datagrams> = egress.datagrams(v6, Inbox::new(self))?.into();
+            let mut state = self.state.lock();
+            let outside = &mut state.outside;
+            let place = if v6 { &mut outside.v6 } else { &mut outside.v4 };
+            place.get_or_insert(way).clone()
         };
         way.send(checked, data);
         Ok(data.len())

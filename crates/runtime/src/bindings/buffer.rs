@@ -65,13 +65,11 @@ fn bad_argument() -> Throw {
     Throw::type_error("ERR_INVALID_ARG_TYPE", "Invalid argument")
 }
 
-fn view_of<'s>(
-    value: v8::Local<'s, v8::Value>,
-) -> Result<v8::Local<'s, v8::ArrayBufferView>, Throw> {
+fn view_of(value: v8::Local<'_, v8::Value>) -> Result<v8::Local<'_, v8::ArrayBufferView>, Throw> {
     v8::Local::try_from(value).map_err(|_| not_a_buffer())
 }
 
-fn string_of<'s>(value: v8::Local<'s, v8::Value>) -> Result<v8::Local<'s, v8::String>, Throw> {
+fn string_of(value: v8::Local<'_, v8::Value>) -> Result<v8::Local<'_, v8::String>, Throw> {
     v8::Local::try_from(value)
         .map_err(|_| Throw::type_error("ERR_INVALID_ARG_TYPE", "argument must be a string"))
 }
@@ -670,7 +668,9 @@ fn swap<'s, const N: usize>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -
             format!("Buffer size must be a multiple of {}-bits", N * 8),
         ));
     }
-    words.iter_mut().for_each(|word| word.reverse());
+    for word in words {
+        word.reverse();
+    }
     Ok(args.get(0))
 }
 

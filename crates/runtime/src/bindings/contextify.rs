@@ -91,9 +91,7 @@ pub fn run_own_microtasks(scope: &mut v8::PinScope<'_, '_>, context: v8::Local<v
 }
 
 /// The source as V8 takes it; refuses what is too long to be compiled.
-pub fn checked_source<'s>(
-    value: v8::Local<'s, v8::Value>,
-) -> Result<v8::Local<'s, v8::String>, Throw> {
+pub fn checked_source(value: v8::Local<'_, v8::Value>) -> Result<v8::Local<'_, v8::String>, Throw> {
     let source = v8::Local::<v8::String>::try_from(value).map_err(|_| invalid("The source"))?;
     if source.length() > MAX_SOURCE_LENGTH {
         return Err(Throw::range_error(

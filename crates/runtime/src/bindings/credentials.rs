@@ -103,8 +103,8 @@ fn group_id<'s>(scope: &mut v8::PinScope<'s, '_>, value: v8::Local<'s, v8::Value
 }
 
 /// The error that Node makes of `errno`, in the C library's words: `EPERM, Operation not permitted`.
-pub fn errno_exception<'s>(
-    scope: &mut v8::PinScope<'s, '_>,
+pub fn errno_exception(
+    scope: &mut v8::PinScope<'_, '_>,
     errno: Errno,
     words: &str,
     syscall: &str,
@@ -125,7 +125,7 @@ pub fn errno_exception<'s>(
     Throw::Pending
 }
 
-fn not_permitted<'s>(scope: &mut v8::PinScope<'s, '_>, syscall: &str) -> Throw {
+fn not_permitted(scope: &mut v8::PinScope<'_, '_>, syscall: &str) -> Throw {
     errno_exception(scope, Errno::EPERM, "Operation not permitted", syscall)
 }
 

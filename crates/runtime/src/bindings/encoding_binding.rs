@@ -26,7 +26,7 @@ pub static BINDING: Binding = Binding {
 const READ: usize = 0;
 const WRITTEN: usize = 1;
 
-fn string_of<'s>(value: v8::Local<'s, v8::Value>) -> Result<v8::Local<'s, v8::String>, Throw> {
+fn string_of(value: v8::Local<'_, v8::Value>) -> Result<v8::Local<'_, v8::String>, Throw> {
     v8::Local::try_from(value)
         .map_err(|_| Throw::type_error("ERR_INVALID_ARG_TYPE", "argument must be a string"))
 }

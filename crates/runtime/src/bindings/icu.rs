@@ -152,12 +152,11 @@ fn decode<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
             "The \"input\" argument must be an instance of SharedArrayBuffer, ArrayBuffer or ArrayBufferView.",
         )
     })?;
-    match converter.decode(input, flags & FLUSH != 0) {
-        Some(units) => text::two_byte(scope, &units),
-        None => {
-            let encoding = string_argument(scope, args.get(3))?;
-            Err(invalid_data(&encoding))
-        }
+    if let Some(units) = converter.decode(input, flags & FLUSH != 0) {
+        text::two_byte(scope, &units)
+    } else {
+        let encoding = string_argument(scope, args.get(3))?;
+        Err(invalid_data(&encoding))
     }
 }
 
@@ -211,7 +210,9 @@ fn get_string_width<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Re
         let view = v8::ValueView::new(scope, string);
         match view.data() {
             v8::ValueViewData::OneByte(bytes) => {
-                bytes.iter().for_each(|byte| count(u32::from(*byte)))
+                for byte in bytes {
+                    count(u32::from(*byte));
+                }
             }
             v8::ValueViewData::TwoByte(units) => char::decode_utf16(units.iter().copied())
                 .for_each(|point| {

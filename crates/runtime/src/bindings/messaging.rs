@@ -716,14 +716,13 @@ fn move_message_port_to_context<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Arg
     let context = crate::bindings::contextify::context_of_holder(scope, args.get(1))
         .ok_or_else(|| invalid_argument("Invalid context argument"))?;
     let env = Env::of(scope);
-    let data = match port.is_detached() {
-        true => Arc::new(PortData::default()),
-        false => {
-            let data = port.data.take().unwrap_or_default();
-            data.set_owner(None);
-            port.alive.take();
-            data
-        }
+    let data = if port.is_detached() {
+        Arc::new(PortData::default())
+    } else {
+        let data = port.data.take().unwrap_or_default();
+        data.set_owner(None);
+        port.alive.take();
+        data
     };
     let scope = &mut v8::ContextScope::new(scope, context);
     let emit = foreign_emit(scope)?;

@@ -946,8 +946,8 @@ fn set_initialize_import_meta_object_callback<'s>(
 }
 
 /// `import()`. The promise settles in every case but the end of the process.
-fn import_module_dynamically<'s, 'i>(
-    scope: &mut v8::PinScope<'s, 'i>,
+fn import_module_dynamically<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
     host_defined_options: v8::Local<'s, v8::Data>,
     resource_name: v8::Local<'s, v8::Value>,
     specifier: v8::Local<'s, v8::String>,

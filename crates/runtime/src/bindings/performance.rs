@@ -184,9 +184,9 @@ pub fn start(scope: &mut v8::PinScope<'_, '_>, env: &Env) {
     let elapsed = clock.elapsed();
     milestones.set(
         milestone::TIME_ORIGIN_TIMESTAMP,
-        (clock.wall() - elapsed).as_secs_f64() * 1e6,
+        clock.wall().saturating_sub(elapsed).as_secs_f64() * 1e6,
     );
-    let origin = nanoseconds(clock.monotonic() - elapsed);
+    let origin = nanoseconds(clock.monotonic().saturating_sub(elapsed));
     // What happened while the startup snapshot was built has no time of its own here, only its order.
     let order = [
         milestone::TIME_ORIGIN,

@@ -535,9 +535,10 @@ fn become_program(
         return Err(Errno::ESRCH);
     };
     // It is a path, which no folder is searched for.
-    let file = match path.contains('/') {
-        true => path.to_owned(),
-        false => format!("./{path}"),
+    let file = if path.contains('/') {
+        path.to_owned()
+    } else {
+        format!("./{path}")
     };
     let executable = kernel.find_program(&process, &file, argv, None, None)?;
     let launcher = Launcher::of(env).ok_or(Errno::ESRCH)?;

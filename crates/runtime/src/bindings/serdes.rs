@@ -416,9 +416,10 @@ impl v8::ValueDeserializerImpl for DeserializerDelegate {
         // V8 ends the process when JavaScript runs while it reads, unless told that it may.
         v8::allow_javascript_execution_scope!(let scope, scope);
         match self.0.call(scope, "_readHostObject", &[]) {
-            Ok(Some(value)) => match v8::Local::<v8::Object>::try_from(value) {
-                Ok(object) => Some(object),
-                Err(_) => {
+            Ok(Some(value)) => {
+                if let Ok(object) = v8::Local::<v8::Object>::try_from(value) {
+                    Some(object)
+                } else {
                     Throw::Plain(
                         ErrorClass::Type,
                         "readHostObject must return an object".to_owned(),
@@ -426,7 +427,7 @@ impl v8::ValueDeserializerImpl for DeserializerDelegate {
                     .throw(scope);
                     None
                 }
-            },
+            }
             Ok(None) => {
                 cannot_deserialize(scope);
                 None

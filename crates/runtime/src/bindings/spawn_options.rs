@@ -36,7 +36,7 @@ pub fn get<'s>(
 }
 
 /// The options object of a call.
-pub fn object<'s>(value: v8::Local<'s, v8::Value>) -> Result<v8::Local<'s, v8::Object>, Throw> {
+pub fn object(value: v8::Local<'_, v8::Value>) -> Result<v8::Local<'_, v8::Object>, Throw> {
     v8::Local::<v8::Object>::try_from(value).map_err(|_| {
         let text = "The \"options\" argument must be of type object.";
         Throw::type_error("ERR_INVALID_ARG_TYPE", text)

@@ -503,7 +503,7 @@ impl StreamBase {
     ) {
         match data {
             Ok(bytes) => {
-                self.hand_bytes_on(scope, env, stream, &bytes, |base| base.listener_below(from))
+                self.hand_bytes_on(scope, env, stream, &bytes, |base| base.listener_below(from));
             }
             Err(errno) => self.tell_error(scope, env, stream, errno, self.listener_below(from)),
         }
@@ -517,12 +517,11 @@ impl StreamBase {
         errno: Errno,
         listener: Option<Rc<dyn StreamListener>>,
     ) {
-        match listener {
-            Some(listener) => listener.on_read(scope, env, stream, Err(errno)),
-            None => {
-                let undefined = v8::undefined(scope).into();
-                self.call_on_read(scope, env, errno.uv(), undefined);
-            }
+        if let Some(listener) = listener {
+            listener.on_read(scope, env, stream, Err(errno));
+        } else {
+            let undefined = v8::undefined(scope).into();
+            self.call_on_read(scope, env, errno.uv(), undefined);
         }
     }
 

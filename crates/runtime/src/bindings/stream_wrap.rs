@@ -543,10 +543,8 @@ impl KernelStream {
             let Ok(fd) = self.open_fd(env) else { return };
             match kernel.accept(&process, fd) {
                 Ok(client) => {
-                    if self.tell_connection(scope, env, client).is_none() && !env.is_ending() {
-                        // The object took the descriptor, or nothing did.
-                        continue;
-                    }
+                    // The object took the descriptor, or nothing did.
+                    let _ = self.tell_connection(scope, env, client);
                 }
                 Err(Errno::EAGAIN) => break,
                 // No descriptor is left: whoever waits is sent away, so that the loop does not spin.
@@ -580,15 +578,14 @@ impl KernelStream {
             stream.set_fd(env, fd).ok()?;
             Some(object)
         });
-        match client {
-            Some(client) => self.tell(scope, env, 0, Some(client)),
-            None => {
-                if let (Ok(kernel), Ok(process)) = (env.kernel(), env.process()) {
-                    // Nobody has it; it goes as it came.
-                    let _ = kernel.close(&process, fd);
-                }
-                None
+        if let Some(client) = client {
+            self.tell(scope, env, 0, Some(client))
+        } else {
+            if let (Ok(kernel), Ok(process)) = (env.kernel(), env.process()) {
+                // Nobody has it; it goes as it came.
+                let _ = kernel.close(&process, fd);
             }
+            None
         }
     }
 

@@ -284,16 +284,17 @@ impl Builder<'_> {
         })?;
         let key = path.rsplit('.').next().unwrap_or(path);
         Ok(match entry.kind.as_str() {
-            "f" => match self
-                .own
-                .and_then(|own| own.functions.iter().find(|(name, _)| *name == path))
-            {
-                Some((_, callback)) => self.function(scope, key, *callback, None)?.into(),
-                None => {
+            "f" => {
+                if let Some((_, callback)) = self
+                    .own
+                    .and_then(|own| own.functions.iter().find(|(name, _)| *name == path))
+                {
+                    self.function(scope, key, *callback, None)?.into()
+                } else {
                     let full = format!("{}.{path}", self.binding);
                     self.function(scope, key, UNAVAILABLE, Some(&full))?.into()
                 }
-            },
+            }
             "c" => self.recorded_class(scope, key, &entry)?,
             "t" => {
                 let array = typed_array(scope, &entry.array_type, entry.length)?;

@@ -273,19 +273,18 @@ fn connect_to<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>, v6: bool) -
         (Err(errno), _) | (_, Err(errno)) => return number(scope, errno.uv()),
     };
     let (call, address) = call;
-    let started = match call.stream.delayed_error.get() {
-        Some(errno) => Err(errno),
-        None => {
-            let domain = if v6 { Domain::Inet6 } else { Domain::Inet };
-            let started = call
-                .socket(domain)
-                .and_then(|fd| call.kernel.connect(&call.process, fd, address));
-            match started {
-                // Told later, as the network would.
-                Err(Errno::ECONNREFUSED) => Err(Errno::ECONNREFUSED),
-                Err(errno) => return number(scope, errno.uv()),
-                Ok(connect) => Ok(connect),
-            }
+    let started = if let Some(errno) = call.stream.delayed_error.get() {
+        Err(errno)
+    } else {
+        let domain = if v6 { Domain::Inet6 } else { Domain::Inet };
+        let started = call
+            .socket(domain)
+            .and_then(|fd| call.kernel.connect(&call.process, fd, address));
+        match started {
+            // Told later, as the network would.
+            Err(Errno::ECONNREFUSED) => Err(Errno::ECONNREFUSED),
+            Err(errno) => return number(scope, errno.uv()),
+            Ok(connect) => Ok(connect),
         }
     };
     let trigger = Some(call.resource.context().async_id);

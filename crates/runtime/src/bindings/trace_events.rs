@@ -56,7 +56,7 @@ fn type_error(text: &str) -> Throw {
     Throw::Plain(ErrorClass::Type, text.to_owned())
 }
 
-fn category<'s>(value: v8::Local<'s, v8::Value>) -> Result<v8::Local<'s, v8::String>, Throw> {
+fn category(value: v8::Local<'_, v8::Value>) -> Result<v8::Local<'_, v8::String>, Throw> {
     v8::Local::try_from(value).map_err(|_| type_error("Trace event category must be a string."))
 }
 
@@ -68,14 +68,13 @@ fn is_enabled(env: &Env, group: &str) -> bool {
 fn get_category_enabled_buffer<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let name = category(args.get(0))?;
     let env = Env::of(scope);
-    let buffers = match env.registered(scope, BUFFERS) {
-        Some(buffers) => v8::Local::<v8::Object>::try_from(buffers).map_err(|_| Throw::Pending)?,
-        None => {
-            let null = v8::null(scope).into();
-            let buffers = v8::Object::with_prototype_and_properties(scope, null, &[], &[]);
-            env.register(scope, BUFFERS, buffers.into());
-            buffers
-        }
+    let buffers = if let Some(buffers) = env.registered(scope, BUFFERS) {
+        v8::Local::<v8::Object>::try_from(buffers).map_err(|_| Throw::Pending)?
+    } else {
+        let null = v8::null(scope).into();
+        let buffers = v8::Object::with_prototype_and_properties(scope, null, &[], &[]);
+        env.register(scope, BUFFERS, buffers.into());
+        buffers
     };
     let known = buffers.get(scope, name.into()).ok_or(Throw::Pending)?;
     if known.is_uint8_array() {

@@ -654,9 +654,7 @@ fn set_broadcast<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'
 fn buffer_size<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let receive = args.get(1).is_true();
     let context = v8::Local::<v8::Object>::try_from(args.get(2)).ok();
-    let size = v8::Local::<v8::Number>::try_from(args.get(0))
-        .map(|size| size.value())
-        .unwrap_or(f64::NAN);
+    let size = v8::Local::<v8::Number>::try_from(args.get(0)).map_or(f64::NAN, |size| size.value());
     let result = call(scope, args)?.and_then(|call| {
         if size.fract() != 0.0 || !(0.0..=f64::from(i32::MAX)).contains(&size) {
             return Err(Errno::EINVAL);

@@ -125,7 +125,7 @@ fn is_string_one_byte_representation<'s>(
 }
 
 /// There is no C++ heap.
-fn get_cpp_heap_statistics<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
+fn get_cpp_heap_statistics<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let null = v8::null(scope).into();
     let statistics = v8::Object::with_prototype_and_properties(scope, null, &[], &[]);
     for key in [
@@ -140,7 +140,7 @@ fn get_cpp_heap_statistics<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s
         let empty = v8::Array::new(scope, 0).into();
         set(scope, statistics, key, empty);
     }
-    let level = if args_level(scope, _args) == 0 {
+    let level = if args_level(scope, args) == 0 {
         "brief"
     } else {
         "detailed"

@@ -108,19 +108,18 @@ fn set_url<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
 /// `push(chunk)`: keeps a copy, which the guest cannot change any more.
 fn push<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let stream = stream_of(scope, args)?;
-    let view = match v8::Local::<v8::ArrayBufferView>::try_from(args.get(0)) {
-        Ok(view) => view,
-        Err(_) => {
-            let buffer = v8::Local::<v8::ArrayBuffer>::try_from(args.get(0)).map_err(|_| {
-                Throw::type_error(
-                    "ERR_INVALID_ARG_TYPE",
-                    "chunk must be an ArrayBufferView or an ArrayBuffer",
-                )
-            })?;
-            v8::Uint8Array::new(scope, buffer, 0, buffer.byte_length())
-                .ok_or(Throw::Pending)?
-                .into()
-        }
+    let view = if let Ok(view) = v8::Local::<v8::ArrayBufferView>::try_from(args.get(0)) {
+        view
+    } else {
+        let buffer = v8::Local::<v8::ArrayBuffer>::try_from(args.get(0)).map_err(|_| {
+            Throw::type_error(
+                "ERR_INVALID_ARG_TYPE",
+                "chunk must be an ArrayBufferView or an ArrayBuffer",
+            )
+        })?;
+        v8::Uint8Array::new(scope, buffer, 0, buffer.byte_length())
+            .ok_or(Throw::Pending)?
+            .into()
     };
     if stream.borrow().is_none() {
         return Ok(v8::undefined(scope).into());

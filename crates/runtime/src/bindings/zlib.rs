@@ -531,18 +531,15 @@ fn write_async<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s>
             let object = v8::Local::new(scope, object);
             let output = v8::Local::new(scope, output);
             store_output(scope, output, offset, &written.output);
-            match &written.error {
-                Some(error) => {
-                    // Fails only when the process is ending.
-                    let _ = emit_error(scope, env, &resource, object, error);
-                }
-                None => {
-                    store_state(&stream, length, room, &written);
-                    let callback = stream.callback.borrow().clone();
-                    if let Some(callback) = callback {
-                        let callback = v8::Local::new(scope, callback);
-                        env.make_callback(scope, object, callback, &[], resource.context());
-                    }
+            if let Some(error) = &written.error {
+                // Fails only when the process is ending.
+                let _ = emit_error(scope, env, &resource, object, error);
+            } else {
+                store_state(&stream, length, room, &written);
+                let callback = stream.callback.borrow().clone();
+                if let Some(callback) = callback {
+                    let callback = v8::Local::new(scope, callback);
+                    env.make_callback(scope, object, callback, &[], resource.context());
                 }
             }
             if stream.close_pending.get() {

@@ -360,7 +360,7 @@ pub(super) fn mv(context: &Context, words: &[String]) -> Result<i32, Errno> {
                     "mv",
                     &format!("cannot stat '{source}'"),
                     Errno::ENOENT,
-                )?
+                )?;
             }
             Err(error) => {
                 code = fail(
@@ -368,7 +368,7 @@ pub(super) fn mv(context: &Context, words: &[String]) -> Result<i32, Errno> {
                     "mv",
                     &format!("cannot move '{source}' to '{to}'"),
                     error,
-                )?
+                )?;
             }
         }
     }

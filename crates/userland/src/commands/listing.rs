@@ -50,7 +50,7 @@ pub(super) fn ls(context: &Context, words: &[String]) -> Result<i32, Errno> {
         };
         match stat {
             Ok(stat) if stat.file_type == FileType::Directory && !options.has('d') => {
-                folders.push(path)
+                folders.push(path);
             }
             Ok(stat) => files.push((path.to_owned(), path.to_owned(), stat)),
             Err(error) => {

@@ -144,9 +144,10 @@ fn format_once(
         }
         let mut layout = Layout::parse(flags, arguments);
         let argument = arguments.next().map_or("", String::as_str);
-        let number = |wrong: &mut Option<String>| match parse_integer(argument) {
-            Some(number) => number,
-            None => {
+        let number = |wrong: &mut Option<String>| {
+            if let Some(number) = parse_integer(argument) {
+                number
+            } else {
                 *wrong = Some(format!("{argument}: expected numeric value"));
                 0
             }
@@ -371,13 +372,14 @@ pub(super) fn date(context: &Context, words: &[String]) -> Result<i32, Errno> {
     clock.catch_up();
     let now = clock.time();
     let format = match options.operands.first() {
-        Some(operand) => match operand.strip_prefix('+') {
-            Some(format) => format,
-            None => {
+        Some(operand) => {
+            if let Some(format) = operand.strip_prefix('+') {
+                format
+            } else {
                 context.complain("date", format!("invalid date '{operand}'"))?;
                 return Ok(1);
             }
-        },
+        }
         None if options.has('I') => "%Y-%m-%d",
         None => "%a %b %e %H:%M:%S UTC %Y",
     };

@@ -98,10 +98,9 @@ pub(crate) fn env(context: &Context, words: &[String]) -> Result<Finish, Errno> 
         ],
         mixed: false,
     };
-    let options = match parse(context, words, &SPEC)? {
-        Ok(options) => options,
+    let Ok(options) = parse(context, words, &SPEC)? else {
         // A failure of env itself, not of its program.
-        Err(_) => return Ok(Finish::code(125)),
+        return Ok(Finish::code(125));
     };
     let process = context.process();
     let mut variables = if options.has('i') {
@@ -190,12 +189,11 @@ pub(super) fn kill(context: &Context, words: &[String]) -> Result<i32, Errno> {
         _ => None,
     };
     if let Some(name) = named {
-        match signal_number(name) {
-            Some(number) => signal = number,
-            None => {
-                context.complain("kill", format!("{name}: invalid signal specification"))?;
-                return Ok(1);
-            }
+        if let Some(number) = signal_number(name) {
+            signal = number;
+        } else {
+            context.complain("kill", format!("{name}: invalid signal specification"))?;
+            return Ok(1);
         }
     }
     let pids: Vec<&String> = rest.iter().filter(|word| *word != "--").collect();

@@ -518,12 +518,11 @@ impl Machine<'_> {
                         if print {
                             self.put(&text)?;
                         }
-                        match lines.next()? {
-                            Some(line) => text = chomp(&line).to_vec(),
-                            None => {
-                                print = false;
-                                break;
-                            }
+                        if let Some(line) = lines.next()? {
+                            text = chomp(&line).to_vec();
+                        } else {
+                            print = false;
+                            break;
                         }
                         self.number += 1;
                     }

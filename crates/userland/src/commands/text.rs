@@ -72,12 +72,11 @@ fn amount(
         (None, None) => ("10", false),
     };
     let plus = text.starts_with('+');
-    match text.trim_start_matches(['+', '-']).parse() {
-        Ok(number) => Ok(Ok((number, bytes, plus))),
-        Err(_) => {
-            context.complain(name, format!("invalid number: '{text}'"))?;
-            Ok(Err(1))
-        }
+    if let Ok(number) = text.trim_start_matches(['+', '-']).parse() {
+        Ok(Ok((number, bytes, plus)))
+    } else {
+        context.complain(name, format!("invalid number: '{text}'"))?;
+        Ok(Err(1))
     }
 }
 
@@ -469,7 +468,7 @@ pub(super) fn uniq(context: &Context, words: &[String]) -> Result<i32, Errno> {
                         if last == line
                             || (options.has('i') && last.eq_ignore_ascii_case(line)) =>
                     {
-                        *count += 1
+                        *count += 1;
                     }
                     _ => {
                         if let Some((last, count)) = current.replace((line.to_vec(), 1)) {

@@ -179,17 +179,19 @@ impl Shell {
                 Some(value) => value,
                 None => return self.expand(context, word, quoted, true, pieces),
             },
-            Action::Assign(word, empty_too) => match usable(*empty_too) {
-                Some(value) => value,
-                None => {
+            Action::Assign(word, empty_too) => {
+                if let Some(value) = usable(*empty_too) {
+                    value
+                } else {
                     let value = self.text(context, word)?;
                     self.assign(name, value.clone())?;
                     value
                 }
-            },
-            Action::Fail(word, empty_too) => match usable(*empty_too) {
-                Some(value) => value,
-                None => {
+            }
+            Action::Fail(word, empty_too) => {
+                if let Some(value) = usable(*empty_too) {
+                    value
+                } else {
                     let text = self.text(context, word)?;
                     let text = if text.is_empty() {
                         "parameter not set".to_owned()
@@ -198,7 +200,7 @@ impl Shell {
                     };
                     return Err(Flow::Message(format!("{name}: {text}")));
                 }
-            },
+            }
             Action::Alternative(word, empty_too) => match usable(*empty_too) {
                 Some(_) => return self.expand(context, word, quoted, true, pieces),
                 None => return Ok(()),

@@ -123,13 +123,13 @@ pub(crate) fn main(context: &Context, argv: &[String]) -> Finish {
             return Finish::Exit(ExitStatus::exited(USAGE));
         };
         if let Some(name) = words.next() {
-            shell.name = name.clone();
+            shell.name.clone_from(name);
         }
         Ok(text.clone())
     } else {
         let file = words.next();
         if let Some(name) = file {
-            shell.name = name.clone();
+            shell.name.clone_from(name);
         }
         let input = Input::open(context, file.map_or("-", String::as_str));
         let bytes = input.and_then(|mut input| input.all());

@@ -729,16 +729,15 @@ impl Parser {
                         _ => text.push('\\'),
                     }
                 }
-                '$' => match self.dollar()? {
-                    Some(part) => {
+                '$' => {
+                    if let Some(part) = self.dollar()? {
                         push(&mut word, &mut text);
                         word.push(part);
-                    }
-                    None => {
+                    } else {
                         text.push('$');
                         self.at += 1;
                     }
-                },
+                }
                 '`' => {
                     let part = self.backquote()?;
                     push(&mut word, &mut text);
@@ -757,12 +756,11 @@ impl Parser {
         let part = match self.peek_at(1) {
             Some('(') if self.peek_at(2) == Some('(') => {
                 let start = self.at;
-                match self.arithmetic()? {
-                    Some(part) => part,
-                    None => {
-                        self.at = start;
-                        self.substitution()?
-                    }
+                if let Some(part) = self.arithmetic()? {
+                    part
+                } else {
+                    self.at = start;
+                    self.substitution()?
                 }
             }
             Some('(') => self.substitution()?,

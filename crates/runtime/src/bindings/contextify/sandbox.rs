@@ -298,7 +298,7 @@ fn named_definer<'s>(
     _answer: v8::ReturnValue<v8::Boolean>,
 ) -> v8::Intercepted {
     within(scope, &info, (), |scope, sides| {
-        define(scope, key, wanted, sides)
+        define(scope, key, wanted, sides);
     });
     NO
 }

@@ -136,18 +136,15 @@ impl Domain {
         let named = GROUPS.iter().find(|(name, ..)| {
             Self::named(name).is_some_and(|group| group.p == self.p && group.g == self.g)
         });
-        let limit = match named {
-            Some((_, bits, _)) => {
-                let mut limit = vec![0; *bits as usize / 8 + 1];
-                if let Some(first) = limit.first_mut() {
-                    *first = 1 << (bits % 8);
-                }
-                limit
+        let limit = if let Some((_, bits, _)) = named {
+            let mut limit = vec![0; *bits as usize / 8 + 1];
+            if let Some(first) = limit.first_mut() {
+                *first = 1 << (bits % 8);
             }
-            None => {
-                let half = uint(&self.p).unbounded_shr_vartime(1);
-                bytes_of(&half)
-            }
+            limit
+        } else {
+            let half = uint(&self.p).unbounded_shr_vartime(1);
+            bytes_of(&half)
         };
         let mut private = random_below(&limit)?;
         let zeros = private.len() - trimmed(&private).len();

@@ -638,9 +638,10 @@ fn pkcs8_der(oid: ObjectIdentifier, parameters: Option<&[u8]>, key: &[u8]) -> Op
 fn sec1_der(group: Group, scalar: &[u8], named: bool) -> Option<Vec<u8>> {
     let point = group.curve.public_of(scalar)?;
     let scalar = Zeroizing::new(OctetStringRef::new(scalar).ok()?.to_der().ok()?);
-    let parameters = match named {
-        true => tagged(CONTEXT, &[&group_der(group)?]),
-        false => Vec::new(),
+    let parameters = if named {
+        tagged(CONTEXT, &[&group_der(group)?])
+    } else {
+        Vec::new()
     };
     let point = BitStringRef::from_bytes(&point).ok()?.to_der().ok()?;
     let point = tagged(CONTEXT | 1, &[&point]);

@@ -77,18 +77,15 @@ pub fn new_hash<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s
         value => Some(value.uint32_value(scope).ok_or(Throw::Pending)? as usize),
     };
     let env = Env::of(scope);
-    let state = match v8::Local::<v8::Object>::try_from(args.get(0)) {
-        Ok(object) => {
-            let original = env.objects.unwrap::<Hash>(scope, object);
-            let original = original.ok_or_else(|| invalid("algorithm"))?;
-            original.state.borrow().copy()
-        }
-        Err(_) => {
-            let name = string(scope, args.get(0), "algorithm")?;
-            Algorithm::from_name(&name)
-                .map(Algorithm::hasher)
-                .ok_or_else(|| not_supported(&name))?
-        }
+    let state = if let Ok(object) = v8::Local::<v8::Object>::try_from(args.get(0)) {
+        let original = env.objects.unwrap::<Hash>(scope, object);
+        let original = original.ok_or_else(|| invalid("algorithm"))?;
+        original.state.borrow().copy()
+    } else {
+        let name = string(scope, args.get(0), "algorithm")?;
+        Algorithm::from_name(&name)
+            .map(Algorithm::hasher)
+            .ok_or_else(|| not_supported(&name))?
     };
     if length.is_some_and(|length| !state.allows(length)) {
         return Err(wrong_length());

@@ -130,7 +130,7 @@ pub fn derive(
 }
 
 /// The contents of a `ContentInfo`: its type and what stands for it.
-fn content<'a>(info: Element<'a>) -> Option<(String, Element<'a>)> {
+fn content(info: Element<'_>) -> Option<(String, Element<'_>)> {
     let mut parts = info.tagged(der::SEQUENCE)?.children();
     let kind = der::dotted(parts.next()?.tagged(der::OID)?.value);
     let content = parts.next()?.tagged(CONTEXT_0)?.children().next()?;

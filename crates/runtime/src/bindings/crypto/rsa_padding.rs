@@ -192,15 +192,12 @@ impl Scheme {
             (X931, Use::Any) => return Err(failure(openssl::INVALID_X931_DIGEST)),
             _ => return Err(failure(openssl::ILLEGAL_PADDING_MODE)),
         }
-        let restriction = match usage {
-            Use::Pss(Some(restriction)) => restriction,
-            _ => {
-                return Ok(Padding::Pss(Pss {
-                    digest: algorithm,
-                    mask: algorithm,
-                    salt: self.salt(None)?,
-                }));
-            }
+        let Use::Pss(Some(restriction)) = usage else {
+            return Ok(Padding::Pss(Pss {
+                digest: algorithm,
+                mask: algorithm,
+                salt: self.salt(None)?,
+            }));
         };
         let salt = self.salt(Some(restriction))?;
         if verifies && matches!(salt, Salt::Any) {

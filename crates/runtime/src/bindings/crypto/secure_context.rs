@@ -246,9 +246,10 @@ fn set_key<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let context = this(scope, args)?;
     let pem = zeroize::Zeroizing::new(content(scope, args.get(0), "key")?);
     // Without one, an empty one is tried.
-    let passphrase = zeroize::Zeroizing::new(match args.get(1).is_string() {
-        true => content(scope, args.get(1), "passphrase")?,
-        false => Vec::new(),
+    let passphrase = zeroize::Zeroizing::new(if args.get(1).is_string() {
+        content(scope, args.get(1), "passphrase")?
+    } else {
+        Vec::new()
     });
     let unlock = &mut encoding::Unlock {
         passphrase: Some(&passphrase),
@@ -459,9 +460,10 @@ fn close<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
 fn load_pkcs12<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let context = this(scope, args)?;
     let file = bytes(scope, args.get(0), "pfx")?;
-    let passphrase = match args.get(1).is_null_or_undefined() {
-        true => zeroize::Zeroizing::default(),
-        false => zeroize::Zeroizing::new(bytes(scope, args.get(1), "pass")?.to_vec()),
+    let passphrase = if args.get(1).is_null_or_undefined() {
+        zeroize::Zeroizing::default()
+    } else {
+        zeroize::Zeroizing::new(bytes(scope, args.get(1), "pass")?.clone())
     };
     if context.with(|context| context.is_full()) {
         return Err(full());

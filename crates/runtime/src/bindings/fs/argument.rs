@@ -274,9 +274,7 @@ pub fn range<'s>(
 }
 
 /// A view.
-pub fn view<'s>(
-    value: v8::Local<'s, v8::Value>,
-) -> Result<v8::Local<'s, v8::ArrayBufferView>, Throw> {
+pub fn view(value: v8::Local<'_, v8::Value>) -> Result<v8::Local<'_, v8::ArrayBufferView>, Throw> {
     v8::Local::<v8::ArrayBufferView>::try_from(value).map_err(|_| invalid("buffer"))
 }
 

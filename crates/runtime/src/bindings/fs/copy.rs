@@ -16,12 +16,7 @@ fn text(path: &[u8]) -> String {
 }
 
 /// The error that C++'s `std::filesystem` causes in Node.
-fn std_error<'s>(
-    scope: &mut v8::PinScope<'s, '_>,
-    errno: Errno,
-    syscall: &str,
-    path: &[u8],
-) -> Throw {
+fn std_error(scope: &mut v8::PinScope<'_, '_>, errno: Errno, syscall: &str, path: &[u8]) -> Throw {
     let description = match errno {
         Errno::EEXIST => "File exists",
         Errno::EISDIR => "Is a directory",

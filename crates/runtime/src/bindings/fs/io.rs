@@ -265,7 +265,7 @@ fn arm(env: &Rc<Env>, id: u64, fd: i32, interest: Interest) {
         .zip(env.process().ok())
         .is_some_and(|(kernel, process)| {
             let wake = Box::new(move || {
-                inbox.send_unref(Box::new(move |scope, env| retry(scope, env, id)))
+                inbox.send_unref(Box::new(move |scope, env| retry(scope, env, id)));
             });
             kernel.on_ready(&process, fd, interest, wake).is_ok()
         });

@@ -22,9 +22,10 @@ fn call<'s>(
     let state = env.extension::<FsState>();
     state.is_async.set(false);
     let result = function(scope, args);
-    let (categories, names, phases) = match state.is_async.get() {
-        true => (FS_ASYNC, &[async_name][..], ['b', 'e']),
-        false => (FS_SYNC, sync, ['B', 'E']),
+    let (categories, names, phases) = if state.is_async.get() {
+        (FS_ASYNC, &[async_name][..], ['b', 'e'])
+    } else {
+        (FS_SYNC, sync, ['B', 'E'])
     };
     let id = state.is_async.get().then(|| state.next_trace());
     for name in names {

@@ -268,7 +268,7 @@ impl Http2Stream {
         if session.is_receiving() {
             // What was written so far goes out first.
             env.event_loop.immediate(Box::new(move |scope, env| {
-                stream.finish_destroy(scope, env)
+                stream.finish_destroy(scope, env);
             }));
         } else {
             self.finish_destroy(scope, env);

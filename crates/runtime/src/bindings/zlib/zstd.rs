@@ -168,8 +168,9 @@ impl Codec for Compress {
             pos: 0,
         };
         // SAFETY: the context is valid, and so are both buffers, with their lengths.
-        let result =
-            unsafe { sys::ZSTD_compressStream2(self.context, &mut output, &mut input, directive) };
+        let result = unsafe {
+            sys::ZSTD_compressStream2(self.context, &raw mut output, &raw mut input, directive)
+        };
         self.error = check(result).err();
         Progress {
             read: input.pos,
@@ -273,7 +274,8 @@ impl Codec for Decompress {
             pos: 0,
         };
         // SAFETY: the context is valid, and so are both buffers, with their lengths.
-        let result = unsafe { sys::ZSTD_decompressStream(self.context, &mut output, &mut input) };
+        let result =
+            unsafe { sys::ZSTD_decompressStream(self.context, &raw mut output, &raw mut input) };
         self.error = check(result).err();
         Progress {
             read: input.pos,

@@ -269,6 +269,8 @@ export interface Native {
     host: NativeHost | undefined,
   ) => NativeVm;
   NativeImage: new (files: NativeFile[]) => NativeImage;
+  /** Says that a VM is about to be made: what will run its first program wakes up meanwhile. */
+  getReady(): void;
 }
 
 /** Names of the platform packages, by `process.platform` and `process.arch`. */

@@ -20,7 +20,7 @@ import { launch } from "./launch.js";
 import { FALLBACK_PATH, OVERLAY_PATHS } from "./module-access.js";
 import { MountTable, readMount } from "./mounts.js";
 import type { MountSettings } from "./mounts.js";
-import { makeVm } from "./native.js";
+import { makeVm, native } from "./native.js";
 import type { NativeFile, NativeHost, NativeOutcome, NativeVm, NativeVmOptions } from "./native.js";
 import { GuardedAdapter, OutwardHttp } from "./outward-http.js";
 import {
@@ -109,6 +109,7 @@ export class NodeRuntime {
 
   /** Makes a runtime. Options that cannot be meant are a `TypeError` or a `RangeError` at once. */
   static async create(options?: NodeRuntimeCreateOptions): Promise<NodeRuntime> {
+    native().getReady();
     const settings = readCreateOptions(options);
     settings.signal?.throwIfAborted();
     const { persistence } = settings;

@@ -318,6 +318,12 @@ pub struct NativeHostError {
     pub code: Option<String>,
 }
 
+/// Says that a VM is about to be made.
+#[napi]
+pub fn get_ready() {
+    secure_exec_runtime::pool::get_ready();
+}
+
 /// One VM.
 #[napi]
 pub struct NativeVm(Arc<Vm>, Option<Arc<HostCalls>>, Option<Arc<AdapterNetwork>>);

@@ -1,6 +1,6 @@
 //! Warm isolates: restored from the snapshot and prepared before a job is known.
 //!
-//! They have also run a program of ours by then, see `warm_up.rs`, and do it once more when a VM is made.
+//! They have also run a program of ours by then, see `warm_up.rs`, and do it once more while a VM is made.
 //!
 //! Only isolates of the default memory limit are kept, since V8 fixes the limit when it makes an isolate. Each one that
 //! is taken is replaced in the background, when a job has ended or none is left. `SECURE_EXEC_POOL=0` turns the pool off
@@ -64,7 +64,7 @@ pub fn fill() {
     }
 }
 
-/// Tells the isolate that is next that a VM was made: its first program usually follows.
+/// Tells the isolate that is next that a VM is being made: its first program usually follows.
 pub fn get_ready() {
     let warm = WARM.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(first) = warm.first() {

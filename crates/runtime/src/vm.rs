@@ -187,7 +187,6 @@ impl Vm {
             wasm_types: WasmTypes::default(),
             options,
         });
-        crate::pool::get_ready();
         crate::pool::refill();
         vm.make_directory(&vm.options.cwd.clone())?;
         for (path, bytes) in &vm.options.files {

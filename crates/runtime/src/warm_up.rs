@@ -8,7 +8,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use secure_exec_kernel::{
     ExitStatus, Kernel, KernelOptions, NullSink, Process, ProcessOptions, Program, Stdio,
@@ -38,6 +38,8 @@ const END: &str = "warmUpEnd";
 const ROUNDS: u32 = 6;
 /// Between two runs, in which V8 compiles what runs often; a job that comes meanwhile does not wait.
 const PAUSE: Duration = Duration::from_millis(3);
+/// How long a thread waits without sleeping for the program of a VM that was just made.
+const AWAKE: Duration = Duration::from_micros(500);
 
 /// The machine, and how often it was used.
 pub(crate) struct WarmUp {
@@ -73,14 +75,26 @@ impl WarmUp {
         order
     }
 
-    /// Runs what nearly every program needs once more, so that it is in the processor's caches.
+    /// Runs what nearly every program needs once more, so that it is in the processor's caches, and stays awake for a moment:
+    /// waking a thread takes as long as a short program.
     pub fn get_ready(
         &mut self,
         scope: &mut v8::PinScope<'_, '_>,
         env: &Rc<Env>,
         orders: &Receiver<Order>,
     ) -> Option<Order> {
-        self.round(scope, env, orders, USUAL)
+        let order = self.round(scope, env, orders, USUAL);
+        if order.is_some() {
+            return order;
+        }
+        let since = Instant::now();
+        while since.elapsed() < AWAKE {
+            if let Ok(order) = orders.try_recv() {
+                return Some(order);
+            }
+            std::hint::spin_loop();
+        }
+        None
     }
 
     /// Runs steps until there is something to do. The isolate has no machine after it.

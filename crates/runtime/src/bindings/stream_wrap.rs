@@ -493,6 +493,12 @@ impl KernelStream {
         let Some(request) = self.connect.borrow_mut().take() else {
             return;
         };
+        // Once it is being closed, what the kernel said before no longer counts.
+        let status = if self.is_closing() {
+            Errno::ECANCELED.uv()
+        } else {
+            status
+        };
         let undefined = v8::undefined(scope).into();
         let object = self
             .base

@@ -8,6 +8,7 @@
 
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::api::Limits;
 use crate::engine::{self, EngineError};
@@ -16,7 +17,16 @@ use crate::process::{IsolateSpec, Order, Work, thread_main};
 /// Isolates kept warm. Each holds about 3 MB.
 const DEFAULT_SIZE: usize = 2;
 
-static WARM: Mutex<Vec<Sender<Order>>> = Mutex::new(Vec::new());
+/// Between two orders to get ready: a host that makes many VMs at once must not keep an isolate busy with that.
+const READY_FOR: Duration = Duration::from_millis(10);
+
+/// A warm isolate, and when it was told to get ready.
+struct Warm {
+    orders: Sender<Order>,
+    told: Option<Instant>,
+}
+
+static WARM: Mutex<Vec<Warm>> = Mutex::new(Vec::new());
 
 // The operator's switch, read once, before any guest.
 static SIZE: LazyLock<usize> = LazyLock::new(|| {
@@ -55,7 +65,7 @@ pub fn fill() {
             return;
         }
         match start(spec) {
-            Ok(sender) => warm.push(sender),
+            Ok(orders) => warm.push(Warm { orders, told: None }),
             Err(error) => {
                 tracing::warn!(%error, "the pool of warm isolates is not full");
                 return;
@@ -66,10 +76,14 @@ pub fn fill() {
 
 /// Tells the isolate that is next that a VM is being made: its first program usually follows.
 pub fn get_ready() {
-    let warm = WARM.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(first) = warm.first() {
+    let mut warm = WARM.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(first) = warm.first_mut() else {
+        return;
+    };
+    if first.told.is_none_or(|told| told.elapsed() > READY_FOR) {
+        first.told = Some(Instant::now());
         // One that is gone is found out by the work itself.
-        let _ = first.send(Order::GetReady);
+        let _ = first.orders.send(Order::GetReady);
     }
 }
 
@@ -100,7 +114,7 @@ pub fn run(mut work: Work) -> Result<(), EngineError> {
                 }
                 (warm.remove(0), warm.is_empty())
             };
-            let Err(refused) = first.send(Order::Run(Box::new(work))) else {
+            let Err(refused) = first.orders.send(Order::Run(Box::new(work))) else {
                 // The job's first milliseconds are not shared with the making of isolates while one is left.
                 if is_last {
                     engine::later(fill);

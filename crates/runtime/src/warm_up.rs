@@ -36,6 +36,8 @@ const WHOLE: &[&str] = &[
 const END: &str = "warmUpEnd";
 /// How often it is run, each time under another name: V8 gives a function feedback when it has run a few times.
 const ROUNDS: u32 = 6;
+/// How often it is run at most: each run leaves a name in the library's caches.
+const MAX_ROUNDS: u32 = 1000;
 /// Between two runs, in which V8 compiles what runs often; a job that comes meanwhile does not wait.
 const PAUSE: Duration = Duration::from_millis(3);
 /// How long a thread waits without sleeping for the program of a VM that was just made.
@@ -75,17 +77,19 @@ impl WarmUp {
         order
     }
 
-    /// Runs what nearly every program needs once more, so that it is in the processor's caches, and stays awake for a moment:
-    /// waking a thread takes as long as a short program.
+    /// Runs what nearly every program needs once more, so that it is in the processor's caches, and stays awake for a
+    /// moment: waking a thread takes as long as a short program.
     pub fn get_ready(
         &mut self,
         scope: &mut v8::PinScope<'_, '_>,
         env: &Rc<Env>,
         orders: &Receiver<Order>,
     ) -> Option<Order> {
-        let order = self.round(scope, env, orders, USUAL);
-        if order.is_some() {
-            return order;
+        if self.rounds < MAX_ROUNDS {
+            let order = self.round(scope, env, orders, USUAL);
+            if order.is_some() {
+                return order;
+            }
         }
         let since = Instant::now();
         while since.elapsed() < AWAKE {
@@ -106,7 +110,7 @@ impl WarmUp {
         steps: &[&'static str],
     ) -> Option<Order> {
         let main = format!("{FOLDER}/{}.cjs", self.rounds);
-        self.rounds = self.rounds.wrapping_add(1);
+        self.rounds += 1;
         let process = process(&self.kernel, &main)?;
         env.set_machine(self.kernel.clone(), process.clone());
         let mut order = None;

@@ -162,9 +162,17 @@ const OPTION_READERS: &[&str] = &[
     "internal/modules/run_main",
 ];
 
-/// Lets modules that have read options while the snapshot was built be loaded once more, now that the process's own are
-/// known.
+/// Has the library read its options anew where they are not the usual ones, which the snapshot holds, and lets modules that
+/// have read theirs while it was built be loaded once more.
 pub(crate) fn apply_options(scope: &mut v8::PinScope<'_, '_>, env: &Env) -> Result<(), Throw> {
+    if env.options().node_options.is_empty() {
+        return Ok(());
+    }
+    let options = realm::require_builtin(scope, env, "internal/options")?;
+    let refresh = property(scope, options, "refreshOptions")?;
+    let refresh = v8::Local::<v8::Function>::try_from(refresh).map_err(|_| Throw::Pending)?;
+    let undefined = v8::undefined(scope).into();
+    refresh.call(scope, undefined, &[]).ok_or(Throw::Pending)?;
     let is_early = |(name, _): &(String, _)| EARLY_OPTIONS.contains(&name.as_str());
     if !env.options().node_options.iter().any(is_early) {
         return Ok(());
@@ -208,12 +216,6 @@ fn preload(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>) -> Result<(), Throw>
     }
     let script = realm::run_main(scope, env, "internal/main/secure_exec")?;
     env.register(scope, crate::process::MAIN_SCRIPT, script);
-    // What options the library has read are those of no process.
-    let options = realm::require_builtin(scope, env, "internal/options")?;
-    let refresh = property(scope, options, "refreshOptions")?;
-    let refresh = v8::Local::<v8::Function>::try_from(refresh).map_err(|_| Throw::Pending)?;
-    let undefined = v8::undefined(scope).into();
-    refresh.call(scope, undefined, &[]).ok_or(Throw::Pending)?;
     Ok(())
 }
 

@@ -5,7 +5,7 @@
 //! table of functions, in the order of `v8::ArrayBuffer::Allocator` in V8's `v8-array-buffer.h`.
 
 use std::ffi::c_void;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use crate::critical;
 use crate::memory::MemoryBudget;
@@ -20,12 +20,6 @@ const ALWAYS_BYTES: usize = 64;
 /// often use a part.
 #[cfg(target_os = "linux")]
 const POPULATED_BYTES: std::ops::RangeInclusive<usize> = (128 << 10)..=(8 << 20);
-/// Blocks of these sizes are kept when they are freed, for the next buffer of the same length: reading files makes one
-/// after the other, and giving pages back and getting them again costs as much as filling them.
-const KEPT_SIZES: std::ops::RangeInclusive<usize> = (128 << 10)..=(4 << 20);
-/// How many, and bytes of all of them.
-const KEPT_BLOCKS: usize = 8;
-const KEPT_BYTES: usize = 8 << 20;
 /// V8's own maximum (`ArrayBuffer::kMaxByteLength` of a 64-bit build, 2^53 - 1, cut to what the sandbox holds).
 const MAX_BYTES: usize = 8 << 30;
 
@@ -52,41 +46,6 @@ struct Counting {
     table: *const Table<Counting>,
     inner: *mut Inner,
     budget: Arc<MemoryBudget>,
-    kept: Mutex<Kept>,
-}
-
-/// Freed blocks, which stay charged. V8 frees buffers on its own threads, too.
-#[derive(Default)]
-struct Kept {
-    /// Address and length, the oldest first.
-    blocks: Vec<(usize, usize)>,
-    bytes: usize,
-}
-
-impl Kept {
-    /// The newest block of this length.
-    fn take(&mut self, length: usize) -> Option<usize> {
-        let at = self
-            .blocks
-            .iter()
-            .rposition(|(_, known)| *known == length)?;
-        self.bytes -= length;
-        Some(self.blocks.remove(at).0)
-    }
-
-    /// The oldest block.
-    fn pop(&mut self) -> Option<(usize, usize)> {
-        if self.blocks.is_empty() {
-            return None;
-        }
-        let (block, length) = self.blocks.remove(0);
-        self.bytes -= length;
-        Some((block, length))
-    }
-
-    fn has_room(&self, length: usize) -> bool {
-        self.blocks.len() < KEPT_BLOCKS && self.bytes + length <= KEPT_BYTES
-    }
 }
 
 static TABLE: Table<Counting> = Table {
@@ -106,7 +65,6 @@ pub(crate) fn counting(budget: &Arc<MemoryBudget>) -> v8::SharedPtr<v8::Allocato
         table: &raw const TABLE,
         inner,
         budget: budget.clone(),
-        kept: Mutex::default(),
     });
     // SAFETY: `Counting` begins with the table pointer that C++ expects, and its deleting destructor frees the box.
     unsafe { v8::UniquePtr::from_raw(Box::into_raw(counting).cast::<v8::Allocator>()) }
@@ -161,59 +119,12 @@ fn is_populated(_length: usize) -> bool {
 }
 
 impl Counting {
-    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Charges for a new block; what is kept goes first when there is no room.
     fn charge(&self, length: usize) -> bool {
         if length <= ALWAYS_BYTES {
             self.budget.charge_external_always(cost(length));
             return true;
         }
-        while !self.budget.charge_external(cost(length)) {
-            let Some((block, freed)) = self.kept().pop() else {
-                return false;
-            };
-            self.give_back(block, freed);
-        }
-        true
-    }
-
-    /// A block that was freed, with what it held then.
-    fn reuse(&self, length: usize) -> Option<*mut c_void> {
-        if !KEPT_SIZES.contains(&length) {
-            return None;
-        }
-        let block = self.kept().take(length)?;
-        Some(std::ptr::with_exposed_provenance_mut(block))
-    }
-
-    /// Keeps a freed block, in the place of older ones; answers whether it did.
-    fn keep(&self, block: *mut c_void, length: usize) -> bool {
-        if !KEPT_SIZES.contains(&length) {
-            return false;
-        }
-        let mut kept = self.kept();
-        while !kept.has_room(length) {
-            let Some((old, freed)) = kept.pop() else {
-                return false;
-            };
-            self.give_back(old, freed);
-        }
-        kept.bytes += length;
-        kept.blocks.push((block.expose_provenance(), length));
-        true
-    }
-
-    /// Frees a block that is kept no longer.
-    fn give_back(&self, block: usize, length: usize) {
-        // SAFETY: a block of this length that came from V8's own allocator, in nobody's hands.
-        unsafe {
-            let block = std::ptr::with_exposed_provenance_mut(block);
-            ((*(*self.inner).table).free)(self.inner, block, length);
-        }
-        self.budget.release_external(cost(length));
+        self.budget.charge_external(cost(length))
     }
 }
 
@@ -223,9 +134,6 @@ unsafe extern "C" fn destroy_and_free(this: *mut Counting) {
     // SAFETY: V8 owns the object that `counting` made and destroys it once.
     unsafe {
         let counting = Box::from_raw(this);
-        while let Some((block, length)) = { counting.kept().pop() } {
-            counting.give_back(block, length);
-        }
         let table = (*counting.inner).table;
         ((*table).destroy_and_free)(counting.inner);
     }
@@ -235,11 +143,6 @@ unsafe extern "C" fn allocate(this: *mut Counting, length: usize) -> *mut c_void
     let _section = critical::section();
     // SAFETY: V8 calls with its own live object.
     let counting = unsafe { &*this };
-    if let Some(block) = counting.reuse(length) {
-        // SAFETY: a block of `length` bytes that is in nobody's hands.
-        unsafe { block.cast::<u8>().write_bytes(0, length) };
-        return block;
-    }
     if !counting.charge(length) {
         return std::ptr::null_mut();
     }
@@ -268,9 +171,6 @@ unsafe extern "C" fn allocate_uninitialized(this: *mut Counting, length: usize) 
     let _section = critical::section();
     // SAFETY: V8 calls with its own live object.
     let counting = unsafe { &*this };
-    if let Some(block) = counting.reuse(length) {
-        return block;
-    }
     if !counting.charge(length) {
         return std::ptr::null_mut();
     }
@@ -289,9 +189,6 @@ unsafe extern "C" fn free(this: *mut Counting, block: *mut c_void, length: usize
     // SAFETY: V8 calls with its own live object and a block that came from it.
     unsafe {
         let counting = &*this;
-        if counting.keep(block, length) {
-            return;
-        }
         ((*(*counting.inner).table).free)(counting.inner, block, length);
         counting.budget.release_external(cost(length));
     }

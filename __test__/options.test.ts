@@ -77,6 +77,13 @@ describe("options of create", () => {
   });
 });
 
+test("texts of options reach guests as they are, halves of surrogate pairs as U+FFFD", async () => {
+  const given = { LONE: "a\ud83db", PAIR: "\ud83d\ude00", TEXT: "\\ud83d \\\\ud83d \\", QUOTE: '"\n' };
+  const runtime = await make({ env: given });
+  const { exports } = await runtime.run("module.exports = { ...process.env }");
+  expect(exports).toMatchObject({ ...given, LONE: "a\ufffdb" });
+});
+
 describe("options of exec and run", () => {
   test.each([undefined, null, 1, {}, Buffer.from("1"), Symbol("x")])("code %s", async (code) => {
     const runtime = await make();

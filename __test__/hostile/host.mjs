@@ -15,13 +15,15 @@
 //   // @run                         a module whose exports come back, not a program
 //   // @each <text>                 the program once for each of these, in place of EACH
 //
+// SECRET_FILE, SECRET_FOLDER, HOST_PID and HOST_ADDON in it stand for what the host has.
+//
 // A program named `.host.mjs` is the other side: a module whose default export misuses the API and throws when it is let.
 
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
-import { pathToFileURL } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 
 const DEFAULTS = { memoryLimit: 64, cpuTimeLimitMs: 40, wallTimeLimitMs: 20_000 };
 /** By how much the CPU limits are raised: more of each attack is seen, later. */
@@ -34,6 +36,8 @@ const secret = `canary-${Math.random().toString(36).slice(2)}-${process.pid}`;
 const folder = mkdtempSync(join(tmpdir(), "hostile-"));
 const secretFile = join(folder, "secret");
 writeFileSync(secretFile, secret);
+const root = fileURLToPath(new URL("../..", import.meta.url));
+const addon = join(root, readdirSync(root).find((name) => name.endsWith(".node")) ?? "secure-exec.node");
 process.env.HOSTILE_CANARY = secret;
 globalThis.hostileCanary = secret;
 const globals = Object.getOwnPropertyNames(globalThis).sort().join();
@@ -57,7 +61,8 @@ function read(file) {
     else if (key === "options") header.options = JSON.parse(value);
     else if (key !== undefined) header[key] = value === "" ? true : value;
   }
-  const fill = (code) => code.replaceAll("SECRET_FILE", secretFile).replaceAll("HOST_PID", String(process.pid));
+  const values = { SECRET_FILE: secretFile, SECRET_FOLDER: folder, HOST_PID: String(process.pid), HOST_ADDON: addon };
+  const fill = (code) => code.replace(/SECRET_FILE|SECRET_FOLDER|HOST_PID|HOST_ADDON/g, (name) => values[name]);
   const variants = header.each.length === 0 ? [["", fill(text)]] : header.each.map((each) => [each, fill(text.replace(/^(\/\/.*\n)+/, "").replaceAll("EACH", () => each))]);
   return { header, variants };
 }

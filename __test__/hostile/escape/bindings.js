@@ -1,7 +1,7 @@
 // Native addons, internal bindings and flags.
 // @outcome ok
 // @options {"cpuTimeLimitMs": 2000}
-// @each process.dlopen({ exports: {} }, '/work/main/secure-exec.linux-x64-gnu.node')
+// @each process.dlopen({ exports: {} }, 'HOST_ADDON')
 // @each process.dlopen({ exports: {} }, '/lib/x86_64-linux-gnu/libc.so.6')
 // @each process._linkedBinding('fs')
 // @each process.binding('spawn_sync').spawn({ file: '/bin/sh', args: ['sh', '-c', 'cat SECRET_FILE'], stdio: [{ type: 'inherit', fd: 0 }] }).x.y
@@ -9,7 +9,7 @@
 // @each internalBinding('fs')
 // @each require('node:internal/test/binding')
 // @each require('SECRET_FILE')
-// @each require('/work/main/secure-exec.linux-x64-gnu.node')
+// @each require('HOST_ADDON')
 // @each require('fs').readFileSync('SECRET_FILE')
 // @each require('fs').readFileSync('/proc/HOST_PID/environ')
 // @each require('fs').readFileSync('/proc/1/environ')
@@ -42,7 +42,7 @@
 // @each require('v8').startupSnapshot.addSerializeCallback(() => {})
 // @each require('net').connect('/var/run/docker.sock').on('error', () => {}).x.y
 // @each process.report.writeReport('SECRET_FILE')
-// @each process.chdir('/work')
+// @each process.chdir('SECRET_FOLDER')
 // @each process.loadEnvFile('SECRET_FILE')
 // @each require('module').register('file://SECRET_FILE')
 // @each require('fs').symlinkSync('SECRET_FILE', '/tmp/l') ?? require('fs').readFileSync('/tmp/l')
@@ -55,12 +55,12 @@
 // @each require('fs').realpathSync.native('SECRET_FILE')
 // @each require('fs').statSync('SECRET_FILE')
 // @each require('fs').accessSync('SECRET_FILE')
-// @each require('fs').readdirSync('/work')
-// @each require('fs').opendirSync('/work')
+// @each require('fs').readdirSync('SECRET_FOLDER')
+// @each require('fs').opendirSync('SECRET_FOLDER')
 // @each require('fs').readlinkSync('/proc/self/exe') === 'x' || nope
 // @each require('fs').cpSync('SECRET_FILE', '/tmp/c')
 // @each require('fs').copyFileSync('SECRET_FILE', '/tmp/c')
-// @each require('fs').globSync('/work/*')[0].x
+// @each require('fs').globSync('SECRET_FOLDER/*')[0].x
 // @each require('fs').statfsSync('SECRET_FILE')
 // @each require('fs').readSync(20, Buffer.alloc(10))
 // @each require('fs').fstatSync(3)

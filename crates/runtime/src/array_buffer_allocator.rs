@@ -3,9 +3,13 @@
 //! V8's own allocator, which stays inside V8's sandbox, does the work. The crate `v8` offers no way to put another one
 //! in front of it while the sandbox is on, so this is an object as a C++ compiler would lay it out: a pointer to a
 //! table of functions, in the order of `v8::ArrayBuffer::Allocator` in V8's `v8-array-buffer.h`.
+//!
+//! Fresh pages cost more than what is then written to them, so blocks of the usual sizes are kept for the next buffer of
+//! the same process when V8 frees them, within its limit and only while it is busy.
 
 use std::ffi::c_void;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::critical;
 use crate::memory::MemoryBudget;
@@ -16,10 +20,14 @@ const OVERHEAD_BYTES: usize = 256;
 const GRANULE_BYTES: usize = 128;
 /// Buffers up to this size are never refused: V8 makes some where it cannot report a failure.
 const ALWAYS_BYTES: usize = 64;
-/// Blocks of these sizes get their pages at once. Smaller ones are parts of pages that are there; of larger ones guests
-/// often use a part.
-#[cfg(target_os = "linux")]
+/// Blocks of these sizes get their pages at once, and are kept when they are freed. Smaller ones are parts of pages that
+/// are there; of larger ones guests often use a part.
 const POPULATED_BYTES: std::ops::RangeInclusive<usize> = (128 << 10)..=(8 << 20);
+const PAGE_BYTES: usize = 4096;
+/// A process keeps at most this much of what it freed, and at most this part of its limit. V8 collects young buffers
+/// when there are 32 MiB of them.
+const KEPT_BYTES: usize = 32 << 20;
+const KEPT_PART: usize = 4;
 /// V8's own maximum (`ArrayBuffer::kMaxByteLength` of a 64-bit build, 2^53 - 1, cut to what the sandbox holds).
 const MAX_BYTES: usize = 8 << 30;
 
@@ -88,16 +96,21 @@ fn cost(length: usize) -> usize {
     length.max(GRANULE_BYTES).saturating_add(OVERHEAD_BYTES)
 }
 
+/// What a block for `length` bytes has.
+fn block_bytes(length: usize) -> usize {
+    if is_populated(length) {
+        length.next_multiple_of(PAGE_BYTES)
+    } else {
+        length
+    }
+}
+
 /// Has the operating system give a fresh block its pages in one call; each would be a fault of its own when it is first
 /// written, which costs more than the copying. Where that is not possible the faults do it.
 #[cfg(target_os = "linux")]
-fn populate(block: *mut c_void, length: usize) {
-    const PAGE_BYTES: usize = 4096;
-    if block.is_null() || !is_populated(length) {
-        return;
-    }
+fn populate(block: *mut c_void, bytes: usize) {
     let start = block.addr().next_multiple_of(PAGE_BYTES);
-    let end = (block.addr() + length) & !(PAGE_BYTES - 1);
+    let end = (block.addr() + bytes) & !(PAGE_BYTES - 1);
     if let Some(bytes) = end.checked_sub(start) {
         // SAFETY: these are whole pages inside a block that is ours, and the call changes no contents.
         unsafe { libc::madvise(block.with_addr(start), bytes, libc::MADV_POPULATE_WRITE) };
@@ -105,17 +118,70 @@ fn populate(block: *mut c_void, length: usize) {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn populate(_block: *mut c_void, _length: usize) {}
+fn populate(_block: *mut c_void, _bytes: usize) {}
 
-/// Whether [`populate`] does something for blocks of this size.
-#[cfg(target_os = "linux")]
+/// Whether blocks of this size are populated and kept.
 fn is_populated(length: usize) -> bool {
     POPULATED_BYTES.contains(&length)
 }
 
-#[cfg(not(target_os = "linux"))]
-fn is_populated(_length: usize) -> bool {
-    false
+struct Block {
+    start: *mut c_void,
+    bytes: usize,
+}
+
+// SAFETY: a block is memory that nobody uses; any thread may use or free it.
+unsafe impl Send for Block {}
+
+/// The freed blocks that a process keeps, oldest first. They do not count against its limit: they go when what counts
+/// would not fit beside them.
+#[derive(Default)]
+pub(crate) struct KeptBlocks {
+    blocks: Mutex<Vec<Block>>,
+    bytes: AtomicUsize,
+}
+
+impl KeptBlocks {
+    fn take(&self, bytes: usize) -> Option<*mut c_void> {
+        if self.bytes() < bytes {
+            return None;
+        }
+        let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = blocks.iter().rposition(|block| block.bytes == bytes)?;
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        Some(blocks.remove(at).start)
+    }
+
+    fn put(&self, block: Block) {
+        self.bytes.fetch_add(block.bytes, Ordering::Relaxed);
+        self.blocks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(block);
+    }
+
+    /// What is kept.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Frees the oldest blocks until at most `bytes` are kept.
+    pub(crate) fn trim(&self, bytes: usize) {
+        if self.bytes() <= bytes {
+            return;
+        }
+        // Every allocator of V8's frees for all.
+        let inner = v8::new_default_allocator().into_raw().cast::<Inner>();
+        let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
+        while self.bytes() > bytes && !blocks.is_empty() {
+            let block = blocks.remove(0);
+            self.bytes.fetch_sub(block.bytes, Ordering::Relaxed);
+            // SAFETY: a live allocator of V8's, and a block that came from one and that only the list knew.
+            unsafe { ((*(*inner).table).free)(inner, block.start, block.bytes) };
+        }
+        // SAFETY: made above and not used after.
+        unsafe { ((*(*inner).table).destroy_and_free)(inner) };
+    }
 }
 
 impl Counting {
@@ -126,6 +192,50 @@ impl Counting {
         }
         self.budget.charge_external(cost(length))
     }
+
+    /// A block for `length` bytes, charged; null when there is none.
+    fn allocate(&self, length: usize, zeroed: bool) -> *mut c_void {
+        if !self.charge(length) {
+            return std::ptr::null_mut();
+        }
+        let bytes = block_bytes(length);
+        let block = if is_populated(length) {
+            self.populated(bytes, zeroed)
+        } else {
+            // SAFETY: a live allocator of V8's.
+            let table = unsafe { &*(*self.inner).table };
+            let allocate = if zeroed {
+                table.allocate
+            } else {
+                table.allocate_uninitialized
+            };
+            // SAFETY: as above.
+            unsafe { allocate(self.inner, bytes) }
+        };
+        if block.is_null() {
+            self.budget.release_external(cost(length));
+        }
+        block
+    }
+
+    fn populated(&self, bytes: usize, zeroed: bool) -> *mut c_void {
+        let kept = self.budget.kept_blocks();
+        let block = kept.take(bytes).unwrap_or_else(|| {
+            kept.trim(self.budget.room());
+            // SAFETY: a live allocator of V8's.
+            let block =
+                unsafe { ((*(*self.inner).table).allocate_uninitialized)(self.inner, bytes) };
+            if !block.is_null() {
+                populate(block, bytes);
+            }
+            block
+        });
+        if zeroed && !block.is_null() {
+            // SAFETY: a block of `bytes` bytes that nobody else knows yet.
+            unsafe { block.cast::<u8>().write_bytes(0, bytes) };
+        }
+        block
+    }
 }
 
 unsafe extern "C" fn destroy(_this: *mut Counting) {}
@@ -134,6 +244,7 @@ unsafe extern "C" fn destroy_and_free(this: *mut Counting) {
     // SAFETY: V8 owns the object that `counting` made and destroys it once.
     unsafe {
         let counting = Box::from_raw(this);
+        counting.budget.kept_blocks().trim(0);
         let table = (*counting.inner).table;
         ((*table).destroy_and_free)(counting.inner);
     }
@@ -142,56 +253,39 @@ unsafe extern "C" fn destroy_and_free(this: *mut Counting) {
 unsafe extern "C" fn allocate(this: *mut Counting, length: usize) -> *mut c_void {
     let _section = critical::section();
     // SAFETY: V8 calls with its own live object.
-    let counting = unsafe { &*this };
-    if !counting.charge(length) {
-        return std::ptr::null_mut();
-    }
-    // SAFETY: as above, for V8's own allocator.
-    let table = unsafe { &*(*counting.inner).table };
-    let block = if is_populated(length) {
-        // SAFETY: as above.
-        let block = unsafe { (table.allocate_uninitialized)(counting.inner, length) };
-        populate(block, length);
-        if !block.is_null() {
-            // SAFETY: a block of `length` bytes that nobody else knows yet.
-            unsafe { block.cast::<u8>().write_bytes(0, length) };
-        }
-        block
-    } else {
-        // SAFETY: as above.
-        unsafe { (table.allocate)(counting.inner, length) }
-    };
-    if block.is_null() {
-        counting.budget.release_external(cost(length));
-    }
-    block
+    unsafe { &*this }.allocate(length, true)
 }
 
 unsafe extern "C" fn allocate_uninitialized(this: *mut Counting, length: usize) -> *mut c_void {
     let _section = critical::section();
     // SAFETY: V8 calls with its own live object.
-    let counting = unsafe { &*this };
-    if !counting.charge(length) {
-        return std::ptr::null_mut();
-    }
-    // SAFETY: as above, for V8's own allocator.
-    let block =
-        unsafe { ((*(*counting.inner).table).allocate_uninitialized)(counting.inner, length) };
-    populate(block, length);
-    if block.is_null() {
-        counting.budget.release_external(cost(length));
-    }
-    block
+    unsafe { &*this }.allocate(length, false)
 }
 
 unsafe extern "C" fn free(this: *mut Counting, block: *mut c_void, length: usize) {
     let _section = critical::section();
-    // SAFETY: V8 calls with its own live object and a block that came from it.
-    unsafe {
-        let counting = &*this;
-        ((*(*counting.inner).table).free)(counting.inner, block, length);
-        counting.budget.release_external(cost(length));
+    // SAFETY: V8 calls with its own live object.
+    let counting = unsafe { &*this };
+    let bytes = block_bytes(length);
+    counting.budget.release_external(cost(length));
+    if is_populated(length) {
+        let kept = counting.budget.kept_blocks();
+        let most = counting
+            .budget
+            .room()
+            .min(KEPT_BYTES)
+            .min(counting.budget.limit() / KEPT_PART);
+        if bytes <= most {
+            kept.put(Block {
+                start: block,
+                bytes,
+            });
+            kept.trim(most);
+            return;
+        }
     }
+    // SAFETY: V8 frees a block that came from its own allocator.
+    unsafe { ((*(*counting.inner).table).free)(counting.inner, block, bytes) };
 }
 
 unsafe extern "C" fn max_allocation_size(this: *const Counting) -> usize {

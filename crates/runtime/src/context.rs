@@ -6,7 +6,7 @@
 
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -174,7 +174,7 @@ pub(crate) fn serve(
 ) {
     let switch = Arc::new(Switch::default());
     let mut started = prepared.is_none().then_some(Err(()));
-    while let Ok((call, control)) = job.calls.recv() {
+    while let Some((call, control)) = next_call(scope, env, &job.calls) {
         let limits = &job.vm.options().limits;
         let output = Arc::new(Output::new(
             call.capture_bytes,
@@ -261,6 +261,23 @@ pub(crate) fn serve(
     if let (Ok(kernel), Ok(process)) = (env.kernel(), env.process()) {
         kernel.exit(&process, ExitStatus::default());
     }
+}
+
+/// Waits for the next call; `None` when the host side is dropped.
+fn next_call(
+    scope: &mut v8::PinScope<'_, '_>,
+    env: &Env,
+    calls: &Receiver<(Call, Arc<Control>)>,
+) -> Option<(Call, Arc<Control>)> {
+    match calls.recv_timeout(crate::idle::REST) {
+        Ok(call) => return Some(call),
+        Err(RecvTimeoutError::Disconnected) => return None,
+        Err(RecvTimeoutError::Timeout) => {}
+    }
+    env.event_loop
+        .idle
+        .rest(scope, env.memory_account().as_deref());
+    calls.recv().ok()
 }
 
 fn start(

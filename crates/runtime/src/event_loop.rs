@@ -195,6 +195,7 @@ pub struct EventLoop {
     next_timer: Cell<u64>,
     turns: Cell<u64>,
     events: Cell<u64>,
+    pub(crate) idle: crate::idle::Idle,
 }
 
 /// Keeps the process alive while it exists.
@@ -226,6 +227,7 @@ impl EventLoop {
             next_timer: Cell::new(0),
             turns: Cell::new(0),
             events: Cell::new(0),
+            idle: crate::idle::Idle::default(),
         }
     }
 
@@ -442,8 +444,17 @@ impl Env {
             deadline = Some(deadline.map_or(due, |deadline| deadline.min(due)));
         }
         let asleep = Instant::now();
-        work.inbox.wait(deadline);
+        let rest = work
+            .idle
+            .rest_at()
+            .filter(|rest| deadline.is_none_or(|deadline| *rest < deadline));
+        work.inbox.wait(rest.or(deadline));
         work.shared.loop_times.slept(asleep.elapsed());
+        if rest.is_some_and(|rest| rest <= Instant::now()) && !self.is_ending() {
+            work.idle.rest(scope, self.memory_account().as_deref());
+        } else {
+            work.idle.wake();
+        }
     }
 
     fn run_timers(self: &Rc<Self>, scope: &mut v8::PinScope<'_, '_>) {

@@ -68,6 +68,7 @@ pub mod host_functions;
 pub mod host_pool;
 pub mod host_watches;
 mod icu_memory;
+mod idle;
 mod large_blocks;
 pub mod latch;
 pub mod launch;

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use crate::array_buffer_allocator::KeptBlocks;
 use crate::budget::{LimitError, NearLimit, OnWarning};
 use crate::env::Shared;
 use crate::fatal;
@@ -83,6 +84,7 @@ pub struct MemoryBudget {
     /// What V8 was told of ICU's memory.
     icu_told: AtomicUsize,
     peak: AtomicUsize,
+    kept_blocks: KeptBlocks,
     /// Address space that growable buffers have reserved.
     pub(crate) reserved: AtomicUsize,
     /// What a buffer was refused last; 0 once one was granted again. V8's next complaint is about it, not its heap.
@@ -142,6 +144,7 @@ impl MemoryBudget {
             icu: Arc::default(),
             icu_told: AtomicUsize::new(0),
             peak: AtomicUsize::new(0),
+            kept_blocks: KeptBlocks::default(),
             reserved: AtomicUsize::new(0),
             refused: AtomicUsize::new(0),
             refusals: AtomicUsize::new(0),
@@ -220,6 +223,16 @@ impl MemoryBudget {
     /// The most it has held.
     pub fn peak(&self) -> usize {
         self.peak.load(Ordering::Relaxed).max(self.used().total())
+    }
+
+    /// The freed blocks that the process keeps.
+    pub(crate) fn kept_blocks(&self) -> &KeptBlocks {
+        &self.kept_blocks
+    }
+
+    /// How much more the process may hold.
+    pub(crate) fn room(&self) -> usize {
+        self.limit.saturating_sub(self.total())
     }
 
     /// What ICU holds for the process.

@@ -144,9 +144,11 @@ const measures = {
       return { pss: pss(), threads: threads(), descriptors: descriptors() };
     };
     const tenth = Math.ceil(options.count / 10);
+    const half = Math.ceil(options.count / 2);
     const early = await cycle(tenth);
-    const { ms, value: late } = await timed(() => cycle(options.count - tenth));
-    return { count: options.count, ms, early, late };
+    const middle = await cycle(half - tenth);
+    const late = await cycle(options.count - half);
+    return { count: options.count, early, middle, late };
   },
 
   /** Requests per second of `clients` that each wait for an answer before they ask again, driven by this process. */

@@ -49,6 +49,7 @@ impl Idle {
         if let Some(budget) = budget {
             budget.kept_blocks().trim(0);
         }
+        crate::native_heap::reclaim();
         self.used
             .set(isolate.get_heap_statistics().used_heap_size());
     }

@@ -78,6 +78,7 @@ pub mod memory;
 pub mod message;
 pub mod message_port;
 pub(crate) mod native_account;
+mod native_heap;
 pub mod node_command;
 pub mod object_table;
 pub mod output;

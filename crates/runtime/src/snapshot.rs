@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::OnceLock;
 
 use crate::env::{Env, Shared};
 use crate::rehearsal::Building;
@@ -262,11 +263,21 @@ fn describe(
 
 /// Parameters for an isolate from `blob`.
 pub fn create_params(blob: &'static [u8]) -> v8::CreateParams {
-    let references = Cow::Owned(bindings::external_references());
+    static REFERENCES: OnceLock<References> = OnceLock::new();
+    let References(references) =
+        REFERENCES.get_or_init(|| References(bindings::external_references()));
     v8::CreateParams::default()
         .snapshot_blob(v8::StartupData::from(blob))
-        .external_references(references)
+        .external_references(Cow::Borrowed(references.as_slice()))
 }
+
+/// What all isolates' snapshots refer to outside their heaps.
+struct References(Vec<v8::ExternalReference>);
+
+// SAFETY: addresses of functions, which no thread changes.
+unsafe impl Send for References {}
+// SAFETY: as above.
+unsafe impl Sync for References {}
 
 /// The context with Node's library, deserialized; [`restore`] binds it.
 pub fn main_context<'s>(

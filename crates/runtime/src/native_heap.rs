@@ -1,11 +1,11 @@
-//! The allocator behind `malloc` in this library: V8's archive brings PartitionAlloc, and Rust's code shares it.
+//! The allocator behind `malloc` in this library: our V8 archive brings PartitionAlloc, and Rust's code shares it.
 //!
 //! It keeps what is freed until it is told to give it back. V8's own embedders tell it now and then, and so does a process
 //! at rest.
 
 /// Gives the free pages of the heap back to the operating system, at most ten times a second. Takes about half a
 /// millisecond.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub fn reclaim() {
     use std::ffi::c_void;
     use std::sync::{Mutex, Once};
@@ -38,6 +38,6 @@ pub fn reclaim() {
     *last = Some(Instant::now());
 }
 
-/// Other systems' archives leave `malloc` to the C library.
-#[cfg(not(target_os = "linux"))]
+/// Published archives of V8 leave `malloc` to the C library.
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
 pub fn reclaim() {}

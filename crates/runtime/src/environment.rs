@@ -75,6 +75,10 @@ impl Variables {
     /// # Errors
     /// `E2BIG` when all variables together would be too long.
     pub fn set(&self, name: String, value: String) -> Result<(), Throw> {
+        // `setenv` refuses such a name, and Node says nothing of it.
+        if name.is_empty() || name.contains('=') {
+            return Ok(());
+        }
         let store = self.store();
         let mut variables = store.lock();
         let used: usize = variables

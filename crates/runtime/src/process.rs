@@ -859,6 +859,7 @@ pub(crate) fn apply_options(
     process: &secure_exec_kernel::Process,
     main: &str,
 ) {
+    env.trace_variables(scope);
     crate::bindings::errors::apply_options(scope, env);
     if crate::snapshot::apply_options(scope, env).is_err() {
         tracing::error!("modules of the snapshot keep the options of its build");

@@ -84,3 +84,12 @@ for (const name of ['127.1', '0x7f.1', '0177.0.0.1', '2130706433']) {
   lookup(name, (error, address) => assert.deepStrictEqual([error, address], [null, '127.0.0.1'], name));
 }
 assert.throws(() => new (require('node:dns').Resolver)().setLocalAddress('x'), TypeError);
+
+// `--trace-env` tells of each use; hints to the optimizer are taken from strings.
+const traced = node(['--trace-env', '-e', 'process.env.FOO = process.env.BAR; "BAZ" in process.env; delete process.env.FOO']);
+for (const line of ['get "NODE_ICU_DATA"', 'get "BAR"', 'set "FOO"', 'query "BAZ"', 'delete "FOO"']) {
+  assert.ok(traced.stderr.includes(`[--trace-env] ${line}\n`), line);
+}
+const natives = 'function f() { return 1 } eval("%PrepareFunctionForOptimization(f)"); eval("%OptimizeFunctionOnNextCall(f)"); f()';
+assert.strictEqual(node(['--allow-natives-syntax', '-p', natives]).stdout, '1\n');
+assert.notStrictEqual(node(['-p', natives]).status, 0);

@@ -41,7 +41,7 @@
 // @each require('v8').setFlagsFromString('--allow-natives-syntax'), eval('%SystemBreak()')
 // @each require('v8').startupSnapshot.addSerializeCallback(() => {})
 // @each require('net').connect('/var/run/docker.sock').on('error', () => {}).x.y
-// @each process.report.writeReport('SECRET_FILE')
+// @each process.report.writeReport('SECRET_FILE') || nope
 // @each process.chdir('SECRET_FOLDER')
 // @each process.loadEnvFile('SECRET_FILE')
 // @each require('module').register('file://SECRET_FILE')

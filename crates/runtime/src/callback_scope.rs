@@ -466,6 +466,7 @@ impl Env {
             Ok(true) => {}
             Ok(false) => {
                 report(self, scope, exception, message, Enhance::Yes);
+                crate::bindings::report::of_uncaught_exception(scope, self, exception);
                 if self.keeps_running() {
                     self.clear_async_id_stack(scope);
                     return;

@@ -128,7 +128,9 @@ fn set_up(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>, job: &ChildJob) {
     env.set_vm(&job.vm);
     env.extension::<Current>().set(job.tree.clone());
     env.variables.replace(process.env_all());
-    match variables_of_files(job.vm.kernel(), process, &job.command.options) {
+    let options = &job.command.options;
+    let say = |text: &str| env.print(2, text);
+    match variables_of_files(job.vm.kernel(), process, options, &job.argv0, say) {
         Ok(variables) => {
             for (name, value) in variables {
                 // A variable that is there already stays, and so does one that does not fit.

@@ -44,6 +44,32 @@ fn cache_source_map<'s>(
     }
 }
 
+/// V8's hints to its optimizer, which `--allow-natives-syntax` names. The syntax itself is a flag of the whole OS process
+/// and holds functions that end it, so that nothing but the hints is taken, and none has an effect.
+const HINTS: &[&str] = &[
+    "%PrepareFunctionForOptimization(",
+    "%OptimizeFunctionOnNextCall(",
+    "%OptimizeMaglevOnNextCall(",
+    "%CompileBaseline(",
+    "%NeverOptimizeFunction(",
+    "%DeoptimizeFunction(",
+    "%ClearFunctionFeedback(",
+    "%EnsureFeedbackVectorForFunction(",
+];
+
+/// The source with `void` for each hint, in as many characters; `None` when it has none, or is too long.
+fn without_hints(source: &str) -> Option<String> {
+    if source.len() > MAX_SOURCE_LENGTH || !HINTS.iter().any(|hint| source.contains(hint)) {
+        return None;
+    }
+    let mut source = source.to_owned();
+    for hint in HINTS {
+        let plain = format!("void{}(", " ".repeat(hint.len().saturating_sub(5)));
+        source = source.replace(hint, &plain);
+    }
+    Some(source)
+}
+
 fn from_strings<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     source: v8::Local<'s, v8::Value>,
@@ -57,6 +83,16 @@ fn from_strings<'s>(
     };
     if allowed {
         cache_source_map(scope, &env, source);
+    }
+    if allowed
+        && options::flag(&env, "--allow-natives-syntax")
+        && let Ok(text) = v8::Local::<v8::String>::try_from(source)
+        && let Some(plain) = without_hints(&text.to_rust_string_lossy(scope))
+    {
+        return v8::ModifyCodeGenerationFromStringsResult {
+            codegen_allowed: true,
+            modified_source: v8::String::new(scope, &plain),
+        };
     }
     let too_long = v8::Local::<v8::String>::try_from(source)
         .is_ok_and(|source| source.length() > MAX_SOURCE_LENGTH);

@@ -3,9 +3,10 @@
 //! Variables are per process: the guest's changes reach neither the host nor other processes, except children that
 //! inherit them. Source of behaviour: `src/node_env_var.cc`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::bindings::options;
 use crate::env::Env;
 use crate::throw::Throw;
 
@@ -42,32 +43,36 @@ impl Store {
 
 /// The variables that one thread sees.
 #[derive(Debug, Default)]
-pub struct Variables(RefCell<Store>);
+pub struct Variables {
+    store: RefCell<Store>,
+    /// Whether the guest's uses of them are told on standard error (`--trace-env`).
+    traced: Cell<bool>,
+}
 
 impl Variables {
     /// Replaces all variables.
     pub fn replace(&self, variables: Vec<(String, String)>) {
-        self.0.replace(Store::new(variables));
+        self.store.replace(Store::new(variables));
     }
 
     /// What this thread sees, to be seen by another one, too.
     pub fn store(&self) -> Store {
-        self.0.borrow().clone()
+        self.store.borrow().clone()
     }
 
     /// Makes this thread see `store`.
     pub fn adopt(&self, store: Store) {
-        self.0.replace(store);
+        self.store.replace(store);
     }
 
     /// The value of `name`.
     pub fn get(&self, name: &str) -> Option<String> {
-        self.0.borrow().get(name)
+        self.store.borrow().get(name)
     }
 
     /// Every variable.
     pub fn all(&self) -> Vec<(String, String)> {
-        self.0.borrow().all()
+        self.store.borrow().all()
     }
 
     /// Sets `name`.
@@ -75,6 +80,10 @@ impl Variables {
     /// # Errors
     /// `E2BIG` when all variables together would be too long.
     pub fn set(&self, name: String, value: String) -> Result<(), Throw> {
+        // `setenv` refuses such a name, and Node says nothing of it.
+        if name.is_empty() || name.contains('=') {
+            return Ok(());
+        }
         let store = self.store();
         let mut variables = store.lock();
         let used: usize = variables
@@ -95,7 +104,45 @@ impl Variables {
     }
 
     fn remove(&self, name: &str) {
-        self.0.borrow().lock().retain(|(key, _)| key != name);
+        self.store.borrow().lock().retain(|(key, _)| key != name);
+    }
+}
+
+/// What Node's start reads before any JavaScript runs.
+const READ_AT_START: &[&str] = &[
+    "NODE_DEBUG_NATIVE",
+    "NODE_ICU_DATA",
+    "NODE_EXTRA_CA_CERTS",
+    "OPENSSL_CONF",
+    "NODE_COMPILE_CACHE",
+];
+
+/// Frames that `--trace-env-js-stack` tells.
+const TRACED_FRAMES: usize = 10;
+
+impl Env {
+    /// From now on `--trace-env`, if it is given, tells of uses of variables.
+    pub fn trace_variables(&self, scope: &mut v8::PinScope<'_, '_>) {
+        self.variables
+            .traced
+            .set(options::flag(self, "--trace-env"));
+        for name in READ_AT_START {
+            self.trace_variable(scope, "get", Some(name));
+        }
+    }
+
+    /// Tells of one use of a variable, or of all.
+    pub fn trace_variable(&self, scope: &mut v8::PinScope<'_, '_>, what: &str, name: Option<&str>) {
+        if !self.variables.traced.get() {
+            return;
+        }
+        let name = name.map_or_else(String::new, |name| format!(" \"{name}\""));
+        let text = format!("[--trace-env] {what}{name}\n");
+        if options::flag(self, "--trace-env-js-stack") {
+            self.write_with_stack(scope, text, TRACED_FRAMES);
+        } else {
+            self.write_stderr(&text);
+        }
     }
 }
 
@@ -126,7 +173,11 @@ fn get<'s>(
     _args: v8::PropertyCallbackArguments<'s>,
     mut result: v8::ReturnValue<v8::Value>,
 ) -> v8::Intercepted {
-    let value = name_of(scope, key).and_then(|name| Env::of(scope).variables.get(&name));
+    let env = Env::of(scope);
+    let value = name_of(scope, key).and_then(|name| {
+        env.trace_variable(scope, "get", Some(&name));
+        env.variables.get(&name)
+    });
     match value.and_then(|value| v8::String::new(scope, &value)) {
         Some(value) => {
             result.set(value.into());
@@ -165,7 +216,9 @@ fn store<'s>(
         .to_string(scope)
         .ok_or(Throw::Pending)?
         .to_rust_string_lossy(scope);
-    Env::of(scope).variables.set(name, value)
+    let env = Env::of(scope);
+    env.trace_variable(scope, "set", Some(&name));
+    env.variables.set(name, value)
 }
 
 /// Whether DEP0104 was emitted.
@@ -183,7 +236,7 @@ fn warn_of_other_types<'s>(
     if value.is_string()
         || value.is_number()
         || value.is_boolean()
-        || !crate::bindings::options::flag(&env, "--pending-deprecation")
+        || !options::flag(&env, "--pending-deprecation")
         || env.extension::<Warned>().0.replace(true)
     {
         return Ok(());
@@ -209,7 +262,12 @@ fn query<'s>(
     _args: v8::PropertyCallbackArguments<'s>,
     mut result: v8::ReturnValue<v8::Integer>,
 ) -> v8::Intercepted {
-    match name_of(scope, key).and_then(|name| Env::of(scope).variables.get(&name)) {
+    let env = Env::of(scope);
+    let found = name_of(scope, key).and_then(|name| {
+        env.trace_variable(scope, "query", Some(&name));
+        env.variables.get(&name)
+    });
+    match found {
         Some(_) => {
             result.set_int32(0);
             v8::Intercepted::kYes
@@ -225,7 +283,9 @@ fn delete<'s>(
     mut result: v8::ReturnValue<v8::Boolean>,
 ) -> v8::Intercepted {
     if let Some(name) = name_of(scope, key) {
-        Env::of(scope).variables.remove(&name);
+        let env = Env::of(scope);
+        env.trace_variable(scope, "delete", Some(&name));
+        env.variables.remove(&name);
     }
     result.set_bool(true);
     v8::Intercepted::kYes
@@ -236,7 +296,9 @@ fn enumerate<'s>(
     _args: v8::PropertyCallbackArguments<'s>,
     mut result: v8::ReturnValue<v8::Array>,
 ) {
-    let names: Vec<v8::Local<v8::Value>> = Env::of(scope)
+    let env = Env::of(scope);
+    env.trace_variable(scope, "enumerate environment variables", None);
+    let names: Vec<v8::Local<v8::Value>> = env
         .variables
         .all()
         .iter()

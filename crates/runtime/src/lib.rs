@@ -50,6 +50,7 @@ pub mod code_generation;
 pub mod compile_cache;
 pub mod context;
 pub mod critical;
+pub mod disabled_proto;
 pub mod dotenv;
 pub mod encoding;
 pub mod engine;

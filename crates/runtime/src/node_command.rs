@@ -152,9 +152,6 @@ impl Parser {
             // What ends the options is none.
             self.exec_argv.pop_if(|word| word == "--");
         }
-        if from_environment && let Some(word) = words.first() {
-            return Err(format!("{word} is not allowed in NODE_OPTIONS"));
-        }
         Ok(words)
     }
 
@@ -209,7 +206,11 @@ impl Parser {
                 self.values.insert(name, Json::Bool(!negated));
                 return Ok(());
             }
-            return Err(format!("bad option: {word}"));
+            return Err(if from_environment {
+                format!("{word} is not allowed in NODE_OPTIONS")
+            } else {
+                format!("bad option: {word}")
+            });
         };
         if from_environment && !info.is_allowed_in_environment() {
             return Err(format!("{word} is not allowed in NODE_OPTIONS"));
@@ -467,8 +468,16 @@ impl Parser {
     }
 
     fn entry(&self, args: &[String]) -> Entry {
+        if self.flag("--completion-bash") {
+            return Entry::Print(bash_completion());
+        }
         if self.flag("--version") {
             return Entry::Print(format!("v{}\n", crate::realm::NODE_VERSION));
+        }
+        if self.flag("--build-snapshot") && args.is_empty() {
+            let text = "--build-snapshot must be used with an entry point script.\n\
+                        Usage: node --build-snapshot /path/to/entry.js\n";
+            return Entry::Refuse(text.to_owned(), INVALID_COMMAND_LINE_ARGUMENT);
         }
         if let Some(script) = self.text("--run") {
             return Entry::Run(script.to_owned());
@@ -494,6 +503,18 @@ impl Parser {
             _ => Entry::Main("internal/main/eval_stdin"),
         }
     }
+}
+
+/// What a shell evaluates to complete options.
+fn bash_completion() -> String {
+    let names: Vec<&str> = options::names().collect();
+    format!(
+        "_node_complete() {{\n  local cur_word options\n  cur_word=\"${{COMP_WORDS[COMP_CWORD]}}\"\n  \
+         if [[ \"${{cur_word}}\" == -* ]] ; then\n    COMPREPLY=( $(compgen -W '{}' -- \"${{cur_word}}\") )\n    \
+         return 0\n  else\n    COMPREPLY=( $(compgen -f \"${{cur_word}}\") )\n    return 0\n  fi\n}}\n\
+         complete -o filenames -o nospace -o bashdefault -F _node_complete node node_g\n",
+        names.join(" ")
+    )
 }
 
 /// As `strtoll` reads a number: what is no number is 0.

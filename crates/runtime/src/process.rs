@@ -690,6 +690,8 @@ pub(crate) fn variables_of_files(
     kernel: &secure_exec_kernel::Kernel,
     process: &secure_exec_kernel::Process,
     node_options: &[(String, serde_json::Value)],
+    program: &str,
+    say: impl Fn(&str),
 ) -> Result<BTreeMap<String, String>, String> {
     /// Bytes of a file that is read at most.
     const MAX_BYTES: u64 = 4 << 20;
@@ -709,9 +711,9 @@ pub(crate) fn variables_of_files(
                 variables.extend(crate::dotenv::parse(&text));
             }
             Err(_) if must_exist => {
-                return Err(format!("node: {path}: not found"));
+                return Err(format!("{program}: {path}: not found"));
             }
-            Err(_) => {}
+            Err(_) => say(&format!("{path} not found. Continuing without it.\n")),
         }
     }
     Ok(variables)
@@ -822,7 +824,11 @@ pub(crate) fn setup(
     if let Some(terminal) = &options.terminal {
         connect_terminal(vm, terminal, output, process.pid());
     }
-    let of_files = variables_of_files(vm.kernel(), &process, &options.node_options);
+    let say = |text: &str| {
+        // A closed descriptor loses the text.
+        let _ = vm.kernel().write(&process, 2, text.as_bytes(), None);
+    };
+    let of_files = variables_of_files(vm.kernel(), &process, &options.node_options, "node", say);
     for (name, value) in of_files.map_err(StartFailure::Option)? {
         if variables.iter().all(|(known, _)| *known != name) {
             variables.push((name, value));
@@ -853,6 +859,7 @@ pub(crate) fn apply_options(
     process: &secure_exec_kernel::Process,
     main: &str,
 ) {
+    env.trace_variables(scope);
     crate::bindings::errors::apply_options(scope, env);
     if crate::snapshot::apply_options(scope, env).is_err() {
         tracing::error!("modules of the snapshot keep the options of its build");
@@ -867,6 +874,7 @@ pub(crate) fn apply_options(
     let global = scope.get_current_context().global(scope);
     // Fails only for a process that is being ended.
     let _ = crate::exposed_gc::install(scope, env, global);
+    let _ = crate::disabled_proto::apply(scope, env);
     crate::compile_cache::enable_from_environment(env);
     env.set_tracer();
     env.trace_from_options();

@@ -47,7 +47,13 @@ impl Env {
         }
     }
 
-    fn write_with_stack(&self, scope: &mut v8::PinScope<'_, '_>, mut text: String, most: usize) {
+    /// Writes a text and the JavaScript stack to standard error.
+    pub(crate) fn write_with_stack(
+        &self,
+        scope: &mut v8::PinScope<'_, '_>,
+        mut text: String,
+        most: usize,
+    ) {
         v8::scope!(let scope, scope);
         if let Some(stack) = v8::StackTrace::current_stack_trace(scope, most) {
             for frame in frames(scope, stack, most) {

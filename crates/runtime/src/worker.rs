@@ -285,6 +285,7 @@ fn boot<'s>(
     let global = context.global(scope);
     // Fails only for a worker that is being ended.
     let _ = crate::exposed_gc::install(scope, env, global);
+    let _ = crate::disabled_proto::apply(scope, env);
     crate::bindings::performance::start(scope, env);
     Some(())
 }

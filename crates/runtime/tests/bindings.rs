@@ -64,6 +64,7 @@ guests! {
     http2,
     tls_hostile,
     zlib,
+    node_differences,
     crypto,
     crypto_keys,
     crypto_rest,

@@ -310,7 +310,7 @@ fn new_socket_address<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> 
             .map(IpAddr::V6),
         _ => None,
     };
-    let ip = ip.ok_or_else(|| Throw::error("ERR_INVALID_ADDRESS", "Invalid address"))?;
+    let ip = ip.ok_or_else(|| Throw::error("ERR_INVALID_ADDRESS", "Invalid socket address"))?;
     Env::of(scope).objects.wrap(
         scope,
         args.this(),

@@ -163,6 +163,7 @@ fn text<'s>(
 fn get_addr_info<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let object = request::unused(scope, args.get(0))?;
     let hostname = text(scope, args.get(1), "hostname")?;
+    let hostname = short_ipv4(&hostname).map_or(hostname, |ip| ip.to_string());
     let wish = Wish {
         family: args.get(2).int32_value(scope).ok_or(Throw::Pending)?,
         hints: args.get(3).int32_value(scope).ok_or(Throw::Pending)?,
@@ -195,6 +196,29 @@ fn get_addr_info<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'
     env.event_loop
         .complete(Box::new(move |scope, env| answered(scope, env, id, found)));
     number(scope, 0)
+}
+
+/// An address in the forms of `inet_aton` beside the usual one: fewer parts, of which the last fills the rest, in base
+/// 8, 10 or 16.
+fn short_ipv4(text: &str) -> Option<Ipv4Addr> {
+    let parts: Vec<&str> = text.split('.').collect();
+    let (last, bytes) = parts.split_last().filter(|(_, bytes)| bytes.len() < 4)?;
+    let value = |part: &str| {
+        let (digits, radix) = match part.strip_prefix("0x").or(part.strip_prefix("0X")) {
+            Some(digits) => (digits, 16),
+            None if part.len() > 1 && part.starts_with('0') => (part, 8),
+            None => (part, 10),
+        };
+        let valid = !digits.is_empty() && digits.chars().all(|c| c.is_digit(radix));
+        valid.then(|| u32::from_str_radix(digits, radix).ok())?
+    };
+    let mut address = 0;
+    for (index, byte) in bytes.iter().enumerate() {
+        address |= value(byte).filter(|byte| *byte < 256)? << (24 - 8 * index);
+    }
+    let room = u64::from(u32::MAX) >> (8 * bytes.len());
+    let rest = value(last).filter(|rest| u64::from(*rest) <= room)?;
+    Some(Ipv4Addr::from(address | rest))
 }
 
 /// `oncomplete(err, addresses)`

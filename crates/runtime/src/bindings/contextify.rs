@@ -242,6 +242,7 @@ fn make_context<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s
         crate::bindings::async_wrap::add_context(scope, &env);
         crate::wasm_types::install(scope, global);
         crate::exposed_gc::install(scope, &env, global)?;
+        crate::disabled_proto::apply(scope, &env)?;
         v8::Object::new(scope)
     };
     if let Some(sandbox) = sandbox {
@@ -419,34 +420,26 @@ fn run_in_context<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<
     let scope = &mut v8::ContextScope::new(scope, context);
     let begun = env.trace_time();
     let break_on_sigint = args.get(3).is_true();
-    let ran = timed(scope, &env, timeout, break_on_sigint, |scope| {
+    let decorate = display_errors;
+    let ran = timed(scope, &env, timeout, break_on_sigint, decorate, |scope| {
         let script = v8::Local::new(scope, &state.script).bind_to_current_context(scope);
         let result = script.run(scope)?;
         run_own_microtasks(scope, context);
         Some(result)
     });
     env.trace_since(begun, VM_SCRIPT, "RunInContext");
-    let failure = match ran? {
-        Ok(value) => return Ok(value),
-        Err(failure) => failure,
-    };
-    if display_errors {
-        rethrow_decorated(scope, failure);
-    } else if let Some((exception, _)) = failure {
-        let exception = v8::Local::new(scope, exception);
-        scope.throw_exception(exception);
-    }
-    Err(Throw::Pending)
+    ran
 }
 
-/// Calls `body` with Node's `timeout` (milliseconds, negative for none). `Ok(Err(..))` is an exception of the guest's.
+/// Calls `body` with Node's `timeout` (milliseconds, negative for none). `decorate` gives an error its source line.
 pub fn timed<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     env: &Env,
     timeout: i64,
     break_on_sigint: bool,
+    decorate: bool,
     body: impl FnOnce(&mut v8::PinScope<'s, '_>) -> Option<v8::Local<'s, v8::Value>>,
-) -> Result<Result<v8::Local<'s, v8::Value>, Caught>, Throw> {
+) -> Ret<'s> {
     if env.is_ending() {
         return Err(Throw::Pending);
     }
@@ -490,12 +483,17 @@ pub fn timed<'s>(
         Outcome::Elsewhere => {}
     }
     match result {
-        Some(value) => Ok(Ok(value)),
+        Some(value) => Ok(value),
         None if catch.has_terminated() => Err(Throw::Pending),
         None => {
-            let failure = caught(catch);
-            catch.reset();
-            Ok(Err(failure))
+            if decorate
+                && let (Some(exception), Some(message)) = (catch.exception(), catch.message())
+            {
+                fatal_exception::decorate_stack(env, catch, exception, message);
+            }
+            // Thrown anew, it would come from the library's line that called, not from the guest's.
+            catch.rethrow();
+            Err(Throw::Pending)
         }
     }
 }

@@ -205,7 +205,9 @@ fn init_groups<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s>
 
 fn safe_getenv<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let name = args.get(0).to_rust_string_lossy(scope);
-    Ok(match Env::of(scope).variables.get(&name) {
+    let env = Env::of(scope);
+    env.trace_variable(scope, "get", Some(&name));
+    Ok(match env.variables.get(&name) {
         Some(value) => v8::String::new(scope, &value).ok_or(Throw::Pending)?.into(),
         None => v8::undefined(scope).into(),
     })

@@ -187,7 +187,11 @@ fn no_such(name: &str) -> Throw {
 }
 
 fn get_linked_binding<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    Err(no_such(&args.get(0).to_rust_string_lossy(scope)))
+    let name = args.get(0).to_rust_string_lossy(scope);
+    Err(Throw::error(
+        "ERR_INVALID_MODULE",
+        format!("No such binding was linked: {name}"),
+    ))
 }
 
 fn get_internal_binding<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {

@@ -688,17 +688,10 @@ fn evaluate<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     check_can_evaluate(wrapped.module)?;
     let scope = &mut v8::ContextScope::new(scope, wrapped.context);
     let break_on_sigint = args.get(1).is_true();
-    let outcome = timed(scope, &env, timeout, break_on_sigint, |scope| {
+    timed(scope, &env, timeout, break_on_sigint, false, |scope| {
         let result = wrapped.module.evaluate(scope)?;
         run_own_microtasks(scope, wrapped.context);
         Some(result)
-    })?;
-    outcome.map_err(|failure| {
-        if let Some((exception, _)) = failure {
-            let exception = v8::Local::new(scope, exception);
-            scope.throw_exception(exception);
-        }
-        Throw::Pending
     })
 }
 

@@ -189,6 +189,13 @@ pub fn info(name: &str) -> Option<&'static OptionInfo> {
     found.map(|(_, info)| info)
 }
 
+/// The names of options and aliases, but for Node's own notes.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    let options = INFO.options.iter().map(|(name, _)| name.as_str());
+    let aliases = INFO.aliases.iter().map(|(name, _)| name.as_str());
+    options.chain(aliases).filter(|name| !name.starts_with('['))
+}
+
 /// What an alias stands for.
 pub fn alias(name: &str) -> Option<&'static [String]> {
     let mut aliases = INFO.aliases.iter();

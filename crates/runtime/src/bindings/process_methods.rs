@@ -119,7 +119,18 @@ pub fn make_process_object<'s>(
         define_read_only(scope, versions, name, version.into());
     }
     let release = v8::Object::new(scope);
-    for (name, text) in [("name", "node"), ("lts", "Jod")] {
+    for (name, text) in [
+        ("name", "node"),
+        ("lts", "Jod"),
+        (
+            "sourceUrl",
+            "https://nodejs.org/download/release/v22.23.3/node-v22.23.3.tar.gz",
+        ),
+        (
+            "headersUrl",
+            "https://nodejs.org/download/release/v22.23.3/node-v22.23.3-headers.tar.gz",
+        ),
+    ] {
         let text = v8::String::new(scope, text).ok_or(Throw::Pending)?;
         set(scope, release, name, text.into());
     }

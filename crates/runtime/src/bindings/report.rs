@@ -1,47 +1,37 @@
 //! `internalBinding('report')`: diagnostic reports of the virtual machine. Source: `src/node_report_module.cc`,
 //! `src/node_report.cc`.
 //!
-//! A report holds declared values and what the guest knows already; it is given to the guest, never written to a file.
+//! A report holds declared values and what the guest knows already; its files are the guest's.
 
 use std::cell::{Cell, RefCell};
 
+use secure_exec_kernel::oflag::{O_CREAT, O_TRUNC, O_WRONLY};
 use serde_json::{Value as Json, json};
 
 use crate::binding::{Args, Binding, Ret, function};
+use crate::bindings::options;
 use crate::bindings::os::{HARDWARE_ADDRESS, INTERFACES, machine};
 use crate::bindings::process_methods::VERSIONS;
 use crate::env::Env;
+use crate::permission_model::Scope;
 use crate::realm::NODE_VERSION;
 use crate::throw::Throw;
 use crate::usage::Memory;
 
-/// Settings of `process.report`.
+/// Settings of `process.report`; what was not set is as the options of the process say.
+#[derive(Default)]
 struct Settings {
-    compact: Cell<bool>,
-    exclude_env: Cell<bool>,
-    exclude_network: Cell<bool>,
-    on_fatal_error: Cell<bool>,
-    on_signal: Cell<bool>,
-    on_uncaught_exception: Cell<bool>,
-    directory: RefCell<String>,
-    filename: RefCell<String>,
-    signal: RefCell<String>,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            compact: Cell::default(),
-            exclude_env: Cell::default(),
-            exclude_network: Cell::default(),
-            on_fatal_error: Cell::default(),
-            on_signal: Cell::default(),
-            on_uncaught_exception: Cell::default(),
-            directory: RefCell::default(),
-            filename: RefCell::default(),
-            signal: RefCell::new("SIGUSR2".to_owned()),
-        }
-    }
+    compact: Cell<Option<bool>>,
+    exclude_env: Cell<Option<bool>>,
+    exclude_network: Cell<Option<bool>>,
+    on_fatal_error: Cell<Option<bool>>,
+    on_signal: Cell<Option<bool>>,
+    on_uncaught_exception: Cell<Option<bool>>,
+    directory: RefCell<Option<String>>,
+    filename: RefCell<Option<String>>,
+    signal: RefCell<Option<String>>,
+    /// Files that were written.
+    written: Cell<u32>,
 }
 
 /// Version of the report's format.
@@ -52,27 +42,43 @@ const MAX_FRAMES: usize = 200;
 const MAX_TEXT: usize = 4096;
 
 macro_rules! settings {
-    (flags: $(($get:literal, $getter:ident, $set:literal, $setter:ident, $flag:ident),)+
-     texts: $(($get_text:literal, $text_getter:ident, $set_text:literal, $text_setter:ident, $text:ident),)+) => {
+    (flags: $(($get:literal, $getter:ident, $set:literal, $setter:ident, $flag:ident, $option:literal),)+
+     texts: $(($get_text:literal, $text_getter:ident, $set_text:literal, $text_setter:ident, $text:ident,
+        $text_option:literal),)+) => {
+        impl Settings {
+            $(
+                fn $flag(&self, env: &Env) -> bool {
+                    self.$flag.get().unwrap_or_else(|| options::flag(env, $option))
+                }
+            )+
+            $(
+                fn $text(&self, env: &Env) -> String {
+                    let set = self.$text.borrow().clone();
+                    set.or_else(|| options::text(env, $text_option)).unwrap_or_default()
+                }
+            )+
+        }
         $(
             fn $getter<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
-                let value = Env::of(scope).extension::<Settings>().$flag.get();
+                let env = Env::of(scope);
+                let value = env.extension::<Settings>().$flag(&env);
                 Ok(v8::Boolean::new(scope, value).into())
             }
             fn $setter<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-                Env::of(scope).extension::<Settings>().$flag.set(args.get(0).is_true());
+                Env::of(scope).extension::<Settings>().$flag.set(Some(args.get(0).is_true()));
                 Ok(v8::undefined(scope).into())
             }
         )+
         $(
             fn $text_getter<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
-                let value = Env::of(scope).extension::<Settings>().$text.borrow().clone();
+                let env = Env::of(scope);
+                let value = env.extension::<Settings>().$text(&env);
                 Ok(v8::String::new(scope, &value).ok_or(Throw::Pending)?.into())
             }
             fn $text_setter<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
                 let text = args.get(0).to_string(scope).ok_or(Throw::Pending)?.to_rust_string_lossy(scope);
                 if text.len() <= MAX_TEXT {
-                    Env::of(scope).extension::<Settings>().$text.replace(text);
+                    Env::of(scope).extension::<Settings>().$text.replace(Some(text));
                 }
                 Ok(v8::undefined(scope).into())
             }
@@ -93,32 +99,161 @@ macro_rules! settings {
 
 settings! {
     flags:
-    ("getCompact", get_compact, "setCompact", set_compact, compact),
-    ("getExcludeEnv", get_exclude_env, "setExcludeEnv", set_exclude_env, exclude_env),
-    ("getExcludeNetwork", get_exclude_network, "setExcludeNetwork", set_exclude_network, exclude_network),
-    ("shouldReportOnFatalError", on_fatal_error, "setReportOnFatalError", set_on_fatal_error, on_fatal_error),
-    ("shouldReportOnSignal", on_signal, "setReportOnSignal", set_on_signal, on_signal),
+    ("getCompact", get_compact, "setCompact", set_compact, compact, "--report-compact"),
+    ("getExcludeEnv", get_exclude_env, "setExcludeEnv", set_exclude_env, exclude_env, "--report-exclude-env"),
+    ("getExcludeNetwork", get_exclude_network, "setExcludeNetwork", set_exclude_network, exclude_network, "--report-exclude-network"),
+    ("shouldReportOnFatalError", on_fatal_error, "setReportOnFatalError", set_on_fatal_error, on_fatal_error, "--report-on-fatalerror"),
+    ("shouldReportOnSignal", on_signal, "setReportOnSignal", set_on_signal, on_signal, "--report-on-signal"),
     ("shouldReportOnUncaughtException", on_uncaught_exception, "setReportOnUncaughtException",
-        set_on_uncaught_exception, on_uncaught_exception),
+        set_on_uncaught_exception, on_uncaught_exception, "--report-uncaught-exception"),
     texts:
-    ("getDirectory", get_directory, "setDirectory", set_directory, directory),
-    ("getFilename", get_filename, "setFilename", set_filename, filename),
-    ("getSignal", get_signal, "setSignal", set_signal, signal),
+    ("getDirectory", get_directory, "setDirectory", set_directory, directory, "--report-dir"),
+    ("getFilename", get_filename, "setFilename", set_filename, filename, "--report-filename"),
+    ("getSignal", get_signal, "setSignal", set_signal, signal, "--report-signal"),
 }
 
-/// Files of the host are out of reach, and a report's place in the guest's is the guest's own to choose.
-fn write_report<'s>(_scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
-    Err(Throw::unavailable("process.report.writeReport"))
+/// What a report says of itself.
+struct Cause<'a> {
+    event: &'a str,
+    trigger: &'a str,
+    filename: Option<&'a str>,
+}
+
+fn text_of<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    value: v8::Local<'s, v8::Value>,
+) -> Result<String, Throw> {
+    let text = value.to_string(scope).ok_or(Throw::Pending)?;
+    Ok(text.to_rust_string_lossy(scope))
+}
+
+/// `writeReport(event, trigger, filename, error)`
+fn write_report<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let event = text_of(scope, args.get(0))?;
+    let trigger = text_of(scope, args.get(1))?;
+    let filename = if args.get(2).is_string() {
+        text_of(scope, args.get(2))?
+    } else {
+        String::new()
+    };
+    let env = Env::of(scope);
+    let filename = write(scope, &env, (&event, &trigger), filename, args.get(3))?;
+    Ok(v8::String::new(scope, &filename)
+        .ok_or(Throw::Pending)?
+        .into())
+}
+
+/// Writes the report of an exception that ends the process, if the process is to have one.
+pub fn of_uncaught_exception<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    env: &Env,
+    exception: v8::Local<'s, v8::Value>,
+) {
+    let settings = env.extension::<Settings>();
+    if settings.on_uncaught_exception(env) {
+        v8::tc_scope!(let catch, scope);
+        // The process ends as it would without a report.
+        let _ = write(
+            catch,
+            env,
+            ("Exception", "Exception"),
+            String::new(),
+            exception,
+        );
+    }
+}
+
+/// Writes a report for an event and a trigger; answers the file's name, empty where it could not be opened.
+fn write<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    env: &Env,
+    (event, trigger): (&str, &str),
+    mut filename: String,
+    error: v8::Local<'s, v8::Value>,
+) -> Result<String, Throw> {
+    let settings = env.extension::<Settings>();
+    if filename.is_empty() {
+        filename = settings.filename(env);
+    }
+    if filename.is_empty() {
+        filename = default_name(env, &settings);
+    }
+    let cause = Cause {
+        event,
+        trigger,
+        filename: Some(&filename),
+    };
+    let report = report(scope, &cause, error)?;
+    let descriptor = match filename.as_str() {
+        "stdout" => Some(1),
+        "stderr" => Some(2),
+        _ => None,
+    };
+    if let Some(descriptor) = descriptor {
+        env.print(descriptor, &format!("{report}\n"));
+    } else {
+        let directory = settings.directory(env);
+        let path = if directory.is_empty() {
+            filename.clone()
+        } else {
+            format!("{directory}/{filename}")
+        };
+        env.require_permission(Scope::FileSystemWrite, path.as_bytes())?;
+        let flags = O_WRONLY | O_CREAT | O_TRUNC;
+        let (kernel, process) = (env.kernel()?, env.process()?);
+        let bytes = format!("{report}\n");
+        if let Err(errno) =
+            kernel.write_file(&process, path.as_bytes(), bytes.as_bytes(), flags, 0o666)
+        {
+            let place = if directory.is_empty() {
+                String::new()
+            } else {
+                format!(" directory: {directory}")
+            };
+            env.write_stderr(&format!(
+                "\nFailed to open Node.js report file: {filename}{place} (errno: {})\n",
+                -errno.uv()
+            ));
+            return Ok(String::new());
+        }
+        env.write_stderr(&format!(
+            "\nWriting Node.js report to file: {filename}\nNode.js report completed\n"
+        ));
+    }
+    Ok(filename)
+}
+
+/// `report.<date>.<time>.<pid>.<thread>.<number>.json`
+fn default_name(env: &Env, settings: &Settings) -> String {
+    let number = settings.written.get().saturating_add(1);
+    settings.written.set(number);
+    let time = iso_seconds(env.clock().wall().as_secs()).replace(['-', ':', 'Z'], "");
+    let time = time.replace('T', ".");
+    format!("report.{time}.{}.0.{number:03}.json", env.options().pid)
 }
 
 /// `getReport(error)`: the report as JSON.
 fn get_report<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let cause = Cause {
+        event: "JavaScript API",
+        trigger: "GetReport",
+        filename: None,
+    };
+    let text = report(scope, &cause, args.get(0))?;
+    Ok(v8::String::new(scope, &text).ok_or(Throw::Pending)?.into())
+}
+
+fn report<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    cause: &Cause<'_>,
+    error: v8::Local<'s, v8::Value>,
+) -> Result<String, Throw> {
     let env = Env::of(scope);
     let settings = env.extension::<Settings>();
     let memory = env.memory(scope);
-    let stack = javascript_stack(scope, args.get(0))?;
+    let stack = javascript_stack(scope, error)?;
     let report = json!({
-        "header": header(&env, &settings),
+        "header": header(&env, &settings, cause),
         "javascriptStack": stack,
         "javascriptHeap": javascript_heap(&memory),
         "nativeStack": [],
@@ -131,16 +266,15 @@ fn get_report<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> 
         "userLimits": {},
         "sharedObjects": [],
     });
-    let text = if settings.compact.get() {
+    let text = if settings.compact(&env) {
         serde_json::to_string(&report)
     } else {
         serde_json::to_string_pretty(&report)
     };
-    let text = text.map_err(|error| Throw::error("ERR_INTERNAL_ASSERTION", error.to_string()))?;
-    Ok(v8::String::new(scope, &text).ok_or(Throw::Pending)?.into())
+    text.map_err(|error| Throw::error("ERR_INTERNAL_ASSERTION", error.to_string()))
 }
 
-fn header(env: &Env, settings: &Settings) -> Json {
+fn header(env: &Env, settings: &Settings, cause: &Cause<'_>) -> Json {
     let os = machine(env).os.clone();
     let process = env.process().ok();
     let cwd = env
@@ -158,9 +292,9 @@ fn header(env: &Env, settings: &Settings) -> Json {
         .collect();
     let mut header = json!({
         "reportVersion": REPORT_VERSION,
-        "event": "JavaScript API",
-        "trigger": "GetReport",
-        "filename": null,
+        "event": cause.event,
+        "trigger": cause.trigger,
+        "filename": cause.filename,
         "dumpEventTime": iso_seconds(wall.as_secs()),
         "dumpEventTimeStamp": wall.as_millis().to_string(),
         "processId": env.options().pid,
@@ -180,7 +314,7 @@ fn header(env: &Env, settings: &Settings) -> Json {
         "cpus": cpus,
     });
     if let Some(header) = header.as_object_mut() {
-        if !settings.exclude_network.get() {
+        if !settings.exclude_network(env) {
             let interfaces: Vec<_> = INTERFACES
                 .iter()
                 .map(|(name, address, netmask, family, _)| {
@@ -200,6 +334,10 @@ fn javascript_stack<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     error: v8::Local<'s, v8::Value>,
 ) -> Result<Json, Throw> {
+    if !error.is_null_or_undefined() && !error.is_object() {
+        let message = error.to_rust_string_lossy(scope);
+        return Ok(json!({ "message": message, "errorProperties": {} }));
+    }
     let Ok(error) = v8::Local::<v8::Object>::try_from(error) else {
         return Ok(json!({ "message": "No stack.", "stack": ["Unavailable."] }));
     };
@@ -302,7 +440,7 @@ fn resource_usage(env: &Env, memory: &Memory) -> Json {
 }
 
 fn environment(env: &Env, settings: &Settings) -> Json {
-    if settings.exclude_env.get() {
+    if settings.exclude_env(env) {
         return json!({});
     }
     let variables = env

@@ -93,7 +93,7 @@ fn read_limits<'s>(
     let max_buffer = get(scope, options, "maxBuffer")?;
     let max_buffer = max_buffer
         .number_value(scope)
-        .filter(|max| *max >= 0.0 && *max < most as f64);
+        .filter(|max| *max > 0.0 && *max < most as f64);
     let kill_signal = get(scope, options, "killSignal")?;
     let kill_signal = kill_signal.int32_value(scope).filter(|signal| *signal > 0);
     #[expect(
@@ -171,7 +171,13 @@ impl Channel {
     }
 
     /// Moves what can be moved now, and asks to be woken for the rest.
-    fn pump(&mut self, inbox: &Inbox, max_buffer: usize) -> Result<(), Errno> {
+    /// `buffered` counts what all pipes gave. The piece that goes past the limit is kept, as Node keeps it.
+    fn pump(
+        &mut self,
+        inbox: &Inbox,
+        max_buffer: usize,
+        buffered: &mut usize,
+    ) -> Result<(), Errno> {
         while let Some((writer, bytes, at)) = &mut self.input {
             match bytes.get(*at..).filter(|rest| !rest.is_empty()) {
                 None => self.input = None,
@@ -195,9 +201,9 @@ impl Channel {
                 Ok(0) => self.output = None,
                 Ok(length) => {
                     let read = self.read.get_or_insert_default();
-                    let room = max_buffer.saturating_sub(read.len());
-                    read.extend_from_slice(chunk.get(..length.min(room)).unwrap_or_default());
-                    if length > room {
+                    read.extend_from_slice(chunk.get(..length).unwrap_or_default());
+                    *buffered = buffered.saturating_add(length);
+                    if *buffered > max_buffer {
                         return Err(Errno::ENOBUFS);
                     }
                 }
@@ -236,6 +242,7 @@ fn wait(
     let exit_inbox = inbox.clone();
     kernel.on_exit(child.pid(), Box::new(move || exit_inbox.wake()));
     let (mut status, mut error, mut killed) = (None, None, false);
+    let mut buffered = 0;
     loop {
         if env.is_ending() {
             // It has no end of its own to tell; it ends with this process.
@@ -245,7 +252,7 @@ fn wait(
         if !killed {
             let pumped = channels
                 .iter_mut()
-                .try_for_each(|channel| channel.pump(&inbox, limits.max_buffer));
+                .try_for_each(|channel| channel.pump(&inbox, limits.max_buffer, &mut buffered));
             let failure = match pumped {
                 Err(errno) => Some(errno),
                 Ok(()) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
@@ -313,8 +320,6 @@ fn result<'s>(
 ) -> Ret<'s> {
     let object = v8::Object::new(scope);
     let null: v8::Local<v8::Value> = v8::null(scope).into();
-    let pid = v8::Integer::new_from_unsigned(scope, pid).into();
-    set(scope, object, "pid", pid);
     if let Some(errno) = error {
         let errno = v8::Integer::new(scope, errno.uv()).into();
         set(scope, object, "error", errno);
@@ -344,5 +349,7 @@ fn result<'s>(
         null
     };
     set(scope, object, "output", output);
+    let pid = v8::Integer::new_from_unsigned(scope, pid).into();
+    set(scope, object, "pid", pid);
     Ok(object.into())
 }

@@ -29,6 +29,9 @@ struct Entry {
     name: String,
     #[serde(rename = "nul", default)]
     null_prototype: bool,
+    /// Its numbers and texts can be neither changed nor deleted.
+    #[serde(rename = "ro", default)]
+    read_only: bool,
 }
 
 #[derive(Deserialize)]
@@ -334,7 +337,14 @@ impl Builder<'_> {
                 }
                 for (key, item) in entry.value.as_object().into_iter().flatten() {
                     let value = self.value(scope, &format!("{path}.{key}"), item)?;
-                    set(scope, object, key, value);
+                    if entry.read_only && !value.is_object() {
+                        let key = Self::string(scope, key)?.into();
+                        let constant =
+                            v8::PropertyAttribute::READ_ONLY | v8::PropertyAttribute::DONT_DELETE;
+                        object.define_own_property(scope, key, value, constant);
+                    } else {
+                        set(scope, object, key, value);
+                    }
                 }
                 object.into()
             }

@@ -27,7 +27,7 @@ use crate::bindings::fs::answer::constructor_call;
 use crate::bindings::fs::resource::{Provider, Resource};
 use crate::env::Env;
 use crate::text;
-use crate::throw::Throw;
+use crate::throw::{ErrorClass, Throw};
 use crate::work::Meter;
 
 const METHODS: [Function; 5] = [
@@ -572,11 +572,12 @@ fn close<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
 fn with_codec<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     args: &Args<'s>,
+    busy: &str,
     act: impl FnOnce(&mut dyn Codec) -> Result<(), CodecError>,
 ) -> Ret<'s> {
     let (resource, stream) = Resource::this::<Stream>(scope, args)?;
     if stream.writing.get() {
-        return Err(invalid_state("write in progress"));
+        return Err(Throw::Plain(ErrorClass::Error, busy.to_owned()));
     }
     let outcome = {
         let mut codec = stream.codec.borrow_mut();
@@ -592,12 +593,14 @@ fn with_codec<'s>(
 fn params<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let level = args.get(0).int32_value(scope).ok_or(Throw::Pending)?;
     let strategy = args.get(1).int32_value(scope).ok_or(Throw::Pending)?;
-    with_codec(scope, args, |codec| codec.set_params(level, strategy))
+    let busy = "Cannot change the parameters of a zlib stream while a write is in progress";
+    with_codec(scope, args, busy, |codec| codec.set_params(level, strategy))
 }
 
 /// `reset()`
 fn reset<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    with_codec(scope, args, |codec| codec.reset())
+    let busy = "Cannot reset zlib stream while a write is in progress";
+    with_codec(scope, args, busy, |codec| codec.reset())
 }
 
 /// `crc32(data, value)`

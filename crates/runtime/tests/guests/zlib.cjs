@@ -105,7 +105,7 @@ for (const flush of [7, 1000, -1]) {
   buffer.resize(0);
   structuredClone(target, { transfer: [target] });
   assert.throws(() => it.write(4, input, 0, 5, output, 0, 64), { code: 'ERR_INVALID_STATE' });
-  assert.throws(() => it.reset(), { code: 'ERR_INVALID_STATE' });
+  assert.throws(() => it.reset(), { message: "Cannot reset zlib stream while a write is in progress" });
   it.close();
   process.on('exit', () => assert(it.done));
 }

@@ -868,14 +868,14 @@ fn set_servers<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s>
 /// `setLocalAddress(ip, ip6)`: checked, and nothing more: a VM has one address of each family.
 fn set_local_address<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let first = super::text(scope, args.get(0), "ip")?;
-    let invalid = || Throw::error("ERR_INVALID_ARG_VALUE", "Invalid IP address.");
+    let invalid = || Throw::type_error("ERR_INVALID_ARG_VALUE", "Invalid IP address.");
     let first: IpAddr = first.parse().map_err(|_| invalid())?;
     if !args.get(1).is_undefined() {
         let second = super::text(scope, args.get(1), "ip")?;
         let second: IpAddr = second.parse().map_err(|_| invalid())?;
         if first.is_ipv4() == second.is_ipv4() {
             let family = if first.is_ipv4() { "IPv4" } else { "IPv6" };
-            return Err(Throw::error(
+            return Err(Throw::type_error(
                 "ERR_INVALID_ARG_VALUE",
                 format!("Cannot specify two {family} addresses."),
             ));

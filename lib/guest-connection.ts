@@ -8,6 +8,8 @@ import type { NativeConnection } from "./native.js";
 
 /** Bytes that are read at once, into memory that several reads share. */
 const SLAB_BYTES = 64 * 1024;
+/** What is read at once for a reader that copies: all that the kernel keeps of a connection. */
+const LENT_BYTES = 256 * 1024;
 /** A slab with less room than this is left to those who hold parts of it. */
 const LEAST_ROOM = 4 * 1024;
 /** How long a connection stays that its guest has closed. */
@@ -25,6 +27,9 @@ export interface GuestTarget {
   byAddress: boolean;
 }
 
+/** The memory that is lent to readers that copy; one of all connections, since each copies before the next reads. */
+let lent: Buffer | undefined;
+
 type Done = (error?: Error | null) => void;
 
 /**
@@ -39,6 +44,8 @@ export class GuestConnection extends Duplex {
   readonly #forget: () => void;
   #slab: Buffer | undefined;
   #used = 0;
+  /** Whether the reader has copied all that it got, when it is one that copies. */
+  #copied: (() => boolean) | undefined;
   /** The kernel tells when there is more to read. */
   #waits = false;
   /** Goes on once the kernel has room again. */
@@ -63,6 +70,14 @@ export class GuestConnection extends Duplex {
     const resume = this.#resume;
     this.#resume = undefined;
     resume?.();
+  }
+
+  /**
+   * Says that whoever reads copies what it gets at once, as long as `copied` says so when asked: then its memory is used
+   * again. `undefined` ends that. @internal
+   */
+  lend(copied: (() => boolean) | undefined): void {
+    this.#copied = copied;
   }
 
   /** Where the guest wanted to go, when it was the guest that connected. @internal */
@@ -167,13 +182,12 @@ export class GuestConnection extends Duplex {
   #pull(): void {
     this.#timer?.refresh();
     for (let reads = 0; reads < READS_A_TURN; reads += 1) {
-      if (this.#slab === undefined || this.#slab.length - this.#used < LEAST_ROOM) {
-        this.#slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
-        this.#used = 0;
-      }
+      const lends = this.#copied !== undefined;
+      const slab = lends ? (lent ??= Buffer.allocUnsafeSlow(LENT_BYTES)) : this.#roomy();
+      const from = lends ? 0 : this.#used;
       let count;
       try {
-        count = this.#native.read(this.#slab, this.#used);
+        count = this.#native.read(slab, from);
       } catch (error) {
         this.destroy(fromNative(error));
         return;
@@ -186,11 +200,23 @@ export class GuestConnection extends Duplex {
         this.push(null);
         return;
       }
-      const chunk = this.#slab.subarray(this.#used, this.#used + count);
-      this.#used += count;
-      if (!this.push(chunk) || this.destroyed || this.#slab === undefined) return;
+      // Nobody else may read into it while it is on its way.
+      if (lends) lent = undefined;
+      else this.#used += count;
+      const more = this.push(slab.subarray(from, from + count));
+      if (lends && this.readableLength === 0 && this.#copied?.() === true) lent ??= slab;
+      if (!more || this.destroyed) return;
     }
     this.#waits = true;
     setImmediate(() => this.becameReadable());
+  }
+
+  /** A slab with room after what is used of it. */
+  #roomy(): Buffer {
+    if (this.#slab === undefined || this.#slab.length - this.#used < LEAST_ROOM) {
+      this.#slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
+      this.#used = 0;
+    }
+    return this.#slab;
   }
 }

@@ -5,6 +5,7 @@ import type { ClientRequest, ClientRequestArgs, IncomingMessage } from "node:htt
 import { finished, pipeline } from "node:stream";
 import type { Duplex } from "node:stream";
 import { SecureExecError, disposedError } from "./errors.js";
+import { GuestConnection } from "./guest-connection.js";
 import type { GuestNetwork } from "./guest-network.js";
 import { GuestResponse } from "./guest-response.js";
 import type { RequestSettings } from "./options.js";
@@ -13,6 +14,9 @@ import type { RequestSettings } from "./options.js";
 const REPEATABLE = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"]);
 /** Responses of this type go on for ever: nobody could wait for their end. */
 const EVENT_STREAM = /^text\/event-stream\b/i;
+
+/** A guest may announce a body that never comes: more memory than this is taken as its bytes come. */
+const FIRST_BYTES = 4 * 1024 * 1024;
 
 type Created = (error: Error | null, socket: Duplex) => void;
 
@@ -196,21 +200,52 @@ function collect(
         "resourceBudgets.maxHttpBodyBytes",
       { limit: "maxHttpBodyBytes", configured: maxBytes, used, option: "resourceBudgets.maxHttpBodyBytes" },
     );
-  const chunks: Buffer[] = [];
-  let bytes = 0;
   const announced = Number(response.headers["content-length"] ?? 0);
   if (method !== "HEAD" && announced > maxBytes) giveUp(tooLarge(announced));
+  const body = new Body(Math.min(announced, FIRST_BYTES));
+  const { socket } = response;
+  const connection = socket instanceof GuestConnection ? socket : undefined;
   response.on("data", (chunk: Buffer) => {
-    bytes += chunk.length;
+    const bytes = body.length + chunk.length;
     if (bytes > maxBytes) giveUp(tooLarge(bytes));
-    else chunks.push(chunk);
+    else body.append(chunk);
   });
+  connection?.lend(() => response.readableLength === 0);
   return new Promise((resolve, reject) => {
     finished(response, (error) => {
+      connection?.lend(undefined);
       if (error != null) reject(error);
-      else resolve(chunks.length === 1 ? (chunks[0] as Buffer) : Buffer.concat(chunks, bytes));
+      else resolve(body.bytes());
     });
   });
+}
+
+/** The bytes of a body as they come, copied into one block. */
+class Body {
+  length = 0;
+  #block: Buffer;
+
+  constructor(expected: number) {
+    this.#block = Buffer.allocUnsafeSlow(expected);
+  }
+
+  append(chunk: Buffer): void {
+    const length = this.length + chunk.length;
+    if (length > this.#block.length) this.#resize(Math.max(length, 2 * this.#block.length));
+    chunk.copy(this.#block, this.length);
+    this.length = length;
+  }
+
+  bytes(): Buffer {
+    if (this.length !== this.#block.length) this.#resize(this.length);
+    return this.#block;
+  }
+
+  #resize(bytes: number): void {
+    const block = Buffer.allocUnsafeSlow(bytes);
+    this.#block.copy(block, 0, 0, this.length);
+    this.#block = block;
+  }
 }
 
 /** What went wrong between the host and a guest's server, in words about the guest. */

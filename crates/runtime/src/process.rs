@@ -865,8 +865,9 @@ pub(crate) fn apply_options(
         }
     }
     let global = scope.get_current_context().global(scope);
-    // Fails only for a process that is being ended.
+    // Both fail only for a process that is being ended.
     let _ = crate::exposed_gc::install(scope, env, global);
+    let _ = crate::shared_memory::install(scope, env, global);
     crate::compile_cache::enable_from_environment(env);
     env.set_tracer();
     env.trace_from_options();

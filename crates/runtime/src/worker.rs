@@ -283,8 +283,9 @@ fn boot<'s>(
     crate::bindings::restore(scope, env);
     crate::bindings::errors::apply_options(scope, env);
     let global = context.global(scope);
-    // Fails only for a worker that is being ended.
+    // Both fail only for a worker that is being ended.
     let _ = crate::exposed_gc::install(scope, env, global);
+    let _ = crate::shared_memory::install(scope, env, global);
     crate::bindings::performance::start(scope, env);
     Some(())
 }

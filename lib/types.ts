@@ -475,7 +475,7 @@ export interface NodeRuntimeCreateOptions {
   cpuTimeLimitMs?: number;
   /** Wall time of a program; ten times the CPU limit by default. */
   wallTimeLimitMs?: number;
-  /** `"freeze"`, the default: no clock of the guest moves while its code runs. */
+  /** `"freeze"`, the default: no clock of the guest moves while its code runs. `"off"`: real ones, and `SharedArrayBuffer`. */
   timingMitigation?: TimingMitigation;
   payloadLimits?: PayloadLimits;
   resourceBudgets?: Partial<Budgets>;

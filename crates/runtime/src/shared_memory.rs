@@ -35,12 +35,7 @@ pub fn install(
         .and_then(|buffer| v8::Local::<v8::Object>::from(buffer).get(scope, constructor.into()))
         .ok_or(Throw::Pending)?;
     global
-        .define_own_property(
-            scope,
-            name.into(),
-            class,
-            v8::PropertyAttribute::DONT_ENUM,
-        )
+        .define_own_property(scope, name.into(), class, v8::PropertyAttribute::DONT_ENUM)
         .ok_or(Throw::Pending)?;
     Ok(())
 }

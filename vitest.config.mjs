@@ -4,6 +4,7 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   resolve: {
     alias: {
+      "secure-exec/code-mode": fileURLToPath(new URL("dist/code-mode.js", import.meta.url)),
       "secure-exec/typescript": fileURLToPath(new URL("dist/typescript.js", import.meta.url)),
       "secure-exec": fileURLToPath(new URL("dist/index.js", import.meta.url)),
     },

@@ -543,7 +543,10 @@ export interface NodeRuntimeCreateOptions {
 
 /** How one program is run. */
 export interface ExecOptions {
-  /** The path it stands at in the guest; its extension tells the language. */
+  /**
+   * The path it stands at in the guest; its extension tells the language. JSX (`.tsx`, `.jsx`) is of the program itself, not
+   * of what it imports: calls of its own `React`, else of `react/jsx-runtime`.
+   */
   filePath?: string;
   /** Variables over those of the runtime. */
   env?: Record<string, string>;

@@ -95,6 +95,7 @@ export type {
   GuestErrorInfo,
   GuestRequest,
   HostDirEntry,
+  HostDirectoryMount,
   HostFunction,
   HostFunctionDefinition,
   HostFunctionRequest,

@@ -123,4 +123,26 @@ describe("contexts", () => {
     await expect(state.evaluate("1", { cpuTimeLimitMs: 0 })).rejects.toBeInstanceOf(RangeError);
     expect(() => new (Context as unknown as new (options: object) => Context)({})).toThrow(/createContext/);
   });
+
+  test("static imports and exports, whose names stay", async () => {
+    const runtime = await make({ files: { "/workspace/d.json": '{"a":1}' } });
+    const context = await runtime.createContext();
+    const value = async (code: string): Promise<unknown> => {
+      const result = await context.evaluate(code);
+      return result.errorMessage ?? result.value;
+    };
+    expect(await value("import fs, * as all from 'node:fs';\nimport { join, resolve as find } from 'node:path'; join('a', 'b')")).toBe("a/b");
+    expect(await value("[typeof fs.readFileSync, typeof all.readFileSync, typeof find]")).toEqual(["function", "function", "function"]);
+    // As a model does in each piece of code that it writes.
+    expect(await value("import fs from 'node:fs'; const text: string = fs.readFileSync('d.json', 'utf8'); text")).toBe('{"a":1}');
+    expect(await value("import data from './d.json' with { type: 'json' }; data.a")).toBe(1);
+    expect(await value("export const x = 5; export function f() { return x } export { x as y }; export default (function g() {})")).toBeUndefined();
+    expect(await value("export default class Named { v = 7 }")).toBeUndefined();
+    expect(await value("[f(), new Named().v]")).toEqual([5, 7]);
+    expect(await value("import 'node:nothing'")).toContain("node:nothing");
+    expect(await value("import { x } from")).toContain("SyntaxError");
+    // Lines keep their places.
+    expect((await context.execute("import {\n  basename,\n} from 'node:path';\nthrow new Error('here')")).error?.stack).toContain(":4:");
+    expect((await runtime.exec("import os from 'node:os'; console.log(typeof os)", { context: true })).stdout).toBe("object\n");
+  });
 });

@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { make } from "./support.js";
 
@@ -172,5 +175,36 @@ describe("thrown values", () => {
     );
     expect(["error", "cpu"]).toContain(result.reason);
     expect(result.code).not.toBe(0);
+  });
+});
+
+describe("names of 0.3", () => {
+  test("timeout, onStdout, onStderr, guestPath, readFile, writeStdin", async () => {
+    const host = mkdtempSync(join(tmpdir(), "secure-exec-names-"));
+    writeFileSync(join(host, "a.txt"), "host");
+    const runtime = await make({ mounts: [{ guestPath: "/h", hostPath: host }] });
+    expect(runtime.listMounts()).toEqual([{ path: "/h", source: "host", hostPath: host, mode: "ro" }]);
+    await runtime.writeFile("/workspace/x/y.txt", "hey");
+    expect(Buffer.from(await runtime.readFile("/workspace/x/y.txt")).toString()).toBe("hey");
+    expect(await runtime.readDir("/workspace/x")).toEqual(["y.txt"]);
+    const heard: string[] = [];
+    const hook = (name: string) => (data: Uint8Array) => {
+      heard.push(`${name} ${Buffer.from(data).toString()}`);
+      throw new Error("of the hook");
+    };
+    const result = await runtime.exec("console.log(require('fs').readFileSync('/h/a.txt', 'utf8')); console.error('e')", {
+      timeout: 5_000,
+      onStdout: hook("out"),
+      onStderr: hook("err"),
+      onStdio: ({ message }) => void heard.push(message),
+    });
+    expect(result.code).toBe(0);
+    expect(heard).toEqual(["out host\n", "host", "err e\n", "e"]);
+    expect(await runtime.exec("setInterval(() => {}, 9)", { timeout: 50 })).toMatchObject({ reason: "wall" });
+    const echo = await runtime.spawn("process.stdin.on('data', (data) => console.log('got ' + data)).on('end', () => process.exit(5))");
+    await echo.writeStdin("abc");
+    await echo.closeStdin();
+    expect(await echo.wait()).toMatchObject({ code: 5, stdout: "got abc\n" });
+    rmSync(host, { recursive: true });
   });
 });

@@ -208,3 +208,28 @@ describe("payload limits", () => {
     expect(await runtime.run("module.exports = 1")).toMatchObject({ exports: 1 });
   });
 });
+
+describe("languages", () => {
+  test("a program with JSX, by its extension", async () => {
+    const runtime = await make({
+      files: {
+        "/node_modules/react/package.json": '{ "exports": { "./jsx-runtime": "./jsx-runtime.js" } }',
+        "/node_modules/react/jsx-runtime.js":
+          "exports.jsx = exports.jsxs = (type, props) => [type, props]; exports.Fragment = 'fragment';",
+      },
+    });
+    const own = `const React = { createElement: (...parts: unknown[]) => parts }; const p = { n: 1 };
+      export const v = <div className="a" {...p}>hi</div>; export const dir = import.meta.dirname;`;
+    expect((await runtime.run(own, "/workspace/app/t.tsx")).exports).toEqual({
+      v: ["div", { className: "a", n: 1 }, "hi"],
+      dir: "/workspace/app",
+    });
+    const automatic = "module.exports = <><b k={1 as number}>x</b></>;";
+    expect((await runtime.run(automatic, "/workspace/t.tsx")).exports).toEqual([
+      "fragment",
+      { children: ["b", { k: 1, children: "x" }] },
+    ]);
+    expect((await runtime.run("export default <b/>", "t.jsx")).exports).toEqual({ default: ["b", {}] });
+    expect(await runtime.run("export default <b>", "t.tsx")).toMatchObject({ reason: "error", code: 1, error: { name: "SyntaxError" } });
+  });
+});

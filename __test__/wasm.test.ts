@@ -96,6 +96,38 @@ describe("WebAssembly", () => {
     expect(exports?.default).toEqual({ refused: Array(9).fill(limit), few: [true, true], still: 2 });
   });
 
+  test("the bytes of modules count as long as the modules live", async () => {
+    const runtime = await make({ memoryLimit: 64 });
+    const module = `const make = (i) => { const n = 10 << 20, b = new Uint8Array(13 + n);
+      b.set([0, 97, 115, 109, 1, 0, 0, 0, 0, (n & 127) | 128, ((n >> 7) & 127) | 128, ((n >> 14) & 127) | 128, n >> 21, 1, 97]);
+      b[20] = i; return b; };`;
+    for (const [how, kept] of [
+      ["new WebAssembly.Module(make(i))", "m"],
+      ["await WebAssembly.compile(make(i))", "m"],
+      ["await WebAssembly.instantiate(make(i))", "m.instance"],
+    ]) {
+      const all = await runtime.exec(`${module} const kept = []; for (let i = 0; i < 60; i++) { const m = ${how}; kept.push(${kept}); }`, {
+        filePath: "/workspace/kept.mjs",
+      });
+      expect(all, how).toMatchObject({ code: 137, reason: "memory" });
+      // Those that nobody holds are given back.
+      const few = await runtime.exec(`${module} for (let i = 0; i < 30; i++) { const m = ${how}; }; console.log('on')`, {
+        filePath: "/workspace/few.mjs",
+      });
+      expect(few, how).toMatchObject({ code: 0, stdout: "on\n" });
+    }
+    const result = await runtime.exec(`
+      const add = new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0]);
+      process.on("unhandledRejection", (error) => console.log("unhandled", error.name));
+      WebAssembly.compile(new Uint8Array(3));
+      const promise = WebAssembly.instantiate(add);
+      console.log(promise.constructor === Promise, Object.keys(await promise), (await WebAssembly.instantiate(await WebAssembly.compile(add))) instanceof WebAssembly.Instance);
+`, { filePath: "/workspace/main.mjs" });
+    expect(result).toMatchObject({
+      stdout: "unhandled CompileError\ntrue [ 'module', 'instance' ] true\n",
+    });
+  });
+
   test("what one VM brings is its own affair", async () => {
     const child = await inChild(`
       const code = (seed) => ${JSON.stringify(BUILDER)} + "let n = 0; for (let i = 0; i < 3; i++) { try { if (WebAssembly.validate(types(19000, " + seed * 3 + " + i))) n++; } catch {} } console.log(n)";

@@ -116,6 +116,62 @@ describe("worker threads", () => {
     expect(result).toMatchObject({ code: 0, stdout: "undefined,undefined\nundefined,undefined\n" });
   });
 
+  test("with real clocks threads share memory and wait for it", async () => {
+    const runtime = await make({ timingMitigation: "off" });
+    const result = await runtime.exec(program(`
+      const cells = new Int32Array(new SharedArrayBuffer(8));
+      const worker = new wt.Worker(
+        "const { workerData: cells } = require('worker_threads'); Atomics.store(cells, 1, 5); Atomics.notify(cells, 1);" +
+          "require('worker_threads').parentPort.postMessage(new SharedArrayBuffer(4)); Atomics.wait(cells, 0, 0)",
+        { eval: true, workerData: cells });
+      console.log(Atomics.wait(cells, 1, 0, 20_000) !== 'timed-out', cells[1], Atomics.wait(cells, 0, 0, 10));
+      const memory = new WebAssembly.Memory({ shared: true, initial: 1, maximum: 2 });
+      console.log(memory.buffer instanceof SharedArrayBuffer, require('vm').runInNewContext('typeof SharedArrayBuffer'),
+        Object.getOwnPropertyDescriptor(globalThis, 'SharedArrayBuffer').enumerable, typeof structuredClone(cells).buffer);
+      worker.on('message', async (buffer) => {
+        console.log(buffer instanceof SharedArrayBuffer, buffer.byteLength);
+        // It waits for ever.
+        console.log(await worker.terminate());
+      });`));
+    expect(result).toMatchObject({
+      code: 0,
+      stdout: "true 5 timed-out\ntrue function false object\ntrue 4\n1\n",
+      stderr: "",
+    });
+    // Only for who asked for real clocks.
+    const frozen = await runtime.exec("console.log(typeof SharedArrayBuffer)", { timingMitigation: "freeze" });
+    expect(frozen.stdout).toBe("undefined\n");
+  });
+
+  test("who waits for shared memory ends with its limits, and the memory counts", async () => {
+    const runtime = await make({ timingMitigation: "off", memoryLimit: 64, wallTimeLimitMs: 300 });
+    const wait = "Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)";
+    expect(await runtime.exec(wait)).toMatchObject({ code: 124, reason: "wall" });
+    expect(await runtime.exec(wait, { signal: AbortSignal.timeout(50), wallTimeLimitMs: 60_000 })).toMatchObject({
+      reason: "aborted",
+    });
+    const child = await runtime.spawn(wait);
+    await child.kill("SIGKILL");
+    expect(await child.wait()).toMatchObject({ code: 137 });
+    for (const bomb of [
+      "for (const kept = []; ;) kept.push(new SharedArrayBuffer(1 << 20))",
+      "for (const kept = []; ;) { const b = new SharedArrayBuffer(0, { maxByteLength: 1 << 22 }); b.grow(1 << 22); kept.push(b) }",
+      "for (const kept = []; ;) kept.push(new WebAssembly.Memory({ shared: true, initial: 16, maximum: 16 }))",
+      // Of threads that are gone.
+      `const { Worker } = require('worker_threads'); const kept = [];
+       const next = () => new Worker("require('worker_threads').parentPort.postMessage(new SharedArrayBuffer(16 << 20))", { eval: true })
+         .on('message', (buffer) => kept.push(buffer)).on('exit', next).on('error', (error) => { throw error });
+       next()`,
+    ]) {
+      const result = await runtime.exec(bomb, { wallTimeLimitMs: 60_000 });
+      expect(result.code, `${bomb}: ${JSON.stringify(result)}`).not.toBe(0);
+      expect(["memory", "error"], bomb).toContain(result.reason);
+    }
+    // What is not held any more is given back.
+    const result = await runtime.exec("for (let i = 0; i < 500; i++) new SharedArrayBuffer(1 << 20); console.log('on')", { wallTimeLimitMs: 60_000 });
+    expect(result).toMatchObject({ code: 0, stdout: "on\n" });
+  });
+
   test("workers end with their process and count against its limits", async () => {
     const runtime = await make({ cpuTimeLimitMs: 400, wallTimeLimitMs: 60_000 });
     const busy = await runtime.exec(program("start('while (1);'); setInterval(() => {}, 1000);"));

@@ -159,6 +159,16 @@ export class GuestProcess {
     return this.#exitCode;
   }
 
+  /** Writes to its standard input. Resolves when the guest has room for it. */
+  writeStdin(data: string | Uint8Array): Promise<void> {
+    return new Promise((resolve, reject) => this.stdin.write(data, (error) => (error ? reject(error) : resolve())));
+  }
+
+  /** Ends its standard input. */
+  async closeStdin(): Promise<void> {
+    this.stdin.end();
+  }
+
   /** Sends it a signal. Answers whether it still ran. */
   kill(signal: NodeJS.Signals | number = "SIGTERM"): boolean {
     const number = signalNumber(signal);

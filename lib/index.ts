@@ -39,6 +39,29 @@ export type {
   ProcessConfig,
   SystemDriver,
 } from "./first-generation/driver.js";
+export { createVm, evaluate, execute, executeFile, init, shutdown } from "./third-generation/vm.js";
+export { createHostDirBackend, hostDirMount, hostFunction, hostFunctions, nodeModulesMount } from "./third-generation/options.js";
+export type {
+  CodeEvaluationResult,
+  CodeExecutionResult,
+  EvaluateOptions,
+  ExecuteFileOptions,
+  ExecuteOptions,
+  ExecutionErrorData,
+  ExecutionOutputOptions,
+  HostFunctionCollection,
+  HostFunctionCollections,
+  HttpRequest,
+  HttpResponse,
+  JsonValue,
+  MountConfig,
+  OutputCapture,
+  ProcessDescriptor,
+  ProcessExit,
+  Vm,
+  VmContext,
+  VmOptions,
+} from "./third-generation/types.js";
 export type { GuestProcess } from "./guest-process.js";
 export type { GuestResponse } from "./guest-response.js";
 export type {
@@ -72,6 +95,7 @@ export type {
   GuestErrorInfo,
   GuestRequest,
   HostDirEntry,
+  HostDirectoryMount,
   HostFunction,
   HostFunctionDefinition,
   HostFunctionRequest,

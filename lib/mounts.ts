@@ -27,6 +27,11 @@ function limit(option: string, name: "maxBytes" | "maxEntries", value: unknown):
 /** Reads one mount. */
 export function readMount(value: unknown, option: string): MountSettings {
   if (typeof value !== "object" || value === null || Array.isArray(value)) throw typeError(option, "a mount", value);
+  if ("guestPath" in value) {
+    const { guestPath, readOnly = true, ...rest } = value as Record<string, unknown>;
+    if (typeof readOnly !== "boolean") throw typeError(`${option}.readOnly`, "a boolean", readOnly);
+    return readMount({ ...rest, path: guestPath, source: "host", mode: readOnly ? "ro" : "rw" }, option);
+  }
   const { path, source, readOnly, hostPath, mode, data, maxBytes, maxEntries } = value as Record<string, unknown>;
   const known = source === "host" ? ["path", "source", "hostPath", "mode", "maxBytes", "maxEntries"] : source === "tar" ? [...KEYS, "data"] : KEYS;
   for (const key of Object.keys(value)) {

@@ -148,6 +148,9 @@ const EXEC_KEYS = [
   "capture",
   "signal",
   "context",
+  "timeout",
+  "onStdout",
+  "onStderr",
 ] as const satisfies (keyof ExecOptions)[];
 const CONTEXT_KEYS = [
   "env",
@@ -168,8 +171,6 @@ const CALL_KEYS = [
 ] as const satisfies (keyof CallOptions)[];
 const SPAWN_KEYS = [
   ...EXEC_KEYS.filter((key) => key !== "context"),
-  "onStdout",
-  "onStderr",
   "tty",
 ] as const satisfies (keyof SpawnOptions)[];
 const QUERY_KEYS = ["port", "host", "path"] as const satisfies (keyof ListenerQuery)[];
@@ -479,6 +480,7 @@ function times(given: Bag): { cpuTimeLimitMs?: number; wallTimeLimitMs?: number 
   for (const key of ["cpuTimeLimitMs", "wallTimeLimitMs"] as const) {
     if (key in given) limits[key] = number(given[key], key, TIME_MS);
   }
+  if ("timeout" in given) limits.wallTimeLimitMs = number(given["timeout"], "timeout", TIME_MS);
   return limits;
 }
 
@@ -520,10 +522,30 @@ export function readExecOptions(code: unknown, options: unknown, defaults: Defau
       }
     }
   }
-  const settings = programSettings(given, defaults);
+  const settings = withStreamHooks(programSettings(given, defaults), given);
   settings.native.code = code;
   settings.native.wantExports = purpose === "run" || purpose === "evaluate";
   return { ...settings, context };
+}
+
+/** `onStdout` and `onStderr` beside `onStdio`. */
+function withStreamHooks<S extends Omit<ExecSettings, "context">>(settings: S, given: Bag): S {
+  const { onStdout, onStderr } = given as { onStdout?: OutputHook; onStderr?: OutputHook };
+  for (const [name, value] of Object.entries({ onStdout, onStderr })) {
+    if (value !== undefined && typeof value !== "function") throw typeError(name, "a function", value);
+  }
+  if (onStdout === undefined && onStderr === undefined) return settings;
+  const { onStdio, native } = settings;
+  native.streamOutput = true;
+  const both: StdioHook = (event) => {
+    // What one of them throws, the others do not notice.
+    try {
+      (event.channel === "stdout" ? onStdout : onStderr)?.(event.data);
+    } finally {
+      onStdio?.(event);
+    }
+  };
+  return { ...settings, onStdio: both };
 }
 
 /** Reads the options of `createContext`. */

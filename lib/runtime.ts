@@ -50,6 +50,7 @@ import type {
   GuestRequest,
   Listener,
   ListenerQuery,
+  HostDirectoryMount,
   HostFunctions,
   Mount,
   NodeRuntimeCreateOptions,
@@ -273,7 +274,7 @@ export class NodeRuntime {
   }
 
   /** Puts something over a directory, for guests that run too. */
-  async mount(spec: Mount): Promise<void> {
+  async mount(spec: Mount | HostDirectoryMount): Promise<void> {
     await this.#started();
     await this.#mounts.add(readMount(spec, "mount"));
   }
@@ -312,6 +313,19 @@ export class NodeRuntime {
     if (this.#disposed) throw disposedError("the runtime");
     if (this.#persistence === undefined) throw valueError("persistence", "must be given to create()", undefined);
     await this.#persistence.save();
+  }
+
+  /** `fs.readFile`, and so the next ones. */
+  async readFile(path: string): Promise<Uint8Array> {
+    return this.fs.readFile(path);
+  }
+
+  async writeFile(path: string, data: string | Uint8Array): Promise<void> {
+    await this.fs.writeFile(path, data);
+  }
+
+  async readDir(path: string): Promise<string[]> {
+    return this.fs.readdir(path);
   }
 
   /** What is mounted, in the order of mounting. */

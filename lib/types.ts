@@ -371,6 +371,13 @@ export type Mount =
   /** A file system that the host wrote. */
   | { path: string; source: VirtualFileSystem; readOnly?: boolean };
 
+/** A directory of the host's disk in fewer words: read-only unless `readOnly` is `false`. */
+export interface HostDirectoryMount {
+  guestPath: string;
+  hostPath: string;
+  readOnly?: boolean;
+}
+
 /** Modules of the host's disk, read-only at `/app/node_modules` and `/root/node_modules`, found from every directory. */
 export interface ModuleAccess {
   /** Its `node_modules` is what guests see; `process.cwd()` by default. */
@@ -475,7 +482,7 @@ export interface NodeRuntimeCreateOptions {
   cpuTimeLimitMs?: number;
   /** Wall time of a program; ten times the CPU limit by default. */
   wallTimeLimitMs?: number;
-  /** `"freeze"`, the default: no clock of the guest moves while its code runs. */
+  /** `"freeze"`, the default: no clock of the guest moves while its code runs. `"off"`: real ones, and `SharedArrayBuffer`. */
   timingMitigation?: TimingMitigation;
   payloadLimits?: PayloadLimits;
   resourceBudgets?: Partial<Budgets>;
@@ -512,7 +519,7 @@ export interface NodeRuntimeCreateOptions {
   persistence?: PersistenceAdapter;
   /** Takes the place of the VM's own tree at `/`, but for `/dev` and `/proc`. */
   filesystem?: VirtualFileSystem;
-  mounts?: Mount[];
+  mounts?: (Mount | HostDirectoryMount)[];
   permissions?: PermissionOptions;
   /** Milliseconds that a function of `permissions` may take; 30,000 by default. */
   permissionTimeoutMs?: number;
@@ -543,7 +550,10 @@ export interface NodeRuntimeCreateOptions {
 
 /** How one program is run. */
 export interface ExecOptions {
-  /** The path it stands at in the guest; its extension tells the language. */
+  /**
+   * The path it stands at in the guest; its extension tells the language. JSX (`.tsx`, `.jsx`) is of the program itself, not
+   * of what it imports: calls of its own `React`, else of `react/jsx-runtime`.
+   */
   filePath?: string;
   /** Variables over those of the runtime. */
   env?: Record<string, string>;
@@ -562,13 +572,18 @@ export interface ExecOptions {
   context?: boolean;
   /** Of the first generation; changes nothing. */
   mode?: "exec" | "run";
+  /** The same as `wallTimeLimitMs`. */
+  timeout?: number;
+  /** Hear of output as it is written. An exception in them is ignored. */
+  onStdout?: OutputHook;
+  onStderr?: OutputHook;
 }
 
 /** How one module is run. */
 export type RunOptions = Omit<ExecOptions, "context" | "mode">;
 
 /** How a context is made. The time limits, hook and capture are those of its calls, unless a call says otherwise. */
-export type ContextOptions = Omit<ExecOptions, "context" | "mode" | "stdin" | "filePath" | "signal">;
+export type ContextOptions = Omit<ExecOptions, "context" | "mode" | "stdin" | "filePath" | "signal" | "timeout" | "onStdout" | "onStderr">;
 
 /** How one piece of code is run in a context. */
 export type CallOptions = Pick<
@@ -668,9 +683,6 @@ export type OutputHook = (data: Uint8Array) => void;
 
 /** How a program is spawned. There is no wall limit unless `wallTimeLimitMs` says so. */
 export interface SpawnOptions extends Omit<ExecOptions, "context" | "mode"> {
-  /** Hear of output as it is written. An exception in them is ignored. */
-  onStdout?: OutputHook;
-  onStderr?: OutputHook;
   /**
    * Its standard streams are a terminal, of 80 columns and 24 rows unless it says otherwise: what is written to `stdin`
    * is typed, all output is that of `stdout`, and ending `stdin` hangs up.

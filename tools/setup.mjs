@@ -90,7 +90,7 @@ function buildLibrary() {
   run(process.execPath, [join(root, "node_modules", "typescript", "bin", "tsc"), "-p", root]);
   writeFileSync(join(dist, "cjs", "package.json"), '{ "type": "commonjs" }\n');
   // One implementation, CommonJS; the ESM entries pass its names on, so that both see the same classes.
-  for (const name of ["internal", "index"]) {
+  for (const name of ["internal", "index", "typescript", "code-mode"]) {
     writeFileSync(join(dist, `${name}.js`), `export * from "./cjs/${name}.js";\n`);
     writeFileSync(join(dist, `${name}.d.ts`), `export * from "./cjs/${name}.js";\n`);
   }

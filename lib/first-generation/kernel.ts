@@ -141,7 +141,7 @@ const SCOPES = ["fs", "network", "childProcess", "env"] as const satisfies (keyo
 const MAX_ENDED = 1024;
 
 /** Stands in the VM for a command: starts it on its own streams, passes on signals and ends as it does. */
-const COMMAND = `
+export const COMMAND = `
 const { spawn } = require("node:child_process");
 const { constants } = require("node:os");
 const [command, ...args] = process.argv.slice(2);
@@ -390,7 +390,7 @@ async function launch(
   return runtime.spawn(COMMAND, { ...options, filePath: COMMAND_PATH, argv: [command, ...args] });
 }
 
-const COMMAND_PATH = "/dev/secure-exec-command.cjs";
+export const COMMAND_PATH = "/dev/secure-exec-command.cjs";
 
 /** A command, from the moment it is asked for. */
 class Command implements ManagedProcess {

@@ -188,7 +188,8 @@ impl Contents {
 }
 
 /// The memory of `view` for writing, as of now; see the module's text. Two views may share memory: a caller that holds
-/// one such slice must not make another.
+/// one such slice must not make another. Another thread may write to shared memory meanwhile: a caller stores into the slice
+/// and decides nothing by what it reads there.
 pub fn writable<'s>(
     scope: &v8::PinScope<'s, '_>,
     view: v8::Local<'s, v8::ArrayBufferView>,

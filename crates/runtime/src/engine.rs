@@ -24,7 +24,7 @@ const FLAGS: &[&str] = &[
     "--wasm-enforce-bounds-checks",
     "--wasm-max-mem-pages=16384",
     "--wasm-max-table-size=1000000",
-    "--wasm-max-module-size=16777216",
+    "--wasm-max-module-size=67108864",
     // asm.js stays JavaScript: its functions would be types of WebAssembly that nobody counts.
     "--no-validate-asm",
     "--no-harmony-shadow-realm",

@@ -91,6 +91,7 @@ pub mod process;
 pub mod readiness;
 pub mod realm;
 pub mod rehearsal;
+pub mod shared_memory;
 pub mod sigint;
 pub mod signals;
 pub mod snapshot;

@@ -31,7 +31,7 @@ use crate::signals::IsolateSupervisor;
 use crate::snapshot;
 use crate::throw::Throw;
 use crate::tree::{Current, Tree};
-use crate::typescript::{self, Classification, SyntaxFailure};
+use crate::typescript::{self, Classification, JsxRuntime, SourceKind, SyntaxFailure};
 use crate::vm::{OnDone, Vm};
 use crate::warm_up::WarmUp;
 
@@ -603,8 +603,25 @@ fn program(options: &ExecOptions, cwd: &str) -> Result<(String, Option<Vec<u8>>)
     };
     if let Some(path) = &options.file_path {
         let path = absolute(path);
-        let source = (!options.from_file).then(|| options.code.clone().into_bytes());
-        return Ok((path, source));
+        if options.from_file {
+            return Ok((path, None));
+        }
+        let mut jsx = typescript::TranspileOptions::for_path(&path);
+        if !matches!(jsx.kind, SourceKind::Tsx | SourceKind::Jsx) {
+            return Ok((path, Some(options.code.clone().into_bytes())));
+        }
+        if binds_react(&options.code) {
+            jsx.jsx = JsxRuntime::Classic;
+        }
+        return match typescript::transpile(&options.code, &jsx) {
+            // Node's loader knows no such extension: what runs is the JavaScript that was made of it.
+            Ok(transpiled) => {
+                let extension = if transpiled.is_module { "mjs" } else { "cjs" };
+                let code = transpiled.code.into_bytes();
+                Ok((format!("{path}.{extension}"), Some(code)))
+            }
+            Err(failure) => Err(StartFailure::Syntax(failure, path)),
+        };
     }
     if options.code.len() > MAX_CLASSIFIED_BYTES {
         // Node's own detection tells a module from a script.
@@ -628,6 +645,13 @@ fn program(options: &ExecOptions, cwd: &str) -> Result<(String, Option<Vec<u8>>)
         absolute(&format!("main.{extension}")),
         Some(options.code.clone().into_bytes()),
     ))
+}
+
+/// Whether JSX means the `React` that the source itself names, as it did before `react/jsx-runtime`.
+fn binds_react(source: &str) -> bool {
+    ["import React", "* as React", "const React"]
+        .iter()
+        .any(|binding| source.contains(binding))
 }
 
 fn invalid(
@@ -872,9 +896,10 @@ pub(crate) fn apply_options(
         }
     }
     let global = scope.get_current_context().global(scope);
-    // Fails only for a process that is being ended.
+    // They fail only for a process that is being ended.
     let _ = crate::exposed_gc::install(scope, env, global);
     let _ = crate::disabled_proto::apply(scope, env);
+    let _ = crate::shared_memory::install(scope, env, global);
     crate::compile_cache::enable_from_environment(env);
     env.set_tracer();
     env.trace_from_options();

@@ -1,4 +1,5 @@
-//! Charges WebAssembly memories and resizable buffers to their process, and refuses shared memories.
+//! Charges WebAssembly memories and resizable buffers to their process, and refuses shared memories
+//! to guests with frozen clocks.
 //!
 //! Neither goes through the `ArrayBuffer` allocator: V8 reserves address space for them and makes its pages accessible
 //! as they grow. The linker sends those calls through here (see `link_wrap.rs`).
@@ -20,11 +21,19 @@ thread_local! {
     static BUDGET: RefCell<Option<Arc<MemoryBudget>>> = const { RefCell::new(None) };
     /// Whether V8 is making a WebAssembly memory on this thread.
     static MAKES_MEMORY: Cell<bool> = const { Cell::new(false) };
+    /// Whether the guest on this thread may share memory.
+    static SHARES: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Says whose memory this thread allocates from now on.
 pub(crate) fn set_thread_budget(budget: Option<Arc<MemoryBudget>>) {
     BUDGET.set(budget);
+    SHARES.set(false);
+}
+
+/// Says whether the guest on this thread may share memory, until the next guest comes.
+pub(crate) fn set_thread_shares(shares: bool) {
+    SHARES.set(shares);
 }
 
 /// Whose memory this thread allocates.
@@ -45,7 +54,7 @@ mod wrapped {
     use std::ffi::c_void;
     use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-    use super::{BUDGET, MAKES_MEMORY, MAX_RESERVED_BYTES};
+    use super::{BUDGET, MAKES_MEMORY, MAX_RESERVED_BYTES, SHARES};
     use crate::critical;
     use crate::link_wrap::wrap;
     use crate::memory::MemoryBudget;
@@ -102,8 +111,8 @@ mod wrapped {
         kind: u8,
         shared: bool,
     ) -> Address {
-        // An empty result makes V8 throw a RangeError. No two threads ever run one guest's code.
-        if shared {
+        // An empty result makes V8 throw a RangeError.
+        if shared && !SHARES.get() {
             return std::ptr::null_mut();
         }
         // No more than the process may ever hold is reserved. V8 moves a memory that grows beyond its reservation.

@@ -5,18 +5,18 @@
 //! are ours and pass on a copy of the bytes that nobody can change any more. A type section that some VM has brought
 //! before costs nothing, since V8 has its types already.
 //!
-//! A compilation that is not done yet holds memory that V8 counts nowhere, so it is charged here.
+//! V8 counts a module's bytes nowhere: they are charged here while it is compiled, and then as long as it lives.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
+use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use wasmparser::{Parser, Payload, TypeSectionReader};
 
-use crate::array_buffer;
+use crate::array_buffer::{self, Contents};
 use crate::binding::{Args, Callback, Ret, function};
 use crate::env::Env;
 use crate::memory::NativeCharge;
@@ -27,7 +27,7 @@ const MAX_TYPES_OF_VM: usize = 20_000;
 /// Types of all VMs of this OS process; half of what V8's table holds.
 const MAX_TYPES: usize = 1_000_000;
 /// Bytes of a module; V8 has the same limit (`--wasm-max-module-size`).
-pub const MAX_MODULE_BYTES: usize = 16 << 20;
+pub const MAX_MODULE_BYTES: usize = 64 << 20;
 /// The shortest type is a structure without fields.
 const SHORTEST_TYPE: usize = 2;
 
@@ -254,43 +254,43 @@ fn replace<'s>(
     Some(function)
 }
 
-/// The bytes of an argument that V8 would take for a module.
-fn bytes_of(value: v8::Local<v8::Value>) -> Result<Option<Vec<u8>>, Throw> {
-    let fits = |length: usize| {
-        if length <= MAX_MODULE_BYTES {
-            return Ok(());
-        }
-        let message =
-            format!("buffer source exceeds maximum size of {MAX_MODULE_BYTES} (is {length})");
-        Err(Throw::Plain(ErrorClass::Range, message))
-    };
+/// A module's bytes for V8, and what holding them costs.
+type Admitted<'s> = (Vec<v8::Local<'s, v8::Value>>, Option<NativeCharge>);
+
+/// How many bytes an argument has that V8 would take for a module.
+fn length_of(value: v8::Local<v8::Value>) -> Option<usize> {
     if let Ok(view) = v8::Local::<v8::ArrayBufferView>::try_from(value) {
-        fits(view.byte_length())?;
-        let mut bytes = vec![0; view.byte_length()];
-        let length = view.copy_contents(&mut bytes);
-        bytes.truncate(length);
-        return Ok(Some(bytes));
+        return Some(view.byte_length());
     }
-    let Ok(buffer) = v8::Local::<v8::ArrayBuffer>::try_from(value) else {
-        return Ok(None);
-    };
-    fits(buffer.byte_length())?;
-    let store = buffer.get_backing_store();
-    Ok(Some(store.iter().map(std::cell::Cell::get).collect()))
+    array_buffer::raw_parts(value).map(|(_, length)| length)
 }
 
 /// The arguments for V8's own function: the bytes are a copy that has been admitted.
-fn admitted<'s>(
-    scope: &mut v8::PinScope<'s, '_>,
-    args: &Args<'s>,
-) -> Result<Vec<v8::Local<'s, v8::Value>>, Throw> {
+fn admitted<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Result<Admitted<'s>, Throw> {
     let mut list: Vec<_> = (0..args.length()).map(|index| args.get(index)).collect();
-    if let (Some(first), Some(bytes)) = (list.first_mut(), bytes_of(args.get(0))?) {
+    let length = length_of(args.get(0));
+    if let Some(length) = length.filter(|length| *length > MAX_MODULE_BYTES) {
+        let message =
+            format!("buffer source exceeds maximum size of {MAX_MODULE_BYTES} (is {length})");
+        return Err(Throw::Plain(ErrorClass::Range, message));
+    }
+    let charge = charge(scope, length.unwrap_or(0).saturating_add(PENDING_BYTES))?;
+    let mut contents = Contents::default();
+    if let (Some(first), Some(bytes)) = (
+        list.first_mut(),
+        contents.of_value(scope, args.get(0)).map(<[u8]>::to_vec),
+    ) {
+        if bytes.len() > length.unwrap_or(0) {
+            return Err(Throw::Plain(
+                ErrorClass::Range,
+                "buffer source has grown".into(),
+            ));
+        }
         let admitted = admit(&Env::of(scope), &bytes);
         admitted.map_err(|error| Throw::Plain(ErrorClass::Range, error.to_string()))?;
         *first = array_buffer::array_buffer_of(scope, &bytes)?.into();
     }
-    Ok(list)
+    Ok((list, charge))
 }
 
 fn original<'s>(args: &Args<'s>) -> Result<v8::Local<'s, v8::Function>, Throw> {
@@ -299,72 +299,150 @@ fn original<'s>(args: &Args<'s>) -> Result<v8::Local<'s, v8::Function>, Throw> {
 
 /// `WebAssembly.compile` and `WebAssembly.instantiate`: errors become rejections.
 fn compile<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let list = match admitted(scope, args) {
-        Ok(list) => list,
+    let resolver = v8::PromiseResolver::new(scope).ok_or(Throw::Pending)?;
+    let promise = resolver.get_promise(scope);
+    let (list, charge) = match admitted(scope, args) {
+        Ok(admitted) => admitted,
         Err(throw) => {
             let Some(exception) = throw.into_value(scope) else {
                 return Err(Throw::Pending);
             };
-            let resolver = v8::PromiseResolver::new(scope).ok_or(Throw::Pending)?;
             resolver.reject(scope, exception).ok_or(Throw::Pending)?;
-            return Ok(resolver.get_promise(scope).into());
+            return Ok(promise.into());
         }
     };
-    let charge = charge_pending(scope, &list)?;
     let result = original(args)?
         .call(scope, args.this().into(), &list)
         .ok_or(Throw::Pending)?;
-    if let (Some(charge), Ok(promise)) = (charge, v8::Local::<v8::Promise>::try_from(result)) {
-        let promise = v8::Global::new(scope, promise);
-        let pending = Env::of(scope).extension::<Pending>();
-        pending.jobs.borrow_mut().push((promise, charge));
+    let result = v8::Local::<v8::Promise>::try_from(result).map_err(|_| Throw::Pending)?;
+    let compilation = (v8::Global::new(scope, resolver), charge);
+    let id = Env::of(scope).extension::<Charges>().begin(compilation);
+    #[expect(clippy::cast_precision_loss, reason = "nobody compiles 2^53 modules")]
+    let id = v8::Number::new(scope, id as f64);
+    let [on_success, on_failure] = [SUCCEEDED, FAILED].map(|callback| {
+        v8::FunctionBuilder::<v8::Function>::new_raw(callback)
+            .data(id.into())
+            .constructor_behavior(v8::ConstructorBehavior::Throw)
+            .build(scope)
+    });
+    // V8's promise never reaches the guest: nobody sees what it answers before it is charged.
+    result
+        .then2(
+            scope,
+            on_success.ok_or(Throw::Pending)?,
+            on_failure.ok_or(Throw::Pending)?,
+        )
+        .ok_or(Throw::Pending)?;
+    Ok(promise.into())
+}
+
+const SUCCEEDED: Callback = function!(succeeded);
+const FAILED: Callback = function!(failed);
+
+fn succeeded<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let resolver = end_compilation(scope, args)?;
+    let value = args.get(0);
+    if let Ok(module) = v8::Local::<v8::WasmModuleObject>::try_from(value) {
+        keep(scope, module)?;
+    } else if let (Ok(pair), Some(key)) = (
+        v8::Local::<v8::Object>::try_from(value),
+        v8::String::new(scope, "module"),
+    ) && let Some(module) = pair.get(scope, key.into())
+        && let Ok(module) = v8::Local::<v8::WasmModuleObject>::try_from(module)
+    {
+        keep(scope, module)?;
     }
-    Ok(result)
+    resolver.resolve(scope, value).ok_or(Throw::Pending)?;
+    Ok(v8::undefined(scope).into())
+}
+
+fn failed<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let resolver = end_compilation(scope, args)?;
+    resolver.reject(scope, args.get(0)).ok_or(Throw::Pending)?;
+    Ok(v8::undefined(scope).into())
+}
+
+/// Lets the charge of a compilation go, and answers whom to tell of its end.
+fn end_compilation<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &Args<'s>,
+) -> Result<v8::Local<'s, v8::PromiseResolver>, Throw> {
+    let id = args.data().integer_value(scope);
+    let id = id.and_then(|id| u64::try_from(id).ok());
+    let compilation = id.and_then(|id| Env::of(scope).extension::<Charges>().end(id));
+    let (resolver, _charge) = compilation.ok_or(Throw::Pending)?;
+    Ok(v8::Local::new(scope, resolver))
 }
 
 /// What V8 holds for a compilation that is not done, beside copies of the bytes.
 const PENDING_BYTES: usize = 8 << 10;
-/// How many compilations there are before any is looked at again.
-const FEW: usize = 32;
 
-/// The compilations that may not be done yet.
+/// Whom to tell of the end of a compilation, and what it costs until then.
+type Compilation = (v8::Global<v8::PromiseResolver>, Option<NativeCharge>);
+
+/// What compilations and modules of this isolate cost.
 #[derive(Default)]
-struct Pending {
-    jobs: RefCell<Vec<(v8::Global<v8::Promise>, NativeCharge)>>,
-    /// At how many jobs those that are done are let go next.
-    sweep_at: Cell<usize>,
+struct Charges {
+    last: Cell<u64>,
+    compilations: RefCell<HashMap<u64, Compilation>>,
+    modules: RefCell<HashMap<u64, (v8::Weak<v8::WasmModuleObject>, NativeCharge)>>,
 }
 
-/// Charges a compilation with these arguments to the process.
-fn charge_pending(
-    scope: &mut v8::PinScope<'_, '_>,
-    arguments: &[v8::Local<v8::Value>],
-) -> Result<Option<NativeCharge>, Throw> {
-    let env = Env::of(scope);
-    let pending = env.extension::<Pending>();
-    if pending.jobs.borrow().len() >= pending.sweep_at.get().max(FEW) {
-        let mut jobs = pending.jobs.borrow_mut();
-        jobs.retain(|(promise, _)| {
-            v8::Local::new(scope, promise).state() == v8::PromiseState::Pending
-        });
-        pending.sweep_at.set(jobs.len().saturating_mul(2));
+impl Charges {
+    fn next(&self) -> u64 {
+        self.last.set(self.last.get().wrapping_add(1));
+        self.last.get()
     }
-    let module = arguments
-        .first()
-        .and_then(|value| v8::Local::<v8::ArrayBuffer>::try_from(*value).ok());
-    let bytes = module.map_or(0, |buffer| buffer.byte_length());
-    let Some(budget) = env.memory_account() else {
+
+    fn begin(&self, compilation: Compilation) -> u64 {
+        let id = self.next();
+        self.compilations.borrow_mut().insert(id, compilation);
+        id
+    }
+
+    fn end(&self, id: u64) -> Option<Compilation> {
+        self.compilations.borrow_mut().remove(&id)
+    }
+}
+
+/// Charges the process, after a look for garbage when there is no room.
+fn charge(scope: &mut v8::PinScope<'_, '_>, bytes: usize) -> Result<Option<NativeCharge>, Throw> {
+    let Some(budget) = Env::of(scope).memory_account() else {
         return Ok(None);
     };
     budget
-        .charge_kept(scope, bytes.saturating_add(PENDING_BYTES))
+        .charge_kept(scope, bytes)
         .map(Some)
         .map_err(|_| Throw::Pending)
 }
 
+/// Charges a module's bytes for as long as it lives.
+fn keep(
+    scope: &mut v8::PinScope<'_, '_>,
+    module: v8::Local<v8::WasmModuleObject>,
+) -> Result<(), Throw> {
+    let bytes = module.get_compiled_module().get_wire_bytes_ref().len();
+    let Some(charge) = charge(scope, bytes)? else {
+        return Ok(());
+    };
+    let charges = Env::of(scope).extension::<Charges>();
+    let id = charges.next();
+    let weak = v8::Weak::with_finalizer(
+        scope,
+        module,
+        Box::new(move |isolate| {
+            let charges = Env::of(isolate).extension::<Charges>();
+            let gone = charges.modules.borrow_mut().remove(&id);
+            drop(gone);
+        }),
+    );
+    charges.modules.borrow_mut().insert(id, (weak, charge));
+    Ok(())
+}
+
 /// `WebAssembly.validate`.
 fn validate<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let list = admitted(scope, args)?;
+    let (list, _charge) = admitted(scope, args)?;
     original(args)?
         .call(scope, args.this().into(), &list)
         .ok_or(Throw::Pending)
@@ -372,9 +450,13 @@ fn validate<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
 
 /// `new WebAssembly.Module`.
 fn new_module<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    construct(scope, args, "WebAssembly.Module", |scope| {
+    let instance = construct(scope, args, "WebAssembly.Module", |scope| {
         admitted(scope, args)
-    })
+    })?;
+    if let Ok(module) = v8::Local::<v8::WasmModuleObject>::try_from(instance) {
+        keep(scope, module)?;
+    }
+    Ok(instance)
 }
 
 /// `new WebAssembly.Tag`: V8 enters the type of its parameters.
@@ -384,7 +466,8 @@ fn new_tag<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
             let taken = vm.wasm_types().take(1);
             taken.map_err(|error| Throw::Plain(ErrorClass::Range, error.to_string()))?;
         }
-        Ok((0..args.length()).map(|index| args.get(index)).collect())
+        let list = (0..args.length()).map(|index| args.get(index)).collect();
+        Ok((list, None))
     })
 }
 
@@ -393,13 +476,13 @@ fn construct<'s, 'i>(
     scope: &mut v8::PinScope<'s, 'i>,
     args: &Args<'s>,
     name: &str,
-    list: impl FnOnce(&mut v8::PinScope<'s, 'i>) -> Result<Vec<v8::Local<'s, v8::Value>>, Throw>,
+    list: impl FnOnce(&mut v8::PinScope<'s, 'i>) -> Result<Admitted<'s>, Throw>,
 ) -> Ret<'s> {
     let Ok(target) = v8::Local::<v8::Object>::try_from(args.new_target()) else {
         let message = format!("{name}(): {name} must be invoked with 'new'");
         return Err(Throw::Plain(ErrorClass::Type, message));
     };
-    let list = list(scope)?;
+    let (list, _charge) = list(scope)?;
     let instance = original(args)?
         .new_instance(scope, &list)
         .ok_or(Throw::Pending)?;

@@ -283,9 +283,10 @@ fn boot<'s>(
     crate::bindings::restore(scope, env);
     crate::bindings::errors::apply_options(scope, env);
     let global = context.global(scope);
-    // Fails only for a worker that is being ended.
+    // They fail only for a worker that is being ended.
     let _ = crate::exposed_gc::install(scope, env, global);
     let _ = crate::disabled_proto::apply(scope, env);
+    let _ = crate::shared_memory::install(scope, env, global);
     crate::bindings::performance::start(scope, env);
     Some(())
 }

@@ -243,6 +243,7 @@ fn make_context<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s
         crate::wasm_types::install(scope, global);
         crate::exposed_gc::install(scope, &env, global)?;
         crate::disabled_proto::apply(scope, &env)?;
+        crate::shared_memory::install(scope, &env, global)?;
         v8::Object::new(scope)
     };
     if let Some(sandbox) = sandbox {

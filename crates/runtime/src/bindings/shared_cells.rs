@@ -1,6 +1,6 @@
 //! What stands in for shared memory between the library's own threads: `internalBinding('worker').sharedCells`.
 //!
-//! Guests have no `SharedArrayBuffer`: memory that two threads see is a clock. Node's library waits for its hooks thread
+//! Guests with frozen clocks have no `SharedArrayBuffer`: memory that two threads see is a clock. Node's library waits for its hooks thread
 //! and for answers of `postMessageToThread` on such memory; the build of its sources points the few names that do so
 //! here. A cell holds two numbers, behind a lock, and never leaves the library.
 

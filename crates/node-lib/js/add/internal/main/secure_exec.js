@@ -13,6 +13,8 @@ const {
   ObjectGetOwnPropertyDescriptor,
   ObjectKeys,
   RegExpPrototypeExec,
+  RegExpPrototypeSymbolReplace,
+  StringPrototypeSlice,
   StringPrototypeSplit,
 } = primordials;
 
@@ -162,6 +164,62 @@ function startContext(main, args, pid, ppid) {
   }
 }
 
+// Static imports as `await import()` and exports as what they declare: a module's names would be gone after the call.
+// They are `var`, so that a later call may import them again. Lines keep their places.
+function withoutModuleSyntax(code) {
+  if (RegExpPrototypeExec(/\b(?:import|export)\b/, code) === null) return code;
+  const { Parser } = require('internal/deps/acorn/acorn/dist/acorn');
+  let body;
+  try {
+    ({ body } = Parser.parse(code, { ecmaVersion: 'latest', sourceType: 'module' }));
+  } catch {
+    return code;
+  }
+  const text = (node) => StringPrototypeSlice(code, node.start, node.end);
+  const blank = (from, to) => RegExpPrototypeSymbolReplace(/[^\n]/g, StringPrototypeSlice(code, from, to), ' ');
+  let imports = '';
+  let rest = '';
+  let at = 0;
+  const take = (from, to, instead) => {
+    rest += StringPrototypeSlice(code, at, from) + (instead ?? blank(from, to));
+    at = to;
+  };
+  for (let i = 0; i < body.length; i++) {
+    const node = body[i];
+    const { type, start, end, declaration, source } = node;
+    if (type === 'ImportDeclaration' || (source !== undefined && source !== null)) {
+      imports += importOf(node, text);
+      take(start, end);
+    } else if (type === 'ExportNamedDeclaration') {
+      take(start, declaration === null ? end : declaration.start);
+    } else if (type === 'ExportDefaultDeclaration') {
+      take(start, declaration.start, blank(start, declaration.start));
+      const { type: kind, id } = declaration;
+      if ((kind !== 'FunctionDeclaration' && kind !== 'ClassDeclaration') || id === null) {
+        take(declaration.start, end, `(${text(declaration)});`);
+      }
+    }
+  }
+  return imports + rest + StringPrototypeSlice(code, at);
+}
+
+function importOf({ specifiers = [], attributes = [], source }, text) {
+  let options = '';
+  for (let i = 0; i < attributes.length; i++) options += `${text(attributes[i].key)}: ${text(attributes[i].value)}, `;
+  const module = `await import(${text(source)}${options === '' ? '' : `, { with: { ${options}} }`})`;
+  let names = '';
+  let all;
+  for (let i = 0; i < specifiers.length; i++) {
+    const { type, imported, local } = specifiers[i];
+    // Of `export ... from` nothing is declared here.
+    if (type === 'ExportSpecifier') continue;
+    if (type === 'ImportNamespaceSpecifier') all = text(local);
+    else names += `${imported === undefined ? 'default' : text(imported)}: ${text(local)}, `;
+  }
+  if (all !== undefined) return `var ${all} = ${module}${names === '' ? '' : `, { ${names}} = ${all}`}; `;
+  return names === '' ? `${module}; ` : `var { ${names}} = ${module}; `;
+}
+
 // Runs a script whose declarations stay; answers a promise for [value]. `await` at the top is allowed.
 async function evaluate(code) {
   // An uncaught error of an earlier call has left its mark.
@@ -179,10 +237,16 @@ async function evaluate(code) {
     script = new Script(code, options);
   } catch (error) {
     const { processTopLevelAwait } = require('internal/repl/await');
-    const wrapped = RegExpPrototypeExec(/\bawait\b/, code) === null ? null : processTopLevelAwait(code);
-    if (wrapped === null) throw error;
-    script = new Script(wrapped, options);
-    isAwait = true;
+    const plain = withoutModuleSyntax(code);
+    if (RegExpPrototypeExec(/\bawait\b/, plain) !== null) {
+      const wrapped = processTopLevelAwait(plain);
+      if (wrapped === null) throw error;
+      script = new Script(wrapped, options);
+      isAwait = true;
+    } else {
+      if (plain === code) throw error;
+      script = new Script(plain, options);
+    }
   }
   const value = script.runInThisContext({ __proto__: null, displayErrors: true });
   if (!isAwait) return [await value];

@@ -35,7 +35,15 @@ pub(crate) fn judge(size: usize) {
     }
     let too_large = crate::wasm_memory::thread_budget()
         .is_some_and(|budget| size > budget.limit().saturating_add(LARGE));
-    if too_large {
-        crate::fatal::out_of_memory("native");
+    if !too_large {
+        return;
     }
+    // With a lock of this OS process held the thread must go on, so far as it can.
+    if crate::critical::is_inside() {
+        if let Some(budget) = crate::wasm_memory::thread_budget() {
+            budget.condemn("native");
+        }
+        return;
+    }
+    crate::fatal::out_of_memory("native");
 }

@@ -261,6 +261,23 @@ pub fn is_guest_thread() -> bool {
     !CURRENT.get().is_null()
 }
 
+/// What V8's zones hold for the isolate of this thread.
+pub(crate) fn zone_bytes() -> Option<usize> {
+    // SAFETY: see `park_with`.
+    let state = unsafe { CURRENT.get().as_ref() }?;
+    let isolate = state.isolate.load(Ordering::Acquire);
+    if isolate.is_null() {
+        return None;
+    }
+    // SAFETY: a live isolate on its own thread, whose address `attach_isolate` took out of the same type; only counters
+    // are read.
+    let statistics = unsafe {
+        let isolate = std::mem::transmute::<*mut c_void, v8::UnsafeRawIsolatePtr>(isolate);
+        v8::Isolate::from_raw_isolate_ptr_unchecked(isolate).get_heap_statistics()
+    };
+    Some(statistics.malloced_memory())
+}
+
 /// Says which isolate runs on this thread, so that a signal can find out what it is doing.
 pub(crate) fn attach_isolate(isolate: &v8::Isolate) {
     // SAFETY: see `park_with`.

@@ -132,6 +132,8 @@ impl std::fmt::Debug for MemoryBudget {
 /// ICU may hold this many times the memory limit, or this many times a small one.
 const ICU_FACTOR: usize = 4;
 const ICU_FLOOR_BYTES: usize = 128 << 20;
+/// V8's zones may hold twice the memory limit, or twice this.
+const ZONES_FLOOR_BYTES: usize = 128 << 20;
 
 impl MemoryBudget {
     fn new(limit: usize) -> Arc<Self> {
@@ -408,6 +410,17 @@ impl MemoryBudget {
         if self.marks.load(Ordering::Relaxed) {
             isolate.low_memory_notification();
         }
+    }
+
+    /// What ICU may hold before [`Self::note_icu`] comes to look: one call is not interrupted.
+    pub(crate) fn most_in_one_icu_call(&self) -> usize {
+        let limit = self.limit.max(ICU_FLOOR_BYTES).saturating_mul(ICU_FACTOR);
+        limit.saturating_add(limit / 4)
+    }
+
+    /// What V8's parser, compilers and regular expressions may hold while they work.
+    pub(crate) fn most_in_zones(&self) -> usize {
+        self.limit.max(ZONES_FLOOR_BYTES).saturating_mul(2)
     }
 
     /// Ends the process because of its memory.

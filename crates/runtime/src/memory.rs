@@ -736,7 +736,8 @@ pub(crate) fn release_headroom_of(thread: std::thread::ThreadId) {
     }
 }
 
-/// Looks at every process and at this OS process as a whole. Called once a second; allocates nothing.
+/// Looks at every process and at this OS process as a whole. Called once a second; allocates nothing while all keep to their
+/// limits.
 pub(crate) fn check() {
     if let Ok(live) = LIVE.try_lock() {
         for budget in live.iter().filter_map(Weak::upgrade) {

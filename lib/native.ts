@@ -29,6 +29,7 @@ export interface NativeLimits {
   maxFilesystemBytes?: number;
   maxInodes?: number;
   maxDirectoryDepth?: number;
+  maxParkedThreads?: number;
   maxSockets?: number;
   maxConnections?: number;
   maxBridgeCalls?: number;

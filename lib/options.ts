@@ -84,6 +84,7 @@ const BUDGETS: Readonly<Record<string, Range>> = {
   maxSockets: COUNT,
   maxConnections: COUNT,
   maxHttpBodyBytes: BYTES,
+  maxParkedThreads: COUNT,
 };
 /** Budgets that are in force. Guests of this version cannot have what the others bound, so those hold by themselves. */
 const NATIVE_BUDGETS = [
@@ -98,6 +99,7 @@ const NATIVE_BUDGETS = [
   "maxDirectoryDepth",
   "maxSockets",
   "maxConnections",
+  "maxParkedThreads",
 ] as const satisfies (keyof NativeLimits)[];
 
 const CREATE_KEYS = [

@@ -60,6 +60,11 @@ export interface Budgets {
   maxConnections: number;
   /** Bytes of a response that `fetch` keeps; 64 MiB by default. Streamed bodies have no limit. */
   maxHttpBodyBytes: number;
+  /**
+   * With so many parked threads in the host's process nothing more is started here; 32 by default. A thread is parked when
+   * its guest is in code of V8's that cannot be interrupted. It uses no CPU, and keeps its memory until the host ends.
+   */
+  maxParkedThreads: number;
 }
 
 /** What `permissions` speaks of. */

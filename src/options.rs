@@ -75,6 +75,8 @@ pub struct NativeLimits {
     pub max_connections: Option<u32>,
     /// Number of calls.
     pub max_bridge_calls: Option<f64>,
+    /// Number of threads.
+    pub max_parked_threads: Option<u32>,
 }
 
 /// How a VM is made, but for bytes. It crosses as JSON: reading an object of JavaScript's property by property takes longer
@@ -310,6 +312,9 @@ impl From<NativeLimits> for Limits {
             max_bridge_calls: native
                 .max_bridge_calls
                 .map_or(default.max_bridge_calls, count),
+            max_parked_threads: native
+                .max_parked_threads
+                .unwrap_or(default.max_parked_threads),
         }
     }
 }

@@ -52,6 +52,19 @@ pub struct Limits {
     pub max_connections: u32,
     /// Calls of host functions by one process. Default 1,000,000.
     pub max_bridge_calls: u64,
+    /// Parked threads of the OS process with which nothing is started in this VM any more. Default
+    /// [`MAX_PARKED`](crate::fatal::MAX_PARKED).
+    pub max_parked_threads: u32,
+}
+
+impl Limits {
+    /// Whether a process with these limits may be started now.
+    ///
+    /// # Errors
+    /// See [`crate::memory::admit`].
+    pub fn admit(&self) -> Result<(), crate::budget::LimitError> {
+        crate::memory::admit(self.memory_bytes, self.max_parked_threads as usize)
+    }
 }
 
 impl Default for Limits {
@@ -73,6 +86,7 @@ impl Default for Limits {
             max_sockets: 4096,
             max_connections: 4096,
             max_bridge_calls: 1_000_000,
+            max_parked_threads: crate::fatal::MAX_PARKED,
         }
     }
 }

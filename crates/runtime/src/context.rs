@@ -70,7 +70,7 @@ impl Context {
         if vm.is_disposed() {
             return Err(VmError::Disposed);
         }
-        crate::memory::admit(vm.options().limits.memory_bytes)?;
+        vm.options().limits.admit()?;
         let (calls, inbox) = channel();
         let gone = Arc::<AtomicBool>::default();
         let job = ContextJob {

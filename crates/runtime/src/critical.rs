@@ -2,7 +2,8 @@
 //! with every other thread of this OS process.
 //!
 //! The linker sends V8's calls of its mutexes, of `pthread_mutex_lock` and of the allocator through here (see `link_wrap.rs`); Rust
-//! code of ours that does the like takes a [`section`].
+//! code of ours that does the like takes a [`section`]. What is made once for all threads counts as a lock: V8, ICU and C++
+//! let every other thread that wants it wait for the one that makes it.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -111,6 +112,105 @@ mod wrapped {
         // SAFETY: the caller's own call, passed on.
         unsafe { real_absl_unlock(mutex) };
         leave();
+    }
+
+    wrap!("__cxa_guard_acquire" => guard_acquire, fn real_guard_acquire(guard: Pointer) -> c_int);
+    wrap!("__cxa_guard_release" => guard_release, fn real_guard_release(guard: Pointer));
+    wrap!("__cxa_guard_abort" => guard_abort, fn real_guard_abort(guard: Pointer));
+
+    // Of C++'s local statics. From a true answer of `acquire` on, this thread makes the value.
+    unsafe extern "C" fn guard_acquire(guard: Pointer) -> c_int {
+        enter();
+        // SAFETY: the compiler's own call, passed on.
+        let makes = unsafe { real_guard_acquire(guard) };
+        if makes == 0 {
+            leave();
+        }
+        makes
+    }
+
+    unsafe extern "C" fn guard_release(guard: Pointer) {
+        // SAFETY: the compiler's own call, passed on.
+        unsafe { real_guard_release(guard) };
+        leave();
+    }
+
+    unsafe extern "C" fn guard_abort(guard: Pointer) {
+        // SAFETY: the compiler's own call, passed on.
+        unsafe { real_guard_abort(guard) };
+        leave();
+    }
+
+    wrap!("_ZN6icu_7820umtx_initImplPreInitERNS_9UInitOnceE" => icu_once_begins, fn real_icu_once_begins(once: Pointer) -> u8);
+    wrap!("_ZN6icu_7821umtx_initImplPostInitERNS_9UInitOnceE" => icu_once_ends, fn real_icu_once_ends(once: Pointer));
+
+    // ICU's `UInitOnce`, in the same way.
+    unsafe extern "C" fn icu_once_begins(once: Pointer) -> u8 {
+        enter();
+        // SAFETY: ICU's own call, passed on.
+        let makes = unsafe { real_icu_once_begins(once) };
+        if makes == 0 {
+            leave();
+        }
+        makes
+    }
+
+    unsafe extern "C" fn icu_once_ends(once: Pointer) {
+        // SAFETY: ICU's own call, passed on.
+        unsafe { real_icu_once_ends(once) };
+        leave();
+    }
+
+    wrap!(
+        "_ZNK6icu_7812UnifiedCache4_getERKNS_12CacheKeyBaseERPKNS_12SharedObjectEPKvR10UErrorCode" => icu_cache_get,
+        fn real_icu_cache_get(cache: Pointer, key: Pointer, value: Pointer, context: Pointer, status: Pointer)
+    );
+
+    // Makes what is not in ICU's cache; other threads that ask for the same wait meanwhile.
+    unsafe extern "C" fn icu_cache_get(
+        cache: Pointer,
+        key: Pointer,
+        value: Pointer,
+        context: Pointer,
+        status: Pointer,
+    ) {
+        let _section = section();
+        // SAFETY: ICU's own call, passed on.
+        unsafe { real_icu_cache_get(cache, key, value, context, status) }
+    }
+
+    wrap!(
+        "_ZN2v84base12CallOnceImplEPNSt4__Cr6atomicIhEENS1_8functionIFvvEEE" => call_once,
+        fn real_call_once(once: Pointer, function: Pointer)
+    );
+    wrap!(
+        "_ZNSt4__Cr11__call_onceERVmPvPFvS2_E" => std_call_once,
+        fn real_std_call_once(flag: Pointer, argument: Pointer, function: Pointer)
+    );
+
+    unsafe extern "C" fn call_once(once: Pointer, function: Pointer) {
+        let _section = section();
+        // SAFETY: V8's own call, passed on; the ABI passes a `std::function` by its address.
+        unsafe { real_call_once(once, function) }
+    }
+
+    unsafe extern "C" fn std_call_once(flag: Pointer, argument: Pointer, function: Pointer) {
+        let _section = section();
+        // SAFETY: the library's own call, passed on.
+        unsafe { real_std_call_once(flag, argument, function) }
+    }
+
+    /// What `AllocAtLeastWithRetry` answers: a block and its size, in two registers.
+    #[repr(C)]
+    struct Block(Pointer, usize);
+
+    wrap!("_ZN2v88internal21AllocAtLeastWithRetryEm" => zone_segment, fn real_zone_segment(size: usize) -> Block);
+
+    // Memory of V8's parser, compilers and regular expressions, in small pieces.
+    unsafe extern "C" fn zone_segment(size: usize) -> Block {
+        crate::large_blocks::judge_zones(size);
+        // SAFETY: V8's own call, passed on.
+        unsafe { real_zone_segment(size) }
     }
 
     /// One function of the allocator: counted, judged by its size if it has one, then passed on.

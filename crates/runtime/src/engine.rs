@@ -103,8 +103,33 @@ struct TaskQueue {
 /// it makes an isolate, from the first task on.
 static TASKS: LazyLock<Mutex<HashMap<usize, TaskQueue>>> = LazyLock::new(Mutex::default);
 
-fn tasks() -> MutexGuard<'static, HashMap<usize, TaskQueue>> {
-    TASKS.lock().unwrap_or_else(PoisonError::into_inner)
+/// All queues, locked. V8 posts tasks from anywhere: a thread that was parked in the middle would stop all isolates.
+struct Tasks {
+    queues: MutexGuard<'static, HashMap<usize, TaskQueue>>,
+    /// Dropped after the lock.
+    _section: crate::critical::Section,
+}
+
+impl std::ops::Deref for Tasks {
+    type Target = HashMap<usize, TaskQueue>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.queues
+    }
+}
+
+impl std::ops::DerefMut for Tasks {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.queues
+    }
+}
+
+fn tasks() -> Tasks {
+    let section = crate::critical::section();
+    Tasks {
+        queues: TASKS.lock().unwrap_or_else(PoisonError::into_inner),
+        _section: section,
+    }
 }
 
 /// V8's platform: background work on its own threads, foreground tasks on the event loop of their process.

@@ -45,7 +45,9 @@ impl Inbox {
         self.push(false, message);
     }
 
+    // V8 wakes loops from anywhere: a thread must not be parked while it holds the lock of one.
     fn push(&self, keeps_alive: bool, message: Message) {
+        let _section = crate::critical::section();
         let mut state = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.messages.push_back((keeps_alive, message));
         state.woken = true;
@@ -55,6 +57,7 @@ impl Inbox {
 
     /// Wakes the loop without a message.
     pub fn wake(&self) {
+        let _section = crate::critical::section();
         self.0
             .0
             .lock()

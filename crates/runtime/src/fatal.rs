@@ -10,7 +10,7 @@
 //! watchdog --signal--> handler: condemned? no lock held? in V8 code called from JavaScript? --> sleep
 //! ```
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ffi::{c_char, c_int, c_void};
 use std::marker::PhantomData;
 use std::ptr;
@@ -22,8 +22,12 @@ use crate::latch::End;
 
 /// Stack of a guest's thread: V8 uses up to `--stack-size`, the rest is for its parser, its regular expressions and us.
 pub const STACK_BYTES: usize = 8 << 20;
-/// With this many parked threads no new process is started.
-pub const MAX_PARKED: usize = 32;
+/// With this many parked threads no new process is started, unless the embedder says otherwise.
+///
+/// A parked thread costs its stack and what its isolate held; the heaps of all are bounded by V8's cage beside.
+pub const MAX_PARKED: u32 = 32;
+/// What the embedder calls it.
+pub const PARKED_OPTION: &str = "resourceBudgets.maxParkedThreads";
 /// Size of the stack on which a guest thread handles signals.
 const SIGNAL_STACK_BYTES: usize = 64 << 10;
 
@@ -40,6 +44,27 @@ static ISOLATES: Mutex<Vec<(usize, Weak<ThreadState>)>> = Mutex::new(Vec::new())
 thread_local! {
     /// The guest thread that this is; null elsewhere.
     static CURRENT: Cell<*const ThreadState> = const { Cell::new(ptr::null()) };
+    /// Whose work a thread without an isolate does.
+    static WORKS_FOR: RefCell<Option<Arc<Shared>>> = const { RefCell::new(None) };
+}
+
+/// Does `work` for a guest on a thread without an isolate: memory that cannot be had ends that guest and parks the
+/// thread, instead of the OS process.
+pub(crate) fn work_for<T>(guest: &Arc<Shared>, work: impl FnOnce() -> T) -> T {
+    let before = WORKS_FOR.replace(Some(guest.clone()));
+    let result = work();
+    WORKS_FOR.set(before);
+    result
+}
+
+/// Memory is out on this thread, which does work for a guest; returns when it does not.
+fn park_if_it_works() {
+    let guest = WORKS_FOR.try_with(|guest| guest.try_borrow_mut().ok()?.take());
+    let Ok(Some(guest)) = guest else { return };
+    PARKED.fetch_add(1, Ordering::Relaxed);
+    tracing::error!("memory is out in work for a guest; its thread is parked");
+    crate::watchdog::kill(&guest, End::Memory("native"));
+    sleep_for_ever();
 }
 
 /// Called when a thread will never come back, with how its process ended.
@@ -48,6 +73,7 @@ pub type OnParked = Box<dyn FnOnce(End) + Send>;
 /// What the watchdog and the signal handler know of a guest thread.
 pub struct ThreadState {
     thread: usize,
+    id: std::thread::ThreadId,
     shared: OnceLock<Arc<Shared>>,
     isolate: AtomicPtr<c_void>,
     code: (AtomicUsize, AtomicUsize),
@@ -61,6 +87,11 @@ impl ThreadState {
     /// Whether the thread sleeps for ever.
     pub fn is_parked(&self) -> bool {
         self.parked.load(Ordering::Acquire)
+    }
+
+    /// The thread that this is.
+    pub(crate) fn id(&self) -> std::thread::ThreadId {
+        self.id
     }
 
     /// Reports that the thread will not come back; only the first call does anything.
@@ -171,6 +202,7 @@ pub fn enter_guest_thread(on_parked: OnParked) -> GuestThread {
         thread: unsafe { libc::pthread_self() } as usize,
         #[cfg(not(unix))]
         thread: 0,
+        id: std::thread::current().id(),
         shared: OnceLock::new(),
         isolate: AtomicPtr::new(ptr::null_mut()),
         code: (AtomicUsize::new(0), AtomicUsize::new(0)),
@@ -227,6 +259,23 @@ pub fn parked_threads() -> usize {
 /// Whether the calling thread runs a guest.
 pub fn is_guest_thread() -> bool {
     !CURRENT.get().is_null()
+}
+
+/// What V8's zones hold for the isolate of this thread.
+pub(crate) fn zone_bytes() -> Option<usize> {
+    // SAFETY: see `park_with`.
+    let state = unsafe { CURRENT.get().as_ref() }?;
+    let isolate = state.isolate.load(Ordering::Acquire);
+    if isolate.is_null() {
+        return None;
+    }
+    // SAFETY: a live isolate on its own thread, whose address `attach_isolate` took out of the same type; only counters
+    // are read.
+    let statistics = unsafe {
+        let isolate = std::mem::transmute::<*mut c_void, v8::UnsafeRawIsolatePtr>(isolate);
+        v8::Isolate::from_raw_isolate_ptr_unchecked(isolate).get_heap_statistics()
+    };
+    Some(statistics.malloced_memory())
 }
 
 /// Says which isolate runs on this thread, so that a signal can find out what it is doing.
@@ -318,7 +367,7 @@ pub(crate) unsafe extern "C" fn on_out_of_memory(
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
 mod printers {
-    use super::{End, c_char, c_int, c_void, park_with, park_worker_of};
+    use super::{End, c_char, c_int, c_void, park_if_it_works, park_with, park_worker_of};
     use crate::link_wrap::wrap;
 
     wrap!(
@@ -365,6 +414,7 @@ mod printers {
     /// has no memory for, and for every block of 2 GiB. It holds none of its locks here.
     unsafe extern "C" fn allocator_failed(size: usize) {
         park_with(End::Memory("native"));
+        park_if_it_works();
         // SAFETY: the allocator's own call, passed on.
         unsafe { real_allocator_failed(size) };
     }

@@ -100,12 +100,18 @@ unsafe extern "C" fn allocate(_context: *const c_void, size: usize) -> *mut c_vo
     let Some(total) = size.checked_add(HEADER_BYTES) else {
         return std::ptr::null_mut();
     };
+    let budget = thread_budget();
+    if let Some(budget) = &budget
+        && budget.icu().held().saturating_add(size) > budget.most_in_one_icu_call()
+    {
+        crate::large_blocks::end_guest("Intl");
+    }
     // SAFETY: plain `malloc`.
     let block = unsafe { libc::malloc(total) }.cast::<Header>();
     if block.is_null() {
         return std::ptr::null_mut();
     }
-    let count = match thread_budget() {
+    let count = match budget {
         Some(budget) => {
             let count = budget.icu().clone();
             if count.add(size) {

@@ -13,7 +13,12 @@ const LARGE: usize = 64 << 20;
 thread_local! {
     /// Whether Rust code is allocating on this thread.
     static IS_RUST: Cell<bool> = const { Cell::new(false) };
+    /// What this thread took for zones since the last look.
+    static ZONES: Cell<usize> = const { Cell::new(0) };
 }
+
+/// The memory of V8's zones is looked at when a thread has taken so much since the last look.
+const ZONES_STEP: usize = 32 << 20;
 
 /// Whether a block of this size is looked at.
 pub(crate) fn is_large(size: usize) -> bool {
@@ -36,6 +41,35 @@ pub(crate) fn judge(size: usize) {
     let too_large = crate::wasm_memory::thread_budget()
         .is_some_and(|budget| size > budget.limit().saturating_add(LARGE));
     if too_large {
-        crate::fatal::out_of_memory("native");
+        end_guest("native");
     }
+}
+
+/// V8's zones are about to take `size` bytes more. Does not return when they hold more than they may: a regular
+/// expression of 300 KB would take gigabytes, and its compiler looks at no request to end.
+pub(crate) fn judge_zones(size: usize) {
+    let taken = ZONES.get().saturating_add(size);
+    if taken < ZONES_STEP {
+        ZONES.set(taken);
+        return;
+    }
+    ZONES.set(0);
+    let Some(budget) = crate::wasm_memory::thread_budget() else {
+        return;
+    };
+    if crate::fatal::zone_bytes().is_some_and(|held| held > budget.most_in_zones()) {
+        end_guest("native");
+    }
+}
+
+/// Ends the guest of this thread where it stands.
+pub(crate) fn end_guest(what: &'static str) {
+    // With a lock of this OS process held the thread must go on, so far as it can.
+    if crate::critical::is_inside() {
+        if let Some(budget) = crate::wasm_memory::thread_budget() {
+            budget.condemn(what);
+        }
+        return;
+    }
+    crate::fatal::out_of_memory(what);
 }

@@ -235,7 +235,7 @@ impl Launcher {
         command: NodeCommand,
     ) -> Result<(), Errno> {
         let refused = |_| Errno::EAGAIN;
-        crate::memory::admit(self.vm.options().limits.memory_bytes).map_err(refused)?;
+        self.vm.options().limits.admit().map_err(refused)?;
         // The outcome is the kernel's to tell, see `Control::end_with`.
         let ends = Arc::downgrade(runner);
         let done = Box::new(move |outcome: Outcome| {

@@ -98,6 +98,8 @@ pub struct MemoryBudget {
     looks_over: AtomicUsize,
     /// Whether V8 is marking its heap in steps.
     marks: AtomicBool,
+    /// Whether a look at the whole is due or under way.
+    looks: AtomicBool,
     shared: OnceLock<Arc<Shared>>,
     near: OnceLock<NearLimit>,
     /// The threads of its process, when there is more than one.
@@ -132,6 +134,8 @@ impl std::fmt::Debug for MemoryBudget {
 /// ICU may hold this many times the memory limit, or this many times a small one.
 const ICU_FACTOR: usize = 4;
 const ICU_FLOOR_BYTES: usize = 128 << 20;
+/// V8's zones may hold twice the memory limit, or twice this.
+const ZONES_FLOOR_BYTES: usize = 128 << 20;
 
 impl MemoryBudget {
     fn new(limit: usize) -> Arc<Self> {
@@ -152,6 +156,7 @@ impl MemoryBudget {
             asked: AtomicUsize::new(0),
             looks_over: AtomicUsize::new(0),
             marks: AtomicBool::new(false),
+            looks: AtomicBool::new(false),
             shared: OnceLock::new(),
             near: OnceLock::new(),
             family: OnceLock::new(),
@@ -207,6 +212,8 @@ impl MemoryBudget {
 
     fn look(&self, total: usize) {
         if let Some(near) = self.near.get() {
+            // Somebody of the embedder's may hear of it, under locks of their own.
+            let _section = crate::critical::section();
             near.look(total as u64);
         }
     }
@@ -418,6 +425,17 @@ impl MemoryBudget {
         }
     }
 
+    /// What ICU may hold before [`Self::note_icu`] comes to look: one call is not interrupted.
+    pub(crate) fn most_in_one_icu_call(&self) -> usize {
+        let limit = self.limit.max(ICU_FLOOR_BYTES).saturating_mul(ICU_FACTOR);
+        limit.saturating_add(limit / 4)
+    }
+
+    /// What V8's parser, compilers and regular expressions may hold while they work.
+    pub(crate) fn most_in_zones(&self) -> usize {
+        self.limit.max(ZONES_FLOOR_BYTES).saturating_mul(2)
+    }
+
     /// Ends the process because of its memory.
     pub(crate) fn condemn(&self, what: &'static str) {
         if let Some(shared) = self.shared.get() {
@@ -433,7 +451,36 @@ impl MemoryBudget {
             self.looks_over.store(0, Ordering::Relaxed);
             return false;
         }
+        // Objects that are dead already may hold most of it.
+        self.ask_for_look();
         self.looks_over.fetch_add(1, Ordering::Relaxed) + 1 >= LOOKS
+    }
+
+    /// What the heap and the bindings hold, of all threads.
+    fn heap_and_native(&self) -> usize {
+        self.sum(|member| {
+            let used = member.used();
+            used.heap.saturating_add(used.native)
+        })
+    }
+
+    /// Lets the isolate's thread collect all garbage and end the process if that does not help: what a binding holds for
+    /// a dead object is given back after the collection only that found it dead, sometimes much later.
+    fn ask_for_look(&self) {
+        let Some(shared) = self.shared.get() else {
+            return;
+        };
+        if self.looks.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let _section = crate::critical::section();
+        shared
+            .isolate
+            .request_interrupt(look_at_all, std::ptr::null_mut());
+        // A process that waits hears of it in its loop.
+        shared
+            .inbox
+            .send_unref(Box::new(|scope, _| look_at_thread(scope)));
     }
 
     fn set_heap(&self, used: usize, committed: usize) {
@@ -467,15 +514,15 @@ impl Drop for NativeCharge {
 /// Whether a process with this memory limit may be started now.
 ///
 /// # Errors
-/// [`LimitError`] when the heaps of all processes fill V8's cage, or when too many threads are parked.
-pub fn admit(limit_bytes: usize) -> Result<(), LimitError> {
+/// [`LimitError`] when the heaps of all processes fill V8's cage, or when `max_parked` threads are parked.
+pub fn admit(limit_bytes: usize, max_parked: usize) -> Result<(), LimitError> {
     let parked = fatal::parked_threads();
-    if parked >= fatal::MAX_PARKED {
+    if parked >= max_parked {
         return Err(LimitError {
             limit: "parked threads",
-            configured: fatal::MAX_PARKED as u64,
+            configured: max_parked as u64,
             used: parked as u64,
-            option: "isolation",
+            option: fatal::PARKED_OPTION,
         });
     }
     let used = CAGE_USED.load(Ordering::Relaxed);
@@ -593,17 +640,41 @@ unsafe extern "C" fn after_gc(
     budget
         .peak
         .fetch_max(used.total().min(budget.limit), Ordering::Relaxed);
-    if kind == v8::GCType::kGCTypeMarkSweepCompact
-        && budget.sum(|member| {
-            let used = member.used();
-            used.heap.saturating_add(used.native)
-        }) > budget.limit
-    {
-        budget.condemn("heap");
+    if kind == v8::GCType::kGCTypeMarkSweepCompact {
+        if budget.sum(|member| member.used().heap) > budget.limit {
+            budget.condemn("heap");
+        } else if budget.heap_and_native() > budget.limit {
+            budget.ask_for_look();
+        }
     }
     if CAGE_USED.load(Ordering::Relaxed) > CAGE_HIGH_BYTES {
         condemn_largest("heap of all runtimes");
     }
+}
+
+/// Runs where V8 may collect garbage.
+unsafe extern "C" fn look_at_all(isolate: v8::UnsafeRawIsolatePtr, _data: *mut c_void) {
+    // SAFETY: V8 calls this with the isolate that was interrupted, on its thread.
+    let mut isolate = unsafe { v8::Isolate::from_raw_isolate_ptr(isolate) };
+    look_at_thread(&mut isolate);
+}
+
+/// See [`MemoryBudget::ask_for_look`]; the second of its two requests finds nothing to do.
+fn look_at_thread(isolate: &mut v8::Isolate) {
+    let Some(budget) = crate::wasm_memory::thread_budget() else {
+        return;
+    };
+    if !budget.looks.load(Ordering::Relaxed) {
+        return;
+    }
+    // Cleared at the end: the collection here must not ask again.
+    if budget.heap_and_native() > budget.limit || budget.total() > budget.limit {
+        isolate.low_memory_notification();
+    }
+    if budget.heap_and_native() > budget.limit {
+        budget.condemn("native");
+    }
+    budget.looks.store(false, Ordering::Relaxed);
 }
 
 /// Condemns the process that holds most.
@@ -662,18 +733,24 @@ fn has_headroom() -> bool {
 
 /// Gives the headroom back when this thread has it: its isolate is gone, or the thread is about to park.
 pub(crate) fn release_headroom() {
+    release_headroom_of(std::thread::current().id());
+}
+
+/// The same for a thread that was parked where it stood.
+pub(crate) fn release_headroom_of(thread: std::thread::ThreadId) {
     let _section = crate::critical::section();
     let mut taken = HEADROOM
         .taken
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
-    if *taken == Some(std::thread::current().id()) {
+    if *taken == Some(thread) {
         *taken = None;
         HEADROOM.freed.notify_one();
     }
 }
 
-/// Looks at every process and at this OS process as a whole. Called once a second; allocates nothing.
+/// Looks at every process and at this OS process as a whole. Called once a second; allocates nothing while all keep to their
+/// limits.
 pub(crate) fn check() {
     if let Ok(live) = LIVE.try_lock() {
         for budget in live.iter().filter_map(Weak::upgrade) {

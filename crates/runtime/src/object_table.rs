@@ -8,10 +8,14 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::env::Env;
+use crate::memory::NativeCharge;
+use crate::wasm_memory::thread_budget;
 
 struct Entry {
     value: Rc<dyn Any>,
     wrapper: v8::Weak<v8::Object>,
+    /// `None` while a snapshot is made.
+    _charge: Option<NativeCharge>,
 }
 
 #[derive(Default)]
@@ -25,6 +29,8 @@ struct Slots {
 pub struct ObjectTable(RefCell<Slots>);
 
 const INDEX_BITS: u32 = 32;
+/// What an entry costs beside its value, as measured: its slot, V8's weak handle, the finalizer.
+const OVERHEAD_BYTES: usize = 512;
 /// The internal field that holds index and generation.
 const FIELD: usize = 0;
 
@@ -39,6 +45,23 @@ impl ObjectTable {
         wrapper: v8::Local<v8::Object>,
         value: Rc<T>,
     ) {
+        self.wrap_with(scope, wrapper, value, 0);
+    }
+
+    /// As [`Self::wrap`], for a value that holds `held` bytes beside its own.
+    ///
+    /// All of it counts against the memory limit, since V8 sees a small object only. A process that may not have it has an
+    /// end by then; its object is made nevertheless.
+    pub fn wrap_with<T: Any>(
+        &self,
+        scope: &mut v8::PinScope<'_, '_>,
+        wrapper: v8::Local<v8::Object>,
+        value: Rc<T>,
+        held: usize,
+    ) {
+        let bytes = (OVERHEAD_BYTES + size_of::<T>()).saturating_add(held);
+        // May collect garbage, which removes entries: nothing is borrowed here.
+        let charge = thread_budget().and_then(|budget| budget.charge_kept(scope, bytes).ok());
         let (index, generation) = {
             let mut slots = self.0.borrow_mut();
             if let Some(index) = slots.free.pop() {
@@ -64,6 +87,7 @@ impl ObjectTable {
             slot.1 = Some(Entry {
                 value,
                 wrapper: weak,
+                _charge: charge,
             });
         }
         #[expect(

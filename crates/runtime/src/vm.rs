@@ -345,7 +345,7 @@ impl Vm {
         options: ExecOptions,
         done: OnDone,
     ) -> Result<Arc<Control>, VmError> {
-        crate::memory::admit(self.options.limits.memory_bytes)?;
+        self.options.limits.admit()?;
         let control = self.track(done)?;
         let job = Job {
             vm: self.clone(),

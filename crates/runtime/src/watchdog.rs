@@ -328,6 +328,7 @@ fn finish(mut state: MutexGuard<'_, State>, id: u64) {
     tracing::warn!(?end, parked, "a process did not end by itself");
     let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| thread.report(end)));
     if parked {
+        crate::memory::release_headroom_of(thread.id());
         self::state().entries.retain(|entry| entry.id != id);
     }
 }

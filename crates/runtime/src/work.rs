@@ -197,7 +197,8 @@ impl Env {
             let answer = if shared.latch.is_set() {
                 None
             } else {
-                catch_unwind(AssertUnwindSafe(|| work(&mut meter)))
+                let work = || crate::fatal::work_for(&shared, || work(&mut meter));
+                catch_unwind(AssertUnwindSafe(work))
                     .map_err(|_| {
                         tracing::error!("work of a process panicked; it ends");
                         crate::watchdog::kill(&shared, End::Crash("panic".to_owned()));

@@ -219,7 +219,9 @@ impl Blob {
     pub fn into_handle<'s>(self, scope: &mut v8::PinScope<'s, '_>) -> Ret<'s> {
         let env = Env::of(scope);
         let handle = env.new_instance(scope, "blob.Blob")?;
-        env.objects.wrap(scope, handle, Rc::new(self));
+        let parts = self.parts.list.capacity() * size_of::<Part>();
+        env.objects
+            .wrap_with(scope, handle, Rc::new(self), parts + size_of::<Parts>());
         Ok(handle.into())
     }
 }

@@ -341,7 +341,8 @@ fn new_script<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> 
         script: v8::Global::new(scope, script),
         cache,
     };
-    env.objects.wrap(scope, this, Rc::new(state));
+    let held = state.cache.len();
+    env.objects.wrap_with(scope, this, Rc::new(state), held);
     Ok(this.into())
 }
 

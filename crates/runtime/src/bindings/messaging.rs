@@ -78,6 +78,8 @@ pub static BINDING: Binding = Binding {
     ..Binding::DEFAULT
 };
 
+/// What a port holds beside itself: its end of the channel, its place among the ports, two handles of V8.
+const PORT_DATA_BYTES: usize = 512;
 const MESSAGE_PORT: Callback = function!(message_port);
 const POST_MESSAGE: Callback = function!(post_message);
 const START: Callback = function!(start);
@@ -225,7 +227,8 @@ impl MessagePort {
             frame: RefCell::new(Some(v8::Global::new(scope, frame))),
             emit,
         });
-        env.objects.wrap(scope, object, port.clone());
+        env.objects
+            .wrap_with(scope, object, port.clone(), PORT_DATA_BYTES);
         env.extension::<Messaging>()
             .ports
             .borrow_mut()

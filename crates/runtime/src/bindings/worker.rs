@@ -208,7 +208,8 @@ fn construct<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let memory_bytes = memory
         .as_ref()
         .map_or(vm.options().limits.memory_bytes, |memory| memory.limit());
-    crate::memory::admit(memory_bytes).map_err(|_| failed("EAGAIN"))?;
+    let max_parked = vm.options().limits.max_parked_threads as usize;
+    crate::memory::admit(memory_bytes, max_parked).map_err(|_| failed("EAGAIN"))?;
     let threads = env.extension::<Thread>().threads();
     let thread_id = threads.next_id();
     let limits = effective_limits(asked, memory_bytes);

@@ -288,13 +288,16 @@ struct DiffieHellman {
 fn wrap<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>, domain: Domain) -> Ret<'s> {
     let env = Env::of(scope);
     let wrong = domain.check(&mut Meter::on_own_thread(&env))?;
+    // Two keys of the modulus' size may follow.
+    let held = domain.g.len() + domain.p.len().saturating_mul(3);
     let value = DiffieHellman {
         domain,
         public: RefCell::default(),
         private: RefCell::default(),
         wrong,
     };
-    env.objects.wrap(scope, args.this(), Rc::new(value));
+    env.objects
+        .wrap_with(scope, args.this(), Rc::new(value), held);
     Ok(v8::undefined(scope).into())
 }
 

@@ -33,6 +33,9 @@ fn curve<'s>(
         .ok_or_else(|| Throw::type_error("ERR_CRYPTO_INVALID_CURVE", "Invalid EC curve name"))
 }
 
+/// What both keys may take.
+const KEYS_BYTES: usize = 256;
+
 /// `new ECDH(curve)`
 pub fn construct<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     if !args.is_construct_call() {
@@ -45,7 +48,8 @@ pub fn construct<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'
         public: RefCell::default(),
     };
     let env = Env::of(scope);
-    env.objects.wrap(scope, args.this(), Rc::new(ecdh));
+    env.objects
+        .wrap_with(scope, args.this(), Rc::new(ecdh), KEYS_BYTES);
     Ok(v8::undefined(scope).into())
 }
 

@@ -95,7 +95,9 @@ pub fn new_hash<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s
         length,
         done: RefCell::default(),
     };
-    env.objects.wrap(scope, args.this(), Rc::new(hash));
+    let held = size_of_val(&**hash.state.borrow());
+    env.objects
+        .wrap_with(scope, args.this(), Rc::new(hash), held);
     Ok(v8::undefined(scope).into())
 }
 

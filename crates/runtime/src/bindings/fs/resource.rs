@@ -78,7 +78,8 @@ impl Resource {
             handle: None,
             inner,
         });
-        env.objects.wrap(scope, object, resource);
+        let held = size_of_val(&*resource.inner);
+        env.objects.wrap_with(scope, object, resource, held);
     }
 
     /// Gives it new ids, as a resource of another kind; `init` hooks and `executionAsyncResource()` see `resource` in
@@ -151,7 +152,8 @@ impl Resource {
             handle,
             inner,
         });
-        env.objects.wrap(scope, object, resource.clone());
+        let held = size_of_val(&*resource.inner);
+        env.objects.wrap_with(scope, object, resource.clone(), held);
         env.emit_async_init(scope, provider.name, context, object);
         resource
     }

@@ -6,6 +6,7 @@ import type { NativeExecOptions, NativeListener, NativeOutcome, NativeProcess } 
 import type { ExecSettings } from "./options.js";
 import { abortedOutcome } from "./outcome.js";
 import { StdioEvents } from "./stdio.js";
+import * as wakefulness from "./wakefulness.js";
 
 /**
  * Starts a program by `begin` and resolves with its outcome. Its signal is heard before and during, never after.
@@ -23,8 +24,10 @@ export function launch(
     try {
       process = begin(native, (kind, payload, pid) => {
         if (kind === EventKind.outcome) {
+          const outcome = payload as NativeOutcome;
+          wakefulness.end(outcome.wallMs);
           signal?.removeEventListener("abort", abort);
-          resolve(payload as NativeOutcome);
+          resolve(outcome);
         } else {
           events?.emit(kind === EventKind.stdout ? "stdout" : "stderr", payload as Buffer, pid);
         }
@@ -33,6 +36,7 @@ export function launch(
       reject(fromNative(error));
       return;
     }
+    wakefulness.begin(process.awaited);
     signal?.addEventListener("abort", abort, { once: true });
   });
 }

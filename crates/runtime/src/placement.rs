@@ -3,47 +3,96 @@
 //! A kernel that looks for an idle processor does not always look far: with few of them it may leave a woken thread
 //! behind the one that woke it, which still has something to do.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 #[cfg(target_os = "linux")]
-pub use linux::{Entered, Placement};
+use linux::Thread;
 #[cfg(not(target_os = "linux"))]
-pub use other::{Entered, Placement};
+use other::Thread;
+
+/// A thread that waits for orders, as those see it who give them.
+#[derive(Default)]
+pub struct Placement {
+    thread: Thread,
+    awake: AtomicBool,
+}
+
+/// The time in which a thread can be placed.
+pub struct Entered(Arc<Placement>);
+
+impl Placement {
+    /// Makes the calling thread the one that is placed.
+    pub fn enter(self: &Arc<Self>) -> Entered {
+        self.thread.enter();
+        Entered(self.clone())
+    }
+
+    /// Has the thread woken on another processor than the caller's, if it may use one.
+    pub fn keep_away(&self) {
+        self.thread.keep_away();
+    }
+
+    /// Notes that the calling thread, which is the one that is placed, goes to sleep.
+    pub fn sleeps(&self) {
+        self.awake.store(false, Ordering::Relaxed);
+    }
+
+    /// Notes that it is awake, and gives it all its processors back.
+    pub fn wakes(&self) {
+        self.awake.store(true, Ordering::Relaxed);
+        self.thread.settle();
+    }
+
+    /// Whether the thread is awake: then it has a processor already.
+    pub fn is_awake(&self) -> bool {
+        self.awake.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.0.thread.leave();
+    }
+}
 
 #[cfg(target_os = "linux")]
 mod linux {
     use std::mem::{MaybeUninit, size_of};
-    use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+    use std::sync::{Mutex, MutexGuard, PoisonError};
 
-    /// A thread that others may wake elsewhere.
+    /// See [`super::Placement`].
     #[derive(Default)]
-    pub struct Placement(Mutex<State>);
+    pub struct Thread(Mutex<State>);
 
     #[derive(Default)]
     struct State {
         /// The kernel's id of the thread, while it lives.
-        thread: Option<libc::pid_t>,
+        id: Option<libc::pid_t>,
         /// The processors that the thread may use, when it may not use them all just now.
         own: Option<libc::cpu_set_t>,
     }
 
-    /// The time in which a thread can be placed.
-    pub struct Entered(Arc<Placement>);
-
-    impl Placement {
+    impl Thread {
         fn state(&self) -> MutexGuard<'_, State> {
             self.0.lock().unwrap_or_else(PoisonError::into_inner)
         }
 
-        /// Makes the calling thread the one that is placed.
-        pub fn enter(self: &Arc<Self>) -> Entered {
+        /// The calling thread is the one.
+        pub fn enter(&self) {
             // SAFETY: has no arguments.
-            self.state().thread = Some(unsafe { libc::gettid() });
-            Entered(self.clone())
+            self.state().id = Some(unsafe { libc::gettid() });
         }
 
-        /// Has the thread woken on another processor than the caller's, if it may use one. It calls [`Self::settle`].
+        /// The thread ends.
+        pub fn leave(&self) {
+            self.state().id = None;
+        }
+
+        /// See [`super::Placement::keep_away`].
         pub fn keep_away(&self) {
             let mut state = self.state();
-            let Some(thread) = state.thread.filter(|_| state.own.is_none()) else {
+            let Some(thread) = state.id.filter(|_| state.own.is_none()) else {
                 return;
             };
             let mut set = MaybeUninit::<libc::cpu_set_t>::zeroed();
@@ -79,7 +128,7 @@ mod linux {
             }
         }
 
-        /// Gives the calling thread, which is the one that is placed, all its processors back.
+        /// Gives the calling thread all its processors back.
         pub fn settle(&self) {
             if let Some(own) = self.state().own.take() {
                 // SAFETY: reads the set; 0 is the calling thread.
@@ -87,31 +136,21 @@ mod linux {
             }
         }
     }
-
-    impl Drop for Entered {
-        fn drop(&mut self) {
-            self.0.state().thread = None;
-        }
-    }
 }
 
 /// Other systems choose well, or do not let a thread choose for another.
 #[cfg(not(target_os = "linux"))]
 mod other {
-    use std::sync::Arc;
-
-    /// See the module's text.
+    /// See [`super::Placement`].
     #[derive(Default)]
-    pub struct Placement;
+    pub struct Thread;
 
-    /// See the module's text.
-    pub struct Entered;
-
-    impl Placement {
+    impl Thread {
         /// Nothing to note.
-        pub fn enter(self: &Arc<Self>) -> Entered {
-            Entered
-        }
+        pub fn enter(&self) {}
+
+        /// Nothing to forget.
+        pub fn leave(&self) {}
 
         /// Nothing to do.
         pub fn keep_away(&self) {}

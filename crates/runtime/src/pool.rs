@@ -113,11 +113,11 @@ fn fits(work: &Work) -> bool {
     work.vm().options().limits.memory_bytes == Limits::default().memory_bytes && work.may_be_late()
 }
 
-/// Hands work to a warm isolate, or to a new one.
+/// Hands work to a warm isolate, or to a new one. Answers whether that was awake.
 ///
 /// # Errors
 /// [`EngineError`] when no thread can be started.
-pub fn run(mut work: Work) -> Result<(), EngineError> {
+pub fn run(mut work: Work) -> Result<bool, EngineError> {
     if *SIZE > 0 && fits(&work) {
         loop {
             let (first, is_last) = {
@@ -127,12 +127,13 @@ pub fn run(mut work: Work) -> Result<(), EngineError> {
                 }
                 (warm.remove(0), warm.is_empty())
             };
+            let awake = first.placement.is_awake();
             let Err(refused) = first.orders.send(Order::Run(Box::new(work))) else {
                 // The job's first milliseconds are not shared with the making of isolates while one is left.
                 if is_last {
                     engine::later(fill);
                 }
-                return Ok(());
+                return Ok(awake);
             };
             let Order::Run(back) = refused.0 else {
                 return Err(EngineError::RootGone);
@@ -151,5 +152,5 @@ pub fn run(mut work: Work) -> Result<(), EngineError> {
         .send(Order::Run(Box::new(work)))
         .map_err(|_| EngineError::RootGone)?;
     refill();
-    Ok(())
+    Ok(false)
 }

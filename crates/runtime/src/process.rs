@@ -113,6 +113,7 @@ struct ControlState {
     output: Option<Arc<Output>>,
     memory: Option<Arc<MemoryBudget>>,
     started: Option<Instant>,
+    awaited: bool,
     pid: u32,
     process: Option<Arc<secure_exec_kernel::Process>>,
     /// The process of the kernel that ends with the outcome.
@@ -147,6 +148,15 @@ impl Control {
             }
         };
         crate::watchdog::kill(&shared, end);
+    }
+
+    /// Whether its thread was awake when it was handed over: then it runs already.
+    pub fn was_awaited(&self) -> bool {
+        self.lock().awaited
+    }
+
+    pub(crate) fn set_awaited(&self, awaited: bool) {
+        self.lock().awaited = awaited;
     }
 
     /// The guest's process id; 0 before it has one.
@@ -406,8 +416,13 @@ fn next_work(
         .as_mut()
         .and_then(|warm_up| warm_up.run(scope, env, orders));
     loop {
-        let next = order.take().or_else(|| orders.recv().ok())?;
-        placement.settle();
+        let next = if let Some(next) = order.take() {
+            next
+        } else {
+            placement.sleeps();
+            orders.recv().ok()?
+        };
+        placement.wakes();
         match next {
             Order::Run(work) => return Some(*work),
             Order::GetReady => {

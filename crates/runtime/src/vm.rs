@@ -352,9 +352,12 @@ impl Vm {
             options,
             control: control.clone(),
         };
-        if let Err(error) = crate::pool::run(Work::Program(job)) {
-            control.abandon();
-            return Err(error.into());
+        match crate::pool::run(Work::Program(job)) {
+            Ok(awaited) => control.set_awaited(awaited),
+            Err(error) => {
+                control.abandon();
+                return Err(error.into());
+            }
         }
         Ok(control)
     }

@@ -105,6 +105,9 @@ describe("WebAssembly", () => {
       ["new WebAssembly.Module(make(i))", "m"],
       ["await WebAssembly.compile(make(i))", "m"],
       ["await WebAssembly.instantiate(make(i))", "m.instance"],
+      ["await WebAssembly.compileStreaming(new Response(make(i), { headers: { 'content-type': 'application/wasm' } }))", "m"],
+      // Of other objects for the same module.
+      ["structuredClone(new WebAssembly.Module(make(i)))", "m"],
     ]) {
       const all = await runtime.exec(`${module} const kept = []; for (let i = 0; i < 60; i++) { const m = ${how}; kept.push(${kept}); }`, {
         filePath: "/workspace/kept.mjs",

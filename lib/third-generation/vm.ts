@@ -341,8 +341,14 @@ async function evaluateIn<T>(
   }
 }
 
+/** What a program's first statement may be without its code running strictly. */
+const STRICT = /^(?:\s|\/\/.*\n|\/\*[^]*?\*\/)*(?:"use strict"|'use strict')/;
+
 function before(source: string, prelude: string): string {
-  return prelude === "" || typeof source !== "string" ? source : `${prelude} ${source}`;
+  if (prelude === "" || typeof source !== "string") return source;
+  // A hashbang is one in the first column only, a directive in the first statement only.
+  const code = source.startsWith("#!") ? `//${source}` : source;
+  return `${STRICT.test(code) ? '"use strict"; ' : ""}${prelude} ${code}`;
 }
 
 /** Options of a program. */
@@ -359,6 +365,7 @@ function program(options: LanguageExecutionOptions): ExecOptions {
 
 /** Where code without a file stands. */
 function placed({ filePath, format, cwd = CWD }: JavaScriptExecutionOptions): { filePath?: string } {
+  if (format !== undefined && format !== "module" && format !== "commonjs") throw typeError("options.format", '"module" or "commonjs"', format);
   if (filePath !== undefined) return { filePath };
   return format === "commonjs" ? { filePath: posix.join(cwd, "main.cjs") } : {};
 }

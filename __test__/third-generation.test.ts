@@ -69,6 +69,9 @@ describe("one call", () => {
     for (const bad of [{ format: "xml" }, { inputs: 1 }, { onStdout: 1 }, { mounts: {} }, { limits: 1 }, { highResolutionTime: "no" }]) {
       await expect(execute("1", bad as object), JSON.stringify(bad)).rejects.toThrow(TypeError);
     }
+    // Nothing that would have no effect.
+    await expect(executeFile("/x.mjs", { inputs: {} } as object)).rejects.toThrow("options.inputs");
+    await expect(execute("1", { pty: {} } as object)).rejects.toThrow("options.pty");
     await expect(execute("1", { limits: { jsRuntime: { wallClockLimitMs: NaN } } })).rejects.toThrow(RangeError);
     // What stands before the code takes nothing from its first line.
     const strict = `#!/usr/bin/env node\n// Strict.\n"use strict";\nconsole.log(inputs.n, (function () { return this; })());`;

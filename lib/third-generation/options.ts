@@ -44,6 +44,10 @@ const CALL_KEYS = [
   "tsconfigPath",
   "compilerOptions",
 ];
+/** Without what a call of a kind would do nothing with. */
+export const CODE_KEYS = CALL_KEYS.filter((key) => key !== "pty");
+export const FILE_KEYS = CODE_KEYS.filter((key) => key !== "inputs");
+export const SPAWN_KEYS = CALL_KEYS.filter((key) => key !== "inputs" && key !== "output");
 /** What results keep of each stream unless `limits.jsRuntime.capturedOutputLimitBytes` says otherwise. */
 export const CAPTURED_BYTES = 16 << 20;
 const NO_WALL_LIMIT_MS = 2 ** 31 - 1;
@@ -61,7 +65,7 @@ export function part<C extends object>(options: (C & VmOptions) | undefined): { 
 }
 
 /** Refuses what a call does not know. */
-export function checkCall(options: object | undefined, known: readonly string[] = CALL_KEYS): void {
+export function checkCall(options: object | undefined, known: readonly string[]): void {
   if (options === undefined) return;
   if (typeof options !== "object" || options === null) throw typeError("options", "an object", options);
   for (const [key, value] of Object.entries(options)) {

@@ -856,3 +856,24 @@ fn resident_bytes() -> Option<usize> {
 fn resident_bytes() -> Option<usize> {
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::MemoryBudget;
+
+    const MIB: usize = 1 << 20;
+
+    #[test]
+    fn what_threads_keep_is_bounded_together() {
+        let first = MemoryBudget::new(64 * MIB);
+        let second = MemoryBudget::new(64 * MIB);
+        assert_eq!(first.keepable(), 16 * MIB);
+        second.join(&first);
+        second.kept_blocks().pretend(10 * MIB);
+        assert_eq!(first.keepable(), 6 * MIB);
+        assert_eq!(second.keepable(), 16 * MIB);
+        assert!(first.charge_external(52 * MIB));
+        assert_eq!(first.keepable(), 2 * MIB);
+        assert_eq!(second.keepable(), 12 * MIB);
+    }
+}

@@ -87,6 +87,13 @@ describe("code mode", () => {
       expect((await run(code)).status, code).toBe("failed");
     }
     await expect(run("1", { timeoutMs: NaN })).rejects.toThrow(RangeError);
+    await expect(run("1", { maxToolCalls: NaN })).rejects.toThrow(RangeError);
+    await expect(run("1", { maxToolcalls: 1 } as object)).rejects.toThrow("options.maxToolcalls");
+    for (const bad of [{ tools: null }, { invoke: 1 }, { onLog: "x" }, { runtime: 7 }]) {
+      await expect(run("1", bad as object)).rejects.toThrow(TypeError);
+    }
+    // Beside its console, too, the code says no more than a line and one of five levels.
+    expect(await run("await SecureExec.bindings.log('x'.repeat(1e5), 'y')")).toMatchObject({ status: "completed", logs: ["[log] y"] });
     // The code may change its realm, but not what it returned or how it ended.
     const forged = `JSON.stringify = () => "x"; Promise.prototype.then = function () {}; Array.prototype.join = () => "y";
       Object.prototype.value = 7; return 1`;

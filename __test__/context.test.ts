@@ -139,6 +139,10 @@ describe("contexts", () => {
     expect(await value("export const x = 5; export function f() { return x } export { x as y }; export default (function g() {})")).toBeUndefined();
     expect(await value("export default class Named { v = 7 }")).toBeUndefined();
     expect(await value("[f(), new Named().v]")).toEqual([5, 7]);
+    // A line without a semicolon ends where the next one begins.
+    expect(await value("const one = 1\nexport default one")).toBe(1);
+    expect(await value("let same = String\nexport { same }\n(function () {})()\nsame === String")).toBe(true);
+    expect(await value("let list = [1]\nimport os from 'node:os'\n[0].length\nlist.length")).toBe(1);
     expect(await value("import 'node:nothing'")).toContain("node:nothing");
     expect(await value("import { x } from")).toContain("SyntaxError");
     // Lines keep their places.

@@ -66,6 +66,16 @@ describe("one call", () => {
     expect(await execute("await fetch('http://example.com')")).toMatchObject({ outcome: "failed" });
     await expect(execute("1", { sandbox: {} } as object)).rejects.toThrow("sandbox");
     await expect(execute("1", { nonsense: 1 } as object)).rejects.toThrow("options.nonsense");
+    for (const bad of [{ format: "xml" }, { inputs: 1 }, { onStdout: 1 }, { mounts: {} }, { limits: 1 }, { highResolutionTime: "no" }]) {
+      await expect(execute("1", bad as object), JSON.stringify(bad)).rejects.toThrow(TypeError);
+    }
+    // Nothing that would have no effect.
+    await expect(executeFile("/x.mjs", { inputs: {} } as object)).rejects.toThrow("options.inputs");
+    await expect(execute("1", { pty: {} } as object)).rejects.toThrow("options.pty");
+    await expect(execute("1", { limits: { jsRuntime: { wallClockLimitMs: NaN } } })).rejects.toThrow(RangeError);
+    // What stands before the code takes nothing from its first line.
+    const strict = `#!/usr/bin/env node\n// Strict.\n"use strict";\nconsole.log(inputs.n, (function () { return this; })());`;
+    expect(await execute(strict, { inputs: { n: 1 }, format: "commonjs" })).toMatchObject({ stdout: "1 undefined\n" });
   });
 
   test("host functions are globals, mounts are there, files run", async () => {
@@ -76,6 +86,8 @@ describe("one call", () => {
     expect(await evaluate(`orders.list({ customer: "c" })`, { hostFunctions: [orders] })).toMatchObject({ value: ["c", 1] });
     const mounts = [nodeModulesMount(join(host, "node_modules")), hostDirMount("/job", host)];
     expect(await executeFile("/job/job.mjs", { mounts, args: ["x", "y"] })).toMatchObject({ outcome: "succeeded", stdout: "7 x,y /job/job.mjs\n" });
+    const writable = { path: "/job", plugin: { id: "host_dir", config: { hostPath: host } } };
+    expect(await execute("require('fs').writeFileSync('/job/x', '')", { mounts: [writable as never] })).toMatchObject({ error: { code: "EROFS" } });
     expect(await execute("import seven from 'seven'; console.log(seven)", { mounts })).toMatchObject({ stdout: "7\n" });
     expect(await execute("require('fs').writeFileSync('/job/x', '')", { mounts })).toMatchObject({ outcome: "failed", error: { code: "EROFS" } });
   });

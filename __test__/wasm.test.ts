@@ -98,13 +98,16 @@ describe("WebAssembly", () => {
 
   test("the bytes of modules count as long as the modules live", async () => {
     const runtime = await make({ memoryLimit: 64 });
-    const module = `const make = (i) => { const n = 10 << 20, b = new Uint8Array(13 + n);
+    const module = `const make = (i, n = 10 << 20) => { const b = new Uint8Array(13 + n);
       b.set([0, 97, 115, 109, 1, 0, 0, 0, 0, (n & 127) | 128, ((n >> 7) & 127) | 128, ((n >> 14) & 127) | 128, n >> 21, 1, 97]);
       b[20] = i; return b; };`;
     for (const [how, kept] of [
       ["new WebAssembly.Module(make(i))", "m"],
       ["await WebAssembly.compile(make(i))", "m"],
       ["await WebAssembly.instantiate(make(i))", "m.instance"],
+      ["await WebAssembly.compileStreaming(new Response(make(i, 3 << 20), { headers: { 'content-type': 'application/wasm' } }))", "m"],
+      // Of other objects for the same module.
+      ["structuredClone(new WebAssembly.Module(make(i)))", "m"],
     ]) {
       const all = await runtime.exec(`${module} const kept = []; for (let i = 0; i < 60; i++) { const m = ${how}; kept.push(${kept}); }`, {
         filePath: "/workspace/kept.mjs",

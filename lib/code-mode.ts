@@ -1,7 +1,7 @@
 /** `secure-exec/code-mode`: code that a model wrote, with tools of the host's and nothing else. */
 
 import { randomBytes } from "node:crypto";
-import { typeError, rangeError } from "./errors.js";
+import { typeError, rangeError, valueError } from "./errors.js";
 import { NodeRuntime } from "./runtime.js";
 import type { NodeRuntimeCreateOptions } from "./types.js";
 
@@ -48,6 +48,18 @@ export interface CodeModeResult {
   durationMs: number;
 }
 
+const KEYS = [
+  "tools",
+  "invoke",
+  "onLog",
+  "onToolError",
+  "timeoutMs",
+  "signal",
+  "memoryLimit",
+  "maxToolCalls",
+  "runtime",
+] as const satisfies (keyof CodeModeOptions)[];
+const LEVELS = ["log", "info", "warn", "error", "debug"] as const satisfies CodeModeLog["level"][];
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 const MAX_LOG_LINES = 10_000;
 const MAX_LOG_LENGTH = 1 << 20;
@@ -102,10 +114,12 @@ export { value };
 /** Runs code in a VM of its own. Never rejects for what the code did. */
 export async function execute(code: string, options: CodeModeOptions = {}): Promise<CodeModeResult> {
   if (typeof code !== "string") throw typeError("code", "a string", code);
+  check(options);
   const { tools = {}, invoke, onLog, onToolError, timeoutMs = 300_000, signal, memoryLimit = 64, maxToolCalls = 1_000 } = options;
   if (typeof timeoutMs !== "number" || !(timeoutMs >= 100 && timeoutMs <= MAX_TIMEOUT_MS)) {
     throw rangeError("timeoutMs", `100 to ${MAX_TIMEOUT_MS}`, timeoutMs);
   }
+  if (!Number.isSafeInteger(maxToolCalls) || maxToolCalls < 0) throw rangeError("maxToolCalls", "an integer from 0 to 2^53 - 1", maxToolCalls);
   const started = performance.now();
   const logs: string[] = [];
   let length = 0;
@@ -128,7 +142,8 @@ export async function execute(code: string, options: CodeModeOptions = {}): Prom
   };
   const log = (given: unknown, text: unknown): void => {
     if (isOver || logs.length >= MAX_LOG_LINES || length >= MAX_LOG_LENGTH) return;
-    const level = String(given) as CodeModeLog["level"];
+    // The code may call this without its console.
+    const level = LEVELS.find((known) => known === given) ?? "log";
     const line = String(text).slice(0, MAX_LINE_LENGTH);
     length += line.length;
     logs.push(`[${level}] ${line}`);
@@ -201,6 +216,21 @@ export function createExecutor(options: CodeModeOptions = {}): CodeExecutor {
       };
     },
   };
+}
+
+function check(options: CodeModeOptions): void {
+  if (typeof options !== "object" || options === null) throw typeError("options", "an object", options);
+  for (const [key, value] of Object.entries(options)) {
+    if (value !== undefined && !(KEYS as readonly string[]).includes(key)) throw valueError(`options.${key}`, "is not an option", value);
+  }
+  const { tools, runtime } = options;
+  for (const [name, value] of Object.entries({ tools, runtime })) {
+    if (value !== undefined && (typeof value !== "object" || value === null)) throw typeError(name, "an object", value);
+  }
+  const { invoke, onLog, onToolError } = options;
+  for (const [name, value] of Object.entries({ invoke, onLog, onToolError })) {
+    if (value !== undefined && typeof value !== "function") throw typeError(name, "a function", value);
+  }
 }
 
 function isInvoker(tools: object): tools is { invoke: NonNullable<CodeModeOptions["invoke"]> } {

@@ -202,7 +202,8 @@ function collect(
     );
   const announced = Number(response.headers["content-length"] ?? 0);
   if (method !== "HEAD" && announced > maxBytes) giveUp(tooLarge(announced));
-  const body = new Body(Math.min(announced, FIRST_BYTES));
+  // The answer to HEAD announces a body that it does not have.
+  const body = new Body(method === "HEAD" || !Number.isSafeInteger(announced) ? 0 : Math.min(announced, FIRST_BYTES));
   const { socket } = response;
   const connection = socket instanceof GuestConnection ? socket : undefined;
   response.on("data", (chunk: Buffer) => {

@@ -30,6 +30,9 @@ export function readMount(value: unknown, option: string): MountSettings {
   if ("guestPath" in value) {
     const { guestPath, readOnly = true, ...rest } = value as Record<string, unknown>;
     if (typeof readOnly !== "boolean") throw typeError(`${option}.readOnly`, "a boolean", readOnly);
+    for (const key of ["path", "source", "mode"]) {
+      if (key in rest) throw valueError(`${option}.${key}`, "cannot stand beside guestPath", rest[key]);
+    }
     return readMount({ ...rest, path: guestPath, source: "host", mode: readOnly ? "ro" : "rw" }, option);
   }
   const { path, source, readOnly, hostPath, mode, data, maxBytes, maxEntries } = value as Record<string, unknown>;

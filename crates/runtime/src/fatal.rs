@@ -51,10 +51,15 @@ thread_local! {
 /// Does `work` for a guest on a thread without an isolate: memory that cannot be had ends that guest and parks the
 /// thread, instead of the OS process.
 pub(crate) fn work_for<T>(guest: &Arc<Shared>, work: impl FnOnce() -> T) -> T {
-    let before = WORKS_FOR.replace(Some(guest.clone()));
-    let result = work();
-    WORKS_FOR.set(before);
-    result
+    /// Also when the work panics: the thread's next work is another guest's.
+    struct Until(Option<Arc<Shared>>);
+    impl Drop for Until {
+        fn drop(&mut self) {
+            WORKS_FOR.set(self.0.take());
+        }
+    }
+    let _until = Until(WORKS_FOR.replace(Some(guest.clone())));
+    work()
 }
 
 /// Memory is out on this thread, which does work for a guest; returns when it does not.

@@ -10,8 +10,10 @@ use crate::memory::MemoryBudget;
 
 /// How long a process has to wait before this counts as a rest.
 pub const REST: Duration = Duration::from_secs(1);
-/// By how much the heap has to have grown since the last collection at rest.
+/// By how much the heap has to have grown since the last collection at rest: by so many bytes, and by this part of what
+/// lived then. A collection takes the longer the more lives, and its time is the guest's.
 const GROWTH_BYTES: usize = 256 << 10;
+const GROWTH_PART: usize = 4;
 /// The largest heap that is collected: a collection cannot be interrupted, and grows with what lives.
 const MAX_HEAP_BYTES: usize = 64 << 20;
 
@@ -42,7 +44,9 @@ impl Idle {
             budget.kept_blocks().trim(0);
         }
         let used = isolate.get_heap_statistics().used_heap_size();
-        if used > MAX_HEAP_BYTES || used < self.used.get().saturating_add(GROWTH_BYTES) {
+        let lived = self.used.get();
+        let growth = GROWTH_BYTES.max(lived / GROWTH_PART);
+        if used > MAX_HEAP_BYTES || used < lived.saturating_add(growth) {
             return;
         }
         isolate.low_memory_notification();

@@ -237,9 +237,28 @@ impl MemoryBudget {
         &self.kept_blocks
     }
 
-    /// How much more the process may hold.
-    pub(crate) fn room(&self) -> usize {
-        self.limit.saturating_sub(self.total())
+    /// How much of what this thread freed it may keep: what all threads of the process keep, those that are gone included,
+    /// has to fit beside what they hold.
+    pub(crate) fn keepable(&self) -> usize {
+        let _section = crate::critical::section();
+        let (held, others) = match self.family.get() {
+            None => (self.used().total(), 0),
+            Some(family) => {
+                // Without a look at all of them nothing is kept.
+                let Ok(members) = family.try_lock() else {
+                    return 0;
+                };
+                let (mut held, mut kept) = (0_usize, 0_usize);
+                for member in members.iter().filter_map(Weak::upgrade) {
+                    held = held.saturating_add(member.used().total());
+                    kept = kept.saturating_add(member.kept_blocks.bytes());
+                }
+                (held, kept.saturating_sub(self.kept_blocks.bytes()))
+            }
+        };
+        KeptBlocks::most(self.limit)
+            .min(self.limit.saturating_sub(held))
+            .saturating_sub(others)
     }
 
     /// What ICU holds for the process.
@@ -836,4 +855,25 @@ fn resident_bytes() -> Option<usize> {
 #[cfg(not(target_os = "linux"))]
 fn resident_bytes() -> Option<usize> {
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::MemoryBudget;
+
+    const MIB: usize = 1 << 20;
+
+    #[test]
+    fn what_threads_keep_is_bounded_together() {
+        let first = MemoryBudget::new(64 * MIB);
+        let second = MemoryBudget::new(64 * MIB);
+        assert_eq!(first.keepable(), 16 * MIB);
+        second.join(&first);
+        second.kept_blocks().pretend(10 * MIB);
+        assert_eq!(first.keepable(), 6 * MIB);
+        assert_eq!(second.keepable(), 16 * MIB);
+        assert!(first.charge_external(52 * MIB));
+        assert_eq!(first.keepable(), 2 * MIB);
+        assert_eq!(second.keepable(), 12 * MIB);
+    }
 }

@@ -25,6 +25,7 @@ pub fn reclaim() {
         fn reclaim_all(this: *mut c_void);
     }
 
+    let _section = crate::critical::section();
     let Ok(mut last) = LAST.try_lock() else {
         return;
     };

@@ -36,6 +36,8 @@ const FUNCTIONS: &[(&str, Callback)] = &[
     ("compile", function!(compile)),
     ("instantiate", function!(compile)),
     ("validate", function!(validate)),
+    ("compileStreaming", function!(stream)),
+    ("instantiateStreaming", function!(stream)),
 ];
 /// Classes of `WebAssembly` whose instances bring types.
 const CLASSES: &[(&str, Callback)] = &[
@@ -237,7 +239,9 @@ fn replace<'s>(
     callback: Callback,
 ) -> Option<v8::Local<'s, v8::Function>> {
     let key = v8::String::new(scope, name)?;
-    let original = target.get(scope, key.into())?;
+    let original = target
+        .get(scope, key.into())
+        .filter(|original| original.is_function())?;
     let behavior = if CLASSES.iter().any(|(class, _)| *class == name) {
         v8::ConstructorBehavior::Allow
     } else {
@@ -300,7 +304,6 @@ fn original<'s>(args: &Args<'s>) -> Result<v8::Local<'s, v8::Function>, Throw> {
 /// `WebAssembly.compile` and `WebAssembly.instantiate`: errors become rejections.
 fn compile<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let resolver = v8::PromiseResolver::new(scope).ok_or(Throw::Pending)?;
-    let promise = resolver.get_promise(scope);
     let (list, charge) = match admitted(scope, args) {
         Ok(admitted) => admitted,
         Err(throw) => {
@@ -308,11 +311,31 @@ fn compile<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
                 return Err(Throw::Pending);
             };
             resolver.reject(scope, exception).ok_or(Throw::Pending)?;
-            return Ok(promise.into());
+            return Ok(resolver.get_promise(scope).into());
         }
     };
+    follow(scope, args, resolver, &list, charge)
+}
+
+/// `WebAssembly.compileStreaming` and `WebAssembly.instantiateStreaming`, whose bytes are admitted in `wasm_web_api`.
+fn stream<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let resolver = v8::PromiseResolver::new(scope).ok_or(Throw::Pending)?;
+    let charge = charge(scope, PENDING_BYTES)?;
+    let list: Vec<_> = (0..args.length()).map(|index| args.get(index)).collect();
+    follow(scope, args, resolver, &list, charge)
+}
+
+/// Calls V8's own function and passes on what its promise answers, once that is charged.
+fn follow<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    args: &Args<'s>,
+    resolver: v8::Local<'s, v8::PromiseResolver>,
+    list: &[v8::Local<'s, v8::Value>],
+    charge: Option<NativeCharge>,
+) -> Ret<'s> {
+    let promise = resolver.get_promise(scope);
     let result = original(args)?
-        .call(scope, args.this().into(), &list)
+        .call(scope, args.this().into(), list)
         .ok_or(Throw::Pending)?;
     let result = v8::Local::<v8::Promise>::try_from(result).map_err(|_| Throw::Pending)?;
     let compilation = (v8::Global::new(scope, resolver), charge);
@@ -416,8 +439,8 @@ fn charge(scope: &mut v8::PinScope<'_, '_>, bytes: usize) -> Result<Option<Nativ
         .map_err(|_| Throw::Pending)
 }
 
-/// Charges a module's bytes for as long as it lives.
-fn keep(
+/// Charges a module's bytes for as long as it lives, for each object that stands for it.
+pub(crate) fn keep(
     scope: &mut v8::PinScope<'_, '_>,
     module: v8::Local<v8::WasmModuleObject>,
 ) -> Result<(), Throw> {

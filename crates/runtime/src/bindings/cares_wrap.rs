@@ -201,7 +201,7 @@ fn get_addr_info<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'
 /// An address in the forms of `inet_aton` beside the usual one: fewer parts, of which the last fills the rest, in base
 /// 8, 10 or 16.
 fn short_ipv4(text: &str) -> Option<Ipv4Addr> {
-    let parts: Vec<&str> = text.split('.').collect();
+    let parts: Vec<&str> = text.splitn(5, '.').collect();
     let (last, bytes) = parts.split_last().filter(|(_, bytes)| bytes.len() < 4)?;
     let value = |part: &str| {
         let (digits, radix) = match part.strip_prefix("0x").or(part.strip_prefix("0X")) {

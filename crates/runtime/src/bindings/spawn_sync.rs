@@ -171,6 +171,7 @@ impl Channel {
     }
 
     /// Moves what can be moved now, and asks to be woken for the rest.
+    ///
     /// `buffered` counts what all pipes gave. The piece that goes past the limit is kept, as Node keeps it.
     fn pump(
         &mut self,

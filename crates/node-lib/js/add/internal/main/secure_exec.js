@@ -176,7 +176,8 @@ function withoutModuleSyntax(code) {
     return code;
   }
   const text = (node) => StringPrototypeSlice(code, node.start, node.end);
-  const blank = (from, to) => RegExpPrototypeSymbolReplace(/[^\n]/g, StringPrototypeSlice(code, from, to), ' ');
+  // The statement before it may have ended for no other reason than that this one began.
+  const blank = (from, to) => `;${RegExpPrototypeSymbolReplace(/[^\n]/g, StringPrototypeSlice(code, from + 1, to), ' ')}`;
   let imports = '';
   let rest = '';
   let at = 0;

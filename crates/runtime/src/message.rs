@@ -654,8 +654,13 @@ impl Message {
         drop(budget);
         let mut bytes = serializer.release();
         bytes.shrink_to_fit();
-        let Some(charge) = memory.charge(scope, bytes.len().saturating_add(MESSAGE_OVERHEAD))
-        else {
+        // A message keeps a module alive when its sender has forgotten it.
+        let modules = writer.modules.take();
+        let held = modules
+            .iter()
+            .map(|module| module.get_wire_bytes_ref().len())
+            .fold(bytes.len(), usize::saturating_add);
+        let Some(charge) = memory.charge(scope, held.saturating_add(MESSAGE_OVERHEAD)) else {
             return Err(data_clone_error(scope, OUT_OF_MEMORY));
         };
         Ok(Self {
@@ -663,7 +668,7 @@ impl Message {
             has_transferables: !luggage.transferables.is_empty(),
             luggage: Mutex::new(luggage),
             shared_buffers: Mutex::new(writer.shared_stores.take()),
-            modules: writer.modules.take(),
+            modules,
             origin: origin_of(env),
             _charge: Some(charge),
         })
@@ -896,7 +901,10 @@ impl v8::ValueDeserializerImpl for Reader<'_> {
         scope: &mut v8::PinScope<'s, '_>,
         id: u32,
     ) -> Option<v8::Local<'s, v8::WasmModuleObject>> {
-        v8::WasmModuleObject::from_compiled_module(scope, self.modules.get(id as usize)?)
+        let module =
+            v8::WasmModuleObject::from_compiled_module(scope, self.modules.get(id as usize)?)?;
+        crate::wasm_types::keep(scope, module).ok()?;
+        Some(module)
     }
 }
 

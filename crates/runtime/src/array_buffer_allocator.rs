@@ -275,12 +275,17 @@ unsafe extern "C" fn free(this: *mut Counting, block: *mut c_void, length: usize
             .room()
             .min(KEPT_BYTES)
             .min(counting.budget.limit() / KEPT_PART);
-        if bytes <= most {
+        // Shared buffers may outlive the isolate that made them.
+        if bytes <= most && !counting.budget.is_left_behind() {
             kept.put(Block {
                 start: block,
                 bytes,
             });
-            kept.trim(most);
+            kept.trim(if counting.budget.is_left_behind() {
+                0
+            } else {
+                most
+            });
             return;
         }
     }

@@ -13,9 +13,12 @@ pub struct AliasedBuffer {
 }
 
 impl AliasedBuffer {
-    /// The memory behind `array`.
+    /// The memory behind `array`; `None` for memory that may shrink, whose pages V8 takes away then.
     pub fn new(scope: &mut v8::PinScope<'_, '_>, array: v8::Local<v8::TypedArray>) -> Option<Self> {
         let store = array.buffer(scope)?.get_backing_store();
+        if store.is_resizable_by_user_javascript() {
+            return None;
+        }
         let (offset, bytes) = (array.byte_offset(), array.byte_length());
         // JavaScript must see the memory that we see (a snapshot once broke this, see `snapshot::build`).
         let seen = array.get_contents(&mut []).as_ptr();
@@ -34,13 +37,13 @@ impl AliasedBuffer {
         let Some(data) = self.store.data() else {
             return &[];
         };
-        // SAFETY: offset + bytes lie inside the store (checked in `new`); stores of shared arrays are not resizable.
+        // SAFETY: offset + bytes lie inside the store, which is not resizable (both checked in `new`).
         let start = unsafe { data.as_ptr().cast::<u8>().add(self.offset) };
         if !start.cast::<T>().is_aligned() {
             return &[];
         }
-        // SAFETY: the range is inside the held store, aligned, and only this thread touches it; `Cell` allows the
-        // guest's writes between our reads. T is a plain number.
+        // SAFETY: the range is inside the held store and aligned; `Cell` allows the guest's writes between our reads,
+        // each of which is one load of a plain number T: what another thread writes meanwhile can tear it, not more.
         unsafe { std::slice::from_raw_parts(start.cast(), self.bytes / size_of::<T>()) }
     }
 

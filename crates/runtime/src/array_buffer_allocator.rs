@@ -285,12 +285,17 @@ unsafe extern "C" fn free(this: *mut Counting, block: *mut c_void, length: usize
     if is_populated(length) {
         let kept = counting.budget.kept_blocks();
         let most = counting.budget.keepable();
-        if bytes <= most {
+        // Shared buffers may outlive the isolate that made them.
+        if bytes <= most && !counting.budget.is_left_behind() {
             kept.put(Block {
                 start: block,
                 bytes,
             });
-            kept.trim(most);
+            kept.trim(if counting.budget.is_left_behind() {
+                0
+            } else {
+                most
+            });
             return;
         }
     }

@@ -85,6 +85,8 @@ pub struct MemoryBudget {
     icu_told: AtomicUsize,
     peak: AtomicUsize,
     kept_blocks: KeptBlocks,
+    /// Whether the isolate is gone.
+    left_behind: AtomicBool,
     /// Address space that growable buffers have reserved.
     pub(crate) reserved: AtomicUsize,
     /// What a buffer was refused last; 0 once one was granted again. V8's next complaint is about it, not its heap.
@@ -149,6 +151,7 @@ impl MemoryBudget {
             icu_told: AtomicUsize::new(0),
             peak: AtomicUsize::new(0),
             kept_blocks: KeptBlocks::default(),
+            left_behind: AtomicBool::new(false),
             reserved: AtomicUsize::new(0),
             refused: AtomicUsize::new(0),
             refusals: AtomicUsize::new(0),
@@ -216,6 +219,19 @@ impl MemoryBudget {
             let _section = crate::critical::section();
             near.look(total as u64);
         }
+    }
+
+    /// The isolate is gone and its heap with it. Buffers that other threads have from it keep this alive.
+    pub(crate) fn forget_heap(&self) {
+        let _section = crate::critical::section();
+        self.left_behind.store(true, Ordering::SeqCst);
+        self.heap.store(0, Ordering::Relaxed);
+        self.kept_blocks.trim(0);
+    }
+
+    /// Whether nobody will make another buffer of it.
+    pub(crate) fn is_left_behind(&self) -> bool {
+        self.left_behind.load(Ordering::SeqCst)
     }
 
     /// What it holds.

@@ -654,7 +654,7 @@ impl Message {
         drop(budget);
         let mut bytes = serializer.release();
         bytes.shrink_to_fit();
-        // What is on its way may be all that keeps a module.
+        // A message keeps a module alive when its sender has forgotten it.
         let modules = writer.modules.take();
         let held = modules
             .iter()
@@ -901,8 +901,8 @@ impl v8::ValueDeserializerImpl for Reader<'_> {
         scope: &mut v8::PinScope<'s, '_>,
         id: u32,
     ) -> Option<v8::Local<'s, v8::WasmModuleObject>> {
-        let module = self.modules.get(id as usize)?;
-        let module = v8::WasmModuleObject::from_compiled_module(scope, module)?;
+        let module =
+            v8::WasmModuleObject::from_compiled_module(scope, self.modules.get(id as usize)?)?;
         crate::wasm_types::keep(scope, module).ok()?;
         Some(module)
     }

@@ -380,6 +380,7 @@ pub(crate) fn run_isolate<R, T>(
     let result = last(result, &mut isolate, &budget);
     budget.finish_marking(&mut isolate);
     drop(isolate);
+    budget.forget_heap();
     drop(tasks);
     drop(budget);
     drop(guest);

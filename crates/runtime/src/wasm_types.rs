@@ -36,8 +36,8 @@ const FUNCTIONS: &[(&str, Callback)] = &[
     ("compile", function!(compile)),
     ("instantiate", function!(compile)),
     ("validate", function!(validate)),
-    ("compileStreaming", function!(stream)),
-    ("instantiateStreaming", function!(stream)),
+    ("compileStreaming", function!(compile_streaming)),
+    ("instantiateStreaming", function!(compile_streaming)),
 ];
 /// Classes of `WebAssembly` whose instances bring types.
 const CLASSES: &[(&str, Callback)] = &[
@@ -239,9 +239,11 @@ fn replace<'s>(
     callback: Callback,
 ) -> Option<v8::Local<'s, v8::Function>> {
     let key = v8::String::new(scope, name)?;
-    let original = target
-        .get(scope, key.into())
-        .filter(|original| original.is_function())?;
+    // A context has no streaming functions when its isolate cannot stream.
+    let original = target.get(scope, key.into())?;
+    if !original.is_function() {
+        return None;
+    }
     let behavior = if CLASSES.iter().any(|(class, _)| *class == name) {
         v8::ConstructorBehavior::Allow
     } else {
@@ -304,6 +306,7 @@ fn original<'s>(args: &Args<'s>) -> Result<v8::Local<'s, v8::Function>, Throw> {
 /// `WebAssembly.compile` and `WebAssembly.instantiate`: errors become rejections.
 fn compile<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let resolver = v8::PromiseResolver::new(scope).ok_or(Throw::Pending)?;
+    let promise = resolver.get_promise(scope);
     let (list, charge) = match admitted(scope, args) {
         Ok(admitted) => admitted,
         Err(throw) => {
@@ -311,34 +314,53 @@ fn compile<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
                 return Err(Throw::Pending);
             };
             resolver.reject(scope, exception).ok_or(Throw::Pending)?;
-            return Ok(resolver.get_promise(scope).into());
+            return Ok(promise.into());
         }
     };
-    follow(scope, args, resolver, &list, charge)
+    await_original(scope, args, (resolver, charge), &list, false)?;
+    Ok(promise.into())
 }
 
-/// `WebAssembly.compileStreaming` and `WebAssembly.instantiateStreaming`, whose bytes are admitted in `wasm_web_api`.
-fn stream<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let resolver = v8::PromiseResolver::new(scope).ok_or(Throw::Pending)?;
+/// `WebAssembly.compileStreaming` and `WebAssembly.instantiateStreaming`: the bytes come later, see [`hold_stream`].
+fn compile_streaming<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let charge = charge(scope, PENDING_BYTES)?;
+    let resolver = v8::PromiseResolver::new(scope).ok_or(Throw::Pending)?;
+    let promise = resolver.get_promise(scope);
     let list: Vec<_> = (0..args.length()).map(|index| args.get(index)).collect();
-    follow(scope, args, resolver, &list, charge)
+    await_original(scope, args, (resolver, charge), &list, true)?;
+    Ok(promise.into())
 }
 
-/// Calls V8's own function and passes on what its promise answers, once that is charged.
-fn follow<'s>(
+/// Charges the bytes of a stream that V8 is about to get, until it has compiled them.
+///
+/// # Errors
+/// [`Throw::Pending`] when the process has no room for them: it ends.
+pub(crate) fn hold_stream(scope: &mut v8::PinScope<'_, '_>, bytes: usize) -> Result<(), Throw> {
+    let Some(charge) = charge(scope, bytes)? else {
+        return Ok(());
+    };
+    let charges = Env::of(scope).extension::<Charges>();
+    charges.streamed.borrow_mut().push((bytes, charge));
+    Ok(())
+}
+
+/// Calls V8's own function; `resolver` settles as its promise does, once the module is charged.
+fn await_original<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     args: &Args<'s>,
-    resolver: v8::Local<'s, v8::PromiseResolver>,
+    (resolver, charge): (v8::Local<'s, v8::PromiseResolver>, Option<NativeCharge>),
     list: &[v8::Local<'s, v8::Value>],
-    charge: Option<NativeCharge>,
-) -> Ret<'s> {
-    let promise = resolver.get_promise(scope);
+    is_stream: bool,
+) -> Result<(), Throw> {
     let result = original(args)?
         .call(scope, args.this().into(), list)
         .ok_or(Throw::Pending)?;
     let result = v8::Local::<v8::Promise>::try_from(result).map_err(|_| Throw::Pending)?;
-    let compilation = (v8::Global::new(scope, resolver), charge);
+    let compilation = Compilation {
+        resolver: v8::Global::new(scope, resolver),
+        _charge: charge,
+        is_stream,
+    };
     let id = Env::of(scope).extension::<Charges>().begin(compilation);
     #[expect(clippy::cast_precision_loss, reason = "nobody compiles 2^53 modules")]
     let id = v8::Number::new(scope, id as f64);
@@ -356,7 +378,7 @@ fn follow<'s>(
             on_failure.ok_or(Throw::Pending)?,
         )
         .ok_or(Throw::Pending)?;
-    Ok(promise.into())
+    Ok(())
 }
 
 const SUCCEEDED: Callback = function!(succeeded);
@@ -393,21 +415,28 @@ fn end_compilation<'s>(
     let id = args.data().integer_value(scope);
     let id = id.and_then(|id| u64::try_from(id).ok());
     let compilation = id.and_then(|id| Env::of(scope).extension::<Charges>().end(id));
-    let (resolver, _charge) = compilation.ok_or(Throw::Pending)?;
-    Ok(v8::Local::new(scope, resolver))
+    let compilation = compilation.ok_or(Throw::Pending)?;
+    Ok(v8::Local::new(scope, &compilation.resolver))
 }
 
 /// What V8 holds for a compilation that is not done, beside copies of the bytes.
 const PENDING_BYTES: usize = 8 << 10;
 
 /// Whom to tell of the end of a compilation, and what it costs until then.
-type Compilation = (v8::Global<v8::PromiseResolver>, Option<NativeCharge>);
+struct Compilation {
+    resolver: v8::Global<v8::PromiseResolver>,
+    _charge: Option<NativeCharge>,
+    is_stream: bool,
+}
 
 /// What compilations and modules of this isolate cost.
 #[derive(Default)]
 struct Charges {
     last: Cell<u64>,
     compilations: RefCell<HashMap<u64, Compilation>>,
+    /// Bytes of streams that V8 compiles: nobody can tell which compilation they belong to.
+    streamed: RefCell<Vec<(usize, NativeCharge)>>,
+    streams: Cell<usize>,
     modules: RefCell<HashMap<u64, (v8::Weak<v8::WasmModuleObject>, NativeCharge)>>,
 }
 
@@ -419,12 +448,30 @@ impl Charges {
 
     fn begin(&self, compilation: Compilation) -> u64 {
         let id = self.next();
+        if compilation.is_stream {
+            self.streams.set(self.streams.get().saturating_add(1));
+        }
         self.compilations.borrow_mut().insert(id, compilation);
         id
     }
 
     fn end(&self, id: u64) -> Option<Compilation> {
-        self.compilations.borrow_mut().remove(&id)
+        let ended = self.compilations.borrow_mut().remove(&id)?;
+        if ended.is_stream {
+            self.streams.set(self.streams.get().saturating_sub(1));
+            if self.streams.get() == 0 {
+                self.streamed.take();
+            }
+        }
+        Some(ended)
+    }
+
+    /// Lets the charge of a stream go that has become a module of `bytes`.
+    fn end_stream(&self, bytes: usize) {
+        let mut streamed = self.streamed.borrow_mut();
+        if let Some(at) = streamed.iter().position(|(length, _)| *length == bytes) {
+            streamed.swap_remove(at);
+        }
     }
 }
 
@@ -439,16 +486,20 @@ fn charge(scope: &mut v8::PinScope<'_, '_>, bytes: usize) -> Result<Option<Nativ
         .map_err(|_| Throw::Pending)
 }
 
-/// Charges a module's bytes for as long as it lives, for each object that stands for it.
+/// Charges a module's bytes for as long as it lives.
+///
+/// # Errors
+/// [`Throw::Pending`] when the process has no room for them: it ends.
 pub(crate) fn keep(
     scope: &mut v8::PinScope<'_, '_>,
     module: v8::Local<v8::WasmModuleObject>,
 ) -> Result<(), Throw> {
     let bytes = module.get_compiled_module().get_wire_bytes_ref().len();
+    let charges = Env::of(scope).extension::<Charges>();
+    charges.end_stream(bytes);
     let Some(charge) = charge(scope, bytes)? else {
         return Ok(());
     };
-    let charges = Env::of(scope).extension::<Charges>();
     let id = charges.next();
     let weak = v8::Weak::with_finalizer(
         scope,

@@ -137,17 +137,7 @@ pub fn cache_of(scope: &mut v8::PinScope<'_, '_>, source: v8::Local<v8::String>)
 
 /// A `Buffer` with these bytes.
 pub fn new_buffer<'s>(scope: &mut v8::PinScope<'s, '_>, bytes: Vec<u8>) -> Ret<'s> {
-    let length = bytes.len();
-    let buffer = v8::ArrayBuffer::new(scope, length);
-    let store = buffer.get_backing_store();
-    for (cell, byte) in store.iter().zip(bytes) {
-        cell.set(byte);
-    }
-    let array = v8::Uint8Array::new(scope, buffer, 0, length).ok_or(Throw::Pending)?;
-    if let Some(prototype) = Env::of(scope).registered(scope, "buffer.prototype") {
-        array.set_prototype(scope, prototype);
-    }
-    Ok(array.into())
+    Ok(crate::array_buffer::buffer_of(scope, &bytes)?.into())
 }
 
 /// The context behind `holder`: an object given to `vm.createContext`, or the global of a context made without one.

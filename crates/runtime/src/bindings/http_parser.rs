@@ -349,10 +349,14 @@ fn execute<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
         )
     })?;
     let env = Env::of(scope);
-    let _charge = charge(&env, view.byte_length())?;
+    let length = view.byte_length();
+    let _charge = charge(&env, length)?;
     let mut contents = Contents::default();
     // Callbacks may change the guest's memory.
-    let input: Rc<[u8]> = contents.of(scope, view).into();
+    let input: Rc<[u8]> = contents
+        .of_range(scope, view, 0..length)
+        .unwrap_or_default()
+        .into();
     let call = Call {
         env: &env,
         resource: &resource,

@@ -475,11 +475,16 @@ fn new_deserializer<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Re
         .set(scope, key.into(), view.into())
         .ok_or(Throw::Pending)?;
     let memory = memory_budget(&env);
-    let charge = memory.charge(scope, view.byte_length().saturating_add(OVERHEAD));
+    let length = view.byte_length();
+    let charge = memory.charge(scope, length.saturating_add(OVERHEAD));
     let charge = charge
         .ok_or_else(|| Throw::error("ERR_MEMORY_ALLOCATION_FAILED", "Failed to allocate memory"))?;
     let mut storage = Contents::default();
-    let bytes: Box<[u8]> = storage.of(scope, view).into();
+    // Not more than what is paid for: shared memory may have grown.
+    let bytes: Box<[u8]> = storage
+        .of_range(scope, view, 0..length)
+        .unwrap_or_default()
+        .into();
     let receiver = Rc::new(Receiver::default());
     let inner = v8::ValueDeserializer::new(
         scope,

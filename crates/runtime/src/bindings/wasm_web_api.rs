@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
+use crate::array_buffer::{Contents, array_buffer_of};
 use crate::binding::{Args, Binding, Class, Ret, function};
 use crate::env::Env;
 use crate::throw::Throw;
@@ -124,12 +125,8 @@ fn push<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     if stream.borrow().is_none() {
         return Ok(v8::undefined(scope).into());
     }
-    let mut bytes = vec![0; view.byte_length()];
-    let length = view.copy_contents(&mut bytes);
-    let copy = v8::ArrayBuffer::new(scope, length);
-    for (cell, byte) in copy.get_backing_store().iter().zip(bytes) {
-        cell.set(byte);
-    }
+    let mut contents = Contents::default();
+    let copy = array_buffer_of(scope, contents.of(scope, view))?;
     let chunks = chunks_of(scope, args)?;
     let count = chunks.length();
     chunks
@@ -157,6 +154,7 @@ fn finish<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
         streaming.abort(Some(exception));
         return Ok(v8::undefined(scope).into());
     }
+    crate::wasm_types::hold_stream(scope, module.len())?;
     streaming.on_bytes_received(&module);
     args.this()
         .set_internal_field(CHUNKS, v8::undefined(scope).into());

@@ -128,7 +128,7 @@ impl<'s> Io<'s> {
                 for (view, range) in views {
                     let at = position.map(|position| position.saturating_add(total as u64));
                     let mut contents = array_buffer::Contents::default();
-                    let Some(bytes) = contents.of(scope, *view).get(range.clone()) else {
+                    let Some(bytes) = contents.of_range(scope, *view, range.clone()) else {
                         return Err(Errno::EFAULT);
                     };
                     match kernel.write(&process, fd, bytes, at) {

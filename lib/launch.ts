@@ -6,7 +6,6 @@ import type { NativeExecOptions, NativeListener, NativeOutcome, NativeProcess } 
 import type { ExecSettings } from "./options.js";
 import { abortedOutcome } from "./outcome.js";
 import { StdioEvents } from "./stdio.js";
-import * as wakefulness from "./wakefulness.js";
 
 /**
  * Starts a program by `begin` and resolves with its outcome. Its signal is heard before and during, never after.
@@ -24,10 +23,8 @@ export function launch(
     try {
       process = begin(native, (kind, payload, pid) => {
         if (kind === EventKind.outcome) {
-          const outcome = payload as NativeOutcome;
-          wakefulness.end(outcome.wallMs);
           signal?.removeEventListener("abort", abort);
-          resolve(outcome);
+          resolve(payload as NativeOutcome);
         } else {
           events?.emit(kind === EventKind.stdout ? "stdout" : "stderr", payload as Buffer, pid);
         }
@@ -36,7 +33,6 @@ export function launch(
       reject(fromNative(error));
       return;
     }
-    wakefulness.begin(process.awaited);
     signal?.addEventListener("abort", abort, { once: true });
   });
 }

@@ -160,8 +160,6 @@ export type NativeListener = (kind: number, payload: Buffer | NativeOutcome | nu
 export const WAIT = -1;
 
 export interface NativeProcess {
-  /** Whether it ran already when it was handed over. */
-  readonly awaited: boolean;
   abort(): void;
   kill(signal: number): void;
   holdOutput(held: boolean): void;

@@ -131,12 +131,6 @@ pub struct NativeProcess {
 
 #[napi]
 impl NativeProcess {
-    /// Whether it ran already when it was handed over: its isolate was waiting for it.
-    #[napi(getter)]
-    pub fn awaited(&self) -> bool {
-        self.control.was_awaited()
-    }
-
     /// Ends it with reason `aborted`.
     #[napi]
     pub fn abort(&self) {

@@ -257,7 +257,7 @@ impl Launcher {
             tree: self.tree.clone(),
             mitigation: self.mitigation,
         };
-        crate::pool::run(Work::Child(job)).map(drop).map_err(|_| {
+        crate::pool::run(Work::Child(job)).map_err(|_| {
             control.abandon();
             Errno::EAGAIN
         })

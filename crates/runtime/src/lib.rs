@@ -84,7 +84,6 @@ pub mod node_command;
 pub mod object_table;
 pub mod output;
 pub mod permission_model;
-pub mod placement;
 pub mod plain;
 pub mod platform_clock;
 pub mod pool;

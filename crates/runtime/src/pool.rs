@@ -7,12 +7,11 @@
 //! (benchmarks measure cold starts so).
 
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::api::Limits;
 use crate::engine::{self, EngineError};
-use crate::placement::Placement;
 use crate::process::{IsolateSpec, Order, Work, thread_main};
 
 /// Isolates kept warm. Each holds about 3 MB.
@@ -21,10 +20,9 @@ const DEFAULT_SIZE: usize = 2;
 /// Between two orders to get ready: a host that makes many VMs at once must not keep an isolate busy with that.
 const READY_FOR: Duration = Duration::from_millis(10);
 
-/// An isolate that waits for work, its thread's place, and when it was told to get ready.
+/// A warm isolate, and when it was told to get ready.
 struct Warm {
     orders: Sender<Order>,
-    placement: Arc<Placement>,
     told: Option<Instant>,
 }
 
@@ -39,24 +37,15 @@ static SIZE: LazyLock<usize> = LazyLock::new(|| {
         .min(64)
 });
 
-fn start(spec: IsolateSpec) -> Result<Warm, EngineError> {
-    let (sender, receiver) = channel();
-    let placement = Arc::<Placement>::default();
-    let own = placement.clone();
+fn start(spec: IsolateSpec) -> Result<Sender<Order>, EngineError> {
+    let (sender, orders) = channel();
     engine::spawn(
         "secure-exec guest".to_owned(),
         crate::fatal::STACK_BYTES,
-        move || {
-            let _entered = own.enter();
-            thread_main(spec, &own, &receiver);
-        },
+        move || thread_main(spec, &orders),
     )?;
     engine::later(engine::keep_shared_heap);
-    Ok(Warm {
-        orders: sender,
-        placement,
-        told: None,
-    })
+    Ok(sender)
 }
 
 /// Fills the pool, without waiting for its isolates to be ready.
@@ -76,7 +65,7 @@ pub fn fill() {
             return;
         }
         match start(spec) {
-            Ok(isolate) => warm.push(isolate),
+            Ok(orders) => warm.push(Warm { orders, told: None }),
             Err(error) => {
                 tracing::warn!(%error, "the pool of warm isolates is not full");
                 return;
@@ -93,8 +82,6 @@ pub fn get_ready() {
     };
     if first.told.is_none_or(|told| told.elapsed() > READY_FOR) {
         first.told = Some(Instant::now());
-        // The caller goes on with making the VM meanwhile.
-        first.placement.keep_away();
         // One that is gone is found out by the work itself.
         let _ = first.orders.send(Order::GetReady);
     }
@@ -113,11 +100,11 @@ fn fits(work: &Work) -> bool {
     work.vm().options().limits.memory_bytes == Limits::default().memory_bytes && work.may_be_late()
 }
 
-/// Hands work to a warm isolate, or to a new one. Answers whether that was awake.
+/// Hands work to a warm isolate, or to a new one.
 ///
 /// # Errors
 /// [`EngineError`] when no thread can be started.
-pub fn run(mut work: Work) -> Result<bool, EngineError> {
+pub fn run(mut work: Work) -> Result<(), EngineError> {
     if *SIZE > 0 && fits(&work) {
         loop {
             let (first, is_last) = {
@@ -127,13 +114,12 @@ pub fn run(mut work: Work) -> Result<bool, EngineError> {
                 }
                 (warm.remove(0), warm.is_empty())
             };
-            let awake = first.placement.is_awake();
             let Err(refused) = first.orders.send(Order::Run(Box::new(work))) else {
                 // The job's first milliseconds are not shared with the making of isolates while one is left.
                 if is_last {
                     engine::later(fill);
                 }
-                return Ok(awake);
+                return Ok(());
             };
             let Order::Run(back) = refused.0 else {
                 return Err(EngineError::RootGone);
@@ -142,15 +128,14 @@ pub fn run(mut work: Work) -> Result<bool, EngineError> {
         }
     }
     let prepare_early = fits(&work);
-    let isolate = start(IsolateSpec {
+    let sender = start(IsolateSpec {
         memory_bytes: work.vm().options().limits.memory_bytes,
         prepare_early,
         warm_up: false,
     })?;
-    isolate
-        .orders
+    sender
         .send(Order::Run(Box::new(work)))
         .map_err(|_| EngineError::RootGone)?;
     refill();
-    Ok(false)
+    Ok(())
 }

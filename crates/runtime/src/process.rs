@@ -27,7 +27,6 @@ use crate::marshal::{HostValue, MarshalError};
 use crate::memory::{HeapLimits, MemoryBudget};
 use crate::output::Output;
 use crate::permission_model::PermissionModel;
-use crate::placement::Placement;
 use crate::signals::IsolateSupervisor;
 use crate::snapshot;
 use crate::throw::Throw;
@@ -113,7 +112,6 @@ struct ControlState {
     output: Option<Arc<Output>>,
     memory: Option<Arc<MemoryBudget>>,
     started: Option<Instant>,
-    awaited: bool,
     pid: u32,
     process: Option<Arc<secure_exec_kernel::Process>>,
     /// The process of the kernel that ends with the outcome.
@@ -148,15 +146,6 @@ impl Control {
             }
         };
         crate::watchdog::kill(&shared, end);
-    }
-
-    /// Whether its thread was awake when it was handed over: then it runs already.
-    pub fn was_awaited(&self) -> bool {
-        self.lock().awaited
-    }
-
-    pub(crate) fn set_awaited(&self, awaited: bool) {
-        self.lock().awaited = awaited;
     }
 
     /// The guest's process id; 0 before it has one.
@@ -313,7 +302,7 @@ pub struct IsolateSpec {
 }
 
 /// The body of an isolate's thread: makes the isolate, waits for one job and runs it.
-pub fn thread_main(spec: IsolateSpec, placement: &Placement, orders: &Receiver<Order>) {
+pub fn thread_main(spec: IsolateSpec, orders: &Receiver<Order>) {
     // Known only when the job comes; a thread that is parked before has nobody to tell.
     let current = CurrentControl::default();
     let _report = ReportOnUnwind(current.clone());
@@ -321,9 +310,7 @@ pub fn thread_main(spec: IsolateSpec, placement: &Placement, orders: &Receiver<O
         spec,
         (HeapLimits::default(), None),
         &current,
-        |isolate, env, guest| {
-            run_in_isolate(isolate, env, guest, spec, (orders, placement), &current)
-        },
+        |isolate, env, guest| run_in_isolate(isolate, env, guest, spec, orders, &current),
         |outcome, isolate, budget| {
             let (job, mut outcome) = outcome?;
             budget.sample(isolate);
@@ -408,7 +395,7 @@ fn next_work(
     env: &Rc<Env>,
     spec: IsolateSpec,
     prepared: bool,
-    (orders, placement): (&Receiver<Order>, &Placement),
+    orders: &Receiver<Order>,
 ) -> Option<Work> {
     let mut warm_up = (prepared && spec.warm_up)
         .then(|| WarmUp::new(env))
@@ -417,14 +404,7 @@ fn next_work(
         .as_mut()
         .and_then(|warm_up| warm_up.run(scope, env, orders));
     loop {
-        let next = if let Some(next) = order.take() {
-            next
-        } else {
-            placement.sleeps();
-            orders.recv().ok()?
-        };
-        placement.wakes();
-        match next {
+        match order.take().or_else(|| orders.recv().ok())? {
             Order::Run(work) => return Some(*work),
             Order::GetReady => {
                 order = warm_up
@@ -440,7 +420,7 @@ fn run_in_isolate(
     env: &Rc<Env>,
     guest: &crate::fatal::GuestThread,
     spec: IsolateSpec,
-    orders: (&Receiver<Order>, &Placement),
+    orders: &Receiver<Order>,
     current: &CurrentControl,
 ) -> Option<(Job, Outcome)> {
     v8::scope!(let scope, isolate);

@@ -352,12 +352,9 @@ impl Vm {
             options,
             control: control.clone(),
         };
-        match crate::pool::run(Work::Program(job)) {
-            Ok(awaited) => control.set_awaited(awaited),
-            Err(error) => {
-                control.abandon();
-                return Err(error.into());
-            }
+        if let Err(error) = crate::pool::run(Work::Program(job)) {
+            control.abandon();
+            return Err(error.into());
         }
         Ok(control)
     }

@@ -67,7 +67,7 @@ const PLAN = {
   resting: { rounds: 1, options: { steps: quick ? [10] : [10, 50, 100], settleMs: quick ? 500 : 2000 }, timeoutMs: 180_000, linux: true },
   alive: { rounds: 1, options: { count: quick ? 25 : 500 }, timeoutMs: quick ? 60_000 : 300_000, linux: true },
   kill: { rounds: quick ? 1 : 4, options: { samples: quick ? 10 : 250, limitMs: 50 }, timeoutMs: 120_000 },
-  cycles: { rounds: 1, options: { count: quick ? 50 : 10_000, settleMs: quick ? 500 : 2000 }, timeoutMs: 300_000, linux: true },
+  cycles: { rounds: 1, options: { count: quick ? 50 : 10_000, settleMs: quick ? 500 : 10_000 }, timeoutMs: 300_000, linux: true },
   requests: { rounds: quick ? 1 : 3, options: { samples: quick ? 1 : 3, ms: quick ? 500 : 2000, clients: 16 }, timeoutMs: 60_000, each: ["hello", "megabyte"] },
   servers: { rounds: 1, options: { count: quick ? 10 : 200 }, timeoutMs: 120_000, linux: true },
   compute: { rounds: quick ? 1 : 5, options: { samples: 1 }, timeoutMs: 60_000, each: programs },

@@ -203,7 +203,8 @@ function collect(
   const announced = Number(response.headers["content-length"] ?? 0);
   if (method !== "HEAD" && announced > maxBytes) giveUp(tooLarge(announced));
   // The answer to HEAD announces a body that it does not have.
-  const body = new Body(method === "HEAD" || !Number.isSafeInteger(announced) ? 0 : Math.min(announced, FIRST_BYTES));
+  const expected = method === "HEAD" || !Number.isSafeInteger(announced) ? 0 : Math.max(0, Math.min(announced, FIRST_BYTES, maxBytes));
+  const body = new Body(expected, maxBytes);
   const { socket } = response;
   const connection = socket instanceof GuestConnection ? socket : undefined;
   response.on("data", (chunk: Buffer) => {
@@ -224,15 +225,18 @@ function collect(
 /** The bytes of a body as they come, copied into one block. */
 class Body {
   length = 0;
+  readonly #most: number;
   #block: Buffer;
 
-  constructor(expected: number) {
+  /** `most` bounds the block; more than that is not appended. */
+  constructor(expected: number, most: number) {
+    this.#most = most;
     this.#block = Buffer.allocUnsafeSlow(expected);
   }
 
   append(chunk: Buffer): void {
     const length = this.length + chunk.length;
-    if (length > this.#block.length) this.#resize(Math.max(length, 2 * this.#block.length));
+    if (length > this.#block.length) this.#resize(Math.max(length, Math.min(this.#most, 2 * this.#block.length)));
     chunk.copy(this.#block, this.length);
     this.length = length;
   }

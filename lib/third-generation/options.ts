@@ -1,6 +1,7 @@
 /** Options of the third generation as those of `NodeRuntime.create` and its calls. */
 
 import { typeError, unavailable, valueError } from "../errors.js";
+import { FALLBACK_PATH, OVERLAY_PATHS } from "../module-access.js";
 import type { HostFunctionDefinition, HostFunctions, Mount, NodeRuntimeCreateOptions } from "../types.js";
 import type {
   HostDirMountConfig,
@@ -52,8 +53,7 @@ export const SPAWN_KEYS = CALL_KEYS.filter((key) => key !== "inputs" && key !== 
 export const CAPTURED_BYTES = 16 << 20;
 const NO_WALL_LIMIT_MS = 2 ** 31 - 1;
 /** Where packages of the host lie in a VM, and where programs in every directory find them. */
-const NODE_MODULES = "/root/node_modules";
-const FALLBACK = "/node_modules";
+const [, NODE_MODULES] = OVERLAY_PATHS;
 
 /** Parts options of one call into those of the VM and those of the program. */
 export function part<C extends object>(options: (C & VmOptions) | undefined): { vm: VmOptions; call: C } {
@@ -146,7 +146,7 @@ export function readMounts(config: MountConfig): Mount[] {
   // Guests write to the host's disk only where it is said.
   const writes = readOnly === false && (config.readOnly ?? false) === false;
   const mount = (at: string): Mount => ({ path: at, source: "host", hostPath, mode: writes ? "rw" : "ro" });
-  return path === NODE_MODULES ? [mount(path), mount(FALLBACK)] : [mount(path)];
+  return path === NODE_MODULES ? [mount(path), mount(FALLBACK_PATH)] : [mount(path)];
 }
 
 /** A directory of the host's for `mounts`; read-only unless `readOnly` is `false`. */

@@ -7,7 +7,6 @@
 //! Fresh pages cost more than what is then written to them, so blocks of the usual sizes are kept for the next buffer of
 //! the same process when V8 frees them, within its limit and only while it is busy.
 
-use std::cell::Cell;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -265,25 +264,10 @@ unsafe extern "C" fn destroy_and_free(this: *mut Counting) {
     }
 }
 
-thread_local! {
-    /// The length of a buffer that this thread makes without caring for its contents; 0 for none.
-    static UNFILLED: Cell<usize> = const { Cell::new(0) };
-}
-
-/// Runs `make`, which has V8 allocate a buffer of `length` bytes: its block may hold what the process freed before.
-/// `make` must not run code of a guest, whose buffers are all zeros.
-pub(crate) fn unfilled<R>(length: usize, make: impl FnOnce() -> R) -> R {
-    UNFILLED.set(length);
-    let made = make();
-    UNFILLED.set(0);
-    made
-}
-
 unsafe extern "C" fn allocate(this: *mut Counting, length: usize) -> *mut c_void {
     let _section = critical::section();
-    let is_unfilled = UNFILLED.get() == length && is_populated(length);
     // SAFETY: V8 calls with its own live object.
-    unsafe { &*this }.allocate(length, !is_unfilled)
+    unsafe { &*this }.allocate(length, true)
 }
 
 unsafe extern "C" fn allocate_uninitialized(this: *mut Counting, length: usize) -> *mut c_void {

@@ -17,6 +17,7 @@ fn main() {
     napi_build::setup();
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=crates/runtime/link-args.txt");
+    println!("cargo:rerun-if-changed=crates/runtime/link-args-x86_64.txt");
     let out_dir = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     if std::env::var("CARGO_CFG_TARGET_OS").is_ok_and(|os| os == "linux") {
         link_arguments(&out_dir);
@@ -44,7 +45,15 @@ fn link_arguments(out_dir: &std::path::Path) {
     ] {
         println!("cargo:rustc-cdylib-link-arg={argument}");
     }
-    for argument in include_str!("crates/runtime/link-args.txt").lines() {
+    let own = if std::env::var("CARGO_CFG_TARGET_ARCH").as_deref() == Ok("x86_64") {
+        include_str!("crates/runtime/link-args-x86_64.txt")
+    } else {
+        ""
+    };
+    for argument in include_str!("crates/runtime/link-args.txt")
+        .lines()
+        .chain(own.lines())
+    {
         println!("cargo:rustc-cdylib-link-arg={argument}");
     }
 }

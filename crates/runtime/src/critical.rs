@@ -208,6 +208,11 @@ mod wrapped {
 
     // Memory of V8's parser, compilers and regular expressions, in small pieces.
     unsafe extern "C" fn zone_segment(size: usize) -> Block {
+        #[cfg(target_arch = "x86_64")]
+        crate::v8_workers::prepare();
+        if crate::native_stack::is_out() {
+            crate::fatal::out_of_stack();
+        }
         crate::large_blocks::judge_zones(size);
         // SAFETY: V8's own call, passed on.
         unsafe { real_zone_segment(size) }

@@ -322,6 +322,11 @@ pub(crate) fn install() {
         any(target_arch = "x86_64", target_arch = "aarch64")
     ))]
     handler::install();
+    // Without the wrapped lock functions nobody knows what C++ code holds.
+    #[cfg(target_os = "linux")]
+    if crate::link_wrap::is_linked() {
+        crate::stack_overflow::install();
+    }
 }
 
 #[cfg(not(windows))]
@@ -432,26 +437,63 @@ mod printers {
     }
 }
 
-/// A thread of V8's own ran out of memory while it worked for `isolate`: ends that guest and gives the thread up.
-/// Returns when the isolate is not a guest's.
+/// The native stack of this thread is as good as used up: ends the guest that it works for and gives the thread up.
+/// Returns when there is none, or when the thread holds a lock.
+pub(crate) fn out_of_stack() {
+    if crate::critical::is_inside() {
+        return;
+    }
+    park_with(End::Memory("native"));
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    park_worker_of(isolate_of_local_heap());
+}
+
+/// An address within the isolate for which this thread of V8's own works.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn isolate_of_local_heap() -> *mut c_void {
+    unsafe extern "C" {
+        /// `v8::internal::LocalHeap::TryGetCurrent`.
+        #[link_name = "_ZN2v88internal9LocalHeap13TryGetCurrentEv"]
+        fn try_get_current() -> *const *mut c_void;
+    }
+    // SAFETY: reads a variable of this thread.
+    let local_heap = unsafe { try_get_current() };
+    // SAFETY: null or this thread's `LocalHeap`, whose first member is the address of the isolate's heap, a part of it.
+    unsafe { local_heap.as_ref() }
+        .copied()
+        .unwrap_or(ptr::null_mut())
+}
+
+/// A thread of V8's own ran out of memory while it worked for the isolate at or shortly before this address: ends that
+/// guest and gives the thread up. Returns when the isolate is not a guest's.
 #[cfg(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
-fn park_worker_of(isolate: *mut c_void) {
+fn park_worker_of(within: *mut c_void) {
+    /// More than an isolate takes.
+    const ISOLATE_BYTES: usize = 256 << 10;
+
     let _section = crate::critical::section();
     let guest = ISOLATES
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .iter()
-        .find(|(known, _)| *known == isolate as usize)
+        .filter(|(start, _)| {
+            (within as usize)
+                .checked_sub(*start)
+                .is_some_and(|offset| offset < ISOLATE_BYTES)
+        })
+        .max_by_key(|(start, _)| *start)
         .and_then(|(_, state)| state.upgrade());
     let Some(shared) = guest.as_ref().and_then(|state| state.shared.get()) else {
         return;
     };
-    tracing::error!("V8 ran out of memory on a thread of its own; the thread is parked");
+    tracing::error!("a thread of V8's own has no memory left; it is parked");
     PARKED.fetch_add(1, Ordering::Relaxed);
     crate::watchdog::kill(shared, End::Memory("heap"));
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    crate::v8_workers::succeed();
     sleep_for_ever();
 }
 
@@ -499,14 +541,14 @@ fn sleep_for_ever() -> ! {
 
 /// The stack on which a guest thread handles signals: the guest may have used up the thread's own.
 #[cfg(target_os = "linux")]
-struct SignalStack {
+pub(crate) struct SignalStack {
     memory: *mut c_void,
     previous: libc::stack_t,
 }
 
 #[cfg(target_os = "linux")]
 impl SignalStack {
-    fn install() -> Option<Self> {
+    pub(crate) fn install() -> Option<Self> {
         // SAFETY: maps fresh memory and hands it to the kernel as this thread's signal stack; `drop` takes it back
         // before it is unmapped.
         unsafe {

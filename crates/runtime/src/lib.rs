@@ -80,6 +80,7 @@ pub mod message;
 pub mod message_port;
 pub(crate) mod native_account;
 mod native_heap;
+mod native_stack;
 pub mod node_command;
 pub mod object_table;
 pub mod output;
@@ -95,6 +96,8 @@ pub mod shared_memory;
 pub mod sigint;
 pub mod signals;
 pub mod snapshot;
+#[cfg(target_os = "linux")]
+mod stack_overflow;
 pub mod text;
 pub mod threads;
 pub mod throw;
@@ -104,6 +107,8 @@ pub mod tree;
 pub mod typescript;
 pub mod unmarshal;
 pub mod usage;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod v8_workers;
 pub mod virtual_file_system;
 pub mod vm;
 pub(crate) mod warm_up;

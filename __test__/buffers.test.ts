@@ -24,6 +24,21 @@ describe("memory of freed buffers", () => {
     expect(result).toMatchObject({ code: 0, stdout: "0\n" });
   });
 
+  test("is zeroed for allocUnsafe, too, with --zero-fill-buffers", async () => {
+    const runtime = await make();
+    const child = `${USED}
+      let found = 0;
+      for (let i = 0; i < 60; i += 1) if (Buffer.allocUnsafe(1 << 20).some((byte) => byte !== 0)) found += 1;
+      console.log(found);
+    `;
+    const result = await runtime.exec(`
+      const { spawnSync } = require("node:child_process");
+      const run = (...options) => spawnSync(process.execPath, [...options, "-e", ${JSON.stringify(child)}]).stdout.toString();
+      console.log(run("--zero-fill-buffers"), run() > 0);
+    `);
+    expect(result).toMatchObject({ code: 0, stdout: "0\n true\n" });
+  });
+
   test("does not count against the limit", async () => {
     const runtime = await make({ memoryLimit: 64 });
     const result = await runtime.exec(`${USED}

@@ -7,6 +7,7 @@
 //! Fresh pages cost more than what is then written to them, so blocks of the usual sizes are kept for the next buffer of
 //! the same process when V8 frees them, within its limit and only while it is busy.
 
+use std::cell::Cell;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,10 +25,9 @@ const ALWAYS_BYTES: usize = 64;
 /// are there; of larger ones guests often use a part.
 const POPULATED_BYTES: std::ops::RangeInclusive<usize> = (128 << 10)..=(8 << 20);
 const PAGE_BYTES: usize = 4096;
-/// All threads of a process together keep at most this much of what they freed, and at most this part of its limit. V8
-/// collects young buffers when there are 32 MiB of them.
-const KEPT_BYTES: usize = 32 << 20;
-const KEPT_PART: usize = 4;
+/// All threads of a process together keep at most this much of what they freed: V8 finds most buffers dead only when the
+/// budget refuses another, a whole limit's worth of them at once.
+pub(crate) const KEPT_BYTES: usize = 128 << 20;
 /// V8's own maximum (`ArrayBuffer::kMaxByteLength` of a 64-bit build, 2^53 - 1, cut to what the sandbox holds).
 const MAX_BYTES: usize = 8 << 30;
 
@@ -133,6 +133,17 @@ struct Block {
 // SAFETY: a block is memory that nobody uses; any thread may use or free it.
 unsafe impl Send for Block {}
 
+/// What a new block holds.
+#[derive(Clone, Copy, PartialEq)]
+enum Contents {
+    /// Zeros: what JavaScript may read at once.
+    Zeros,
+    /// What this process freed before, or zeros: Node's `Buffer.allocUnsafe`.
+    Own,
+    /// Anything, another VM's bytes included: V8 writes to all of it before a guest sees it.
+    Any,
+}
+
 /// The freed blocks that a process keeps, oldest first. They do not count against its limit: they go when what counts
 /// would not fit beside them.
 #[derive(Default)]
@@ -160,11 +171,6 @@ impl KeptBlocks {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(block);
-    }
-
-    /// What a process with this limit may keep at most.
-    pub(crate) fn most(limit: usize) -> usize {
-        KEPT_BYTES.min(limit / KEPT_PART)
     }
 
     /// What is kept.
@@ -208,20 +214,20 @@ impl Counting {
     }
 
     /// A block for `length` bytes, charged; null when there is none.
-    fn allocate(&self, length: usize, zeroed: bool) -> *mut c_void {
+    fn allocate(&self, length: usize, contents: Contents) -> *mut c_void {
         if !self.charge(length) {
             return std::ptr::null_mut();
         }
         let bytes = block_bytes(length);
         let block = if is_populated(length) {
-            self.populated(bytes, zeroed)
+            self.populated(bytes, contents)
         } else {
             // SAFETY: a live allocator of V8's.
             let table = unsafe { &*(*self.inner).table };
-            let allocate = if zeroed {
-                table.allocate
-            } else {
+            let allocate = if contents == Contents::Any {
                 table.allocate_uninitialized
+            } else {
+                table.allocate
             };
             // SAFETY: as above.
             unsafe { allocate(self.inner, bytes) }
@@ -232,24 +238,41 @@ impl Counting {
         block
     }
 
-    fn populated(&self, bytes: usize, zeroed: bool) -> *mut c_void {
+    fn populated(&self, bytes: usize, contents: Contents) -> *mut c_void {
         let kept = self.budget.kept_blocks();
-        let block = kept.take(bytes).unwrap_or_else(|| {
-            kept.trim(self.budget.keepable());
-            // SAFETY: a live allocator of V8's.
-            let block =
-                unsafe { ((*(*self.inner).table).allocate_uninitialized)(self.inner, bytes) };
-            if !block.is_null() {
-                populate(block, bytes);
+        if let Some(block) = kept.take(bytes) {
+            if contents == Contents::Zeros {
+                // SAFETY: a block of `bytes` bytes that nobody else knows.
+                unsafe { block.cast::<u8>().write_bytes(0, bytes) };
             }
-            block
-        });
-        if zeroed && !block.is_null() {
-            // SAFETY: a block of `bytes` bytes that nobody else knows yet.
-            unsafe { block.cast::<u8>().write_bytes(0, bytes) };
+            return block;
+        }
+        kept.trim(self.budget.keepable());
+        // SAFETY: a live allocator of V8's.
+        let block = unsafe { ((*(*self.inner).table).allocate_uninitialized)(self.inner, bytes) };
+        if !block.is_null() {
+            populate(block, bytes);
+            if contents != Contents::Any {
+                // SAFETY: a block of `bytes` bytes that nobody else knows yet.
+                unsafe { block.cast::<u8>().write_bytes(0, bytes) };
+            }
         }
         block
     }
+}
+
+thread_local! {
+    /// Length of the buffer that this thread is making for [`unfilled`]; 0 for none.
+    static UNFILLED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Runs `make`, which has V8 allocate a buffer of `length` bytes: its block may hold what this process freed before.
+/// `make` must not run code of a guest, whose buffers are all zeros.
+pub(crate) fn unfilled<R>(length: usize, make: impl FnOnce() -> R) -> R {
+    UNFILLED.set(length);
+    let made = make();
+    UNFILLED.set(0);
+    made
 }
 
 unsafe extern "C" fn destroy(_this: *mut Counting) {}
@@ -266,14 +289,20 @@ unsafe extern "C" fn destroy_and_free(this: *mut Counting) {
 
 unsafe extern "C" fn allocate(this: *mut Counting, length: usize) -> *mut c_void {
     let _section = critical::section();
+    // The collection that V8 may begin with frees buffers, and makes none.
+    let contents = if length != 0 && UNFILLED.get() == length {
+        Contents::Own
+    } else {
+        Contents::Zeros
+    };
     // SAFETY: V8 calls with its own live object.
-    unsafe { &*this }.allocate(length, true)
+    unsafe { &*this }.allocate(length, contents)
 }
 
 unsafe extern "C" fn allocate_uninitialized(this: *mut Counting, length: usize) -> *mut c_void {
     let _section = critical::section();
     // SAFETY: V8 calls with its own live object.
-    unsafe { &*this }.allocate(length, false)
+    unsafe { &*this }.allocate(length, Contents::Any)
 }
 
 unsafe extern "C" fn free(this: *mut Counting, block: *mut c_void, length: usize) {

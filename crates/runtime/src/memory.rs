@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use crate::array_buffer_allocator::KeptBlocks;
+use crate::array_buffer_allocator::{KEPT_BYTES, KeptBlocks};
 use crate::budget::{LimitError, NearLimit, OnWarning};
 use crate::env::Shared;
 use crate::fatal;
@@ -272,7 +272,7 @@ impl MemoryBudget {
                 (held, kept.saturating_sub(self.kept_blocks.bytes()))
             }
         };
-        KeptBlocks::most(self.limit)
+        KEPT_BYTES
             .min(self.limit.saturating_sub(held))
             .saturating_sub(others)
     }
@@ -671,6 +671,7 @@ unsafe extern "C" fn after_gc(
     if kind == v8::GCType::kGCTypeMarkSweepCompact {
         budget.marks.store(false, Ordering::Relaxed);
     }
+    budget.kept_blocks.trim(budget.keepable());
     let used = budget.used();
     budget
         .peak
@@ -883,11 +884,11 @@ mod tests {
     fn what_threads_keep_is_bounded_together() {
         let first = MemoryBudget::new(64 * MIB);
         let second = MemoryBudget::new(64 * MIB);
-        assert_eq!(first.keepable(), 16 * MIB);
+        assert_eq!(first.keepable(), 64 * MIB);
         second.join(&first);
         second.kept_blocks().pretend(10 * MIB);
-        assert_eq!(first.keepable(), 6 * MIB);
-        assert_eq!(second.keepable(), 16 * MIB);
+        assert_eq!(first.keepable(), 54 * MIB);
+        assert_eq!(second.keepable(), 64 * MIB);
         assert!(first.charge_external(52 * MIB));
         assert_eq!(first.keepable(), 2 * MIB);
         assert_eq!(second.keepable(), 12 * MIB);

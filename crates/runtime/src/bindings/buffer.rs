@@ -330,7 +330,12 @@ fn copy_array_buffer<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> R
 
 fn create_unsafe_array_buffer<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let length = index(scope, args.get(0), 0)?;
-    new_array_buffer(scope, length).map(Into::into)
+    let env = crate::env::Env::of(scope);
+    if crate::bindings::options::flag(&env, "--zero-fill-buffers") {
+        return new_array_buffer(scope, length).map(Into::into);
+    }
+    crate::array_buffer_allocator::unfilled(length, || new_array_buffer(scope, length))
+        .map(Into::into)
 }
 
 /// `fill(buffer, value, start, end, encoding)`: answers -1 for a value that gives no bytes, -2 for a bad range.

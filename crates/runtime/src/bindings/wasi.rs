@@ -429,8 +429,9 @@ fn wasi<'s>(
         };
         descriptor.preopen = Some(mapped.clone());
         descriptor.directory = Some(Directory::new(mapped, real));
-        descriptor._charge = Some(charge);
-        wasi.table.insert(descriptor).map_err(full)?;
+        wasi.table
+            .insert(descriptor.with_charge(charge))
+            .map_err(full)?;
     }
     Ok(wasi)
 }

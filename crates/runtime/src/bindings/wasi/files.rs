@@ -2,7 +2,9 @@
 
 use std::rc::Rc;
 
-use secure_exec_kernel::{Errno as KernelErrno, Interest, Stat, TimeSpec, Whence, oflag};
+use secure_exec_kernel::{
+    Errno as KernelErrno, FileType, HandleKind, Interest, Stat, TimeSpec, Whence, oflag,
+};
 
 use super::Call;
 use super::errno::{Errno, Outcome};
@@ -530,12 +532,10 @@ pub fn fd_readdir(
             break;
         }
         let length = u32::try_from(entry.name.len()).unwrap_or(u32::MAX);
-        let number =
-            rights::file_type_number(entry.file_type, secure_exec_kernel::HandleKind::Unknown);
-        // Pipes have no type in a listing.
         let number = match entry.file_type {
-            secure_exec_kernel::FileType::Fifo => 0,
-            _ => number,
+            // Pipes have no type in a listing.
+            FileType::Fifo => 0,
+            other => rights::file_type_number(other, HandleKind::Unknown),
         };
         let mut head = Record::<ENTRY_BYTES>::default();
         head.put(0, &(index as u64 + 1).to_le_bytes());
@@ -612,6 +612,7 @@ fn socket(call: &Call<'_>, fd: u32, right: u64) -> Result<(), Errno> {
     }
 }
 
+#[expect(clippy::too_many_arguments, reason = "as many as WASI passes")]
 pub fn sock_recv(
     _: Scope<'_, '_, '_>,
     call: &Call<'_>,

@@ -1,5 +1,7 @@
 //! Calls on paths.
 
+#![expect(clippy::too_many_arguments, reason = "as many as WASI passes")]
+
 use std::rc::Rc;
 
 use secure_exec_kernel::{HandleKind, oflag};
@@ -267,8 +269,7 @@ fn insert(
     let charge = memory_budget(&call.env)
         .charge(scope, cost)
         .ok_or(Errno::ENOMEM)?;
-    descriptor._charge = Some(charge);
-    call.wasi.table.insert(descriptor)
+    call.wasi.table.insert(descriptor.with_charge(charge))
 }
 
 pub fn path_readlink(

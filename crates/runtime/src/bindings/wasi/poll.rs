@@ -119,7 +119,15 @@ fn arm(call: &Call<'_>, fd: u32, interest: Interest) -> Outcome<Result<Arc<Atomi
         tell.store(true, Ordering::Release);
         inbox.wake();
     });
-    call.kernel.on_ready(&call.process, own, interest, wake)?;
+    if call
+        .kernel
+        .on_ready(&call.process, own, interest, wake)
+        .is_err()
+    {
+        // Another thread has closed it.
+        armed.0.borrow_mut().remove(&key);
+        return Ok(Err(Errno::EBADF));
+    }
     Ok(Ok(fired))
 }
 

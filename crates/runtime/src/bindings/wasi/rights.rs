@@ -98,8 +98,3 @@ pub fn of(file_type: FileType, kind: HandleKind, read: bool, write: bool) -> (u6
     let lacks = if read { 0 } else { FD_READ } | if write { 0 } else { FD_WRITE };
     (base & !lacks, inheriting)
 }
-
-/// What a descriptor of such a file can do when it is open both ways.
-pub fn of_both(file_type: FileType, kind: HandleKind) -> u64 {
-    of(file_type, kind, true, true).0
-}

@@ -52,11 +52,9 @@ impl Descriptor {
     /// ways.
     pub fn standard(kernel: &Kernel, process: &Process, fd: i32) -> Result<Self, KernelErrno> {
         let mut descriptor = Self::new(kernel, process, fd)?;
-        let both = rights::of_both(
-            kernel.fstat(process, fd)?.file_type,
-            kernel.handle_kind(process, fd)?,
-        );
-        descriptor.base.set(both);
+        let file_type = kernel.fstat(process, fd)?.file_type;
+        let (base, _) = rights::of(file_type, kernel.handle_kind(process, fd)?, true, true);
+        descriptor.base.set(base);
         descriptor.behind = Behind::Number(fd);
         Ok(descriptor)
     }
@@ -79,6 +77,14 @@ impl Descriptor {
             listing: RefCell::default(),
             _charge: None,
         })
+    }
+
+    /// The same, with what its memory counts.
+    pub fn with_charge(self, charge: Charge) -> Self {
+        Self {
+            _charge: Some(charge),
+            ..self
+        }
     }
 
     /// The process's number for it, and the file. `EBADF` once it was closed there.

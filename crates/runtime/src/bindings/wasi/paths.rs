@@ -234,3 +234,64 @@ impl Directory {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn beneath(mapped: &str, path: &str) -> Option<String> {
+        let directory = Directory::new(mapped.as_bytes(), b"/real".to_vec());
+        let names = directory.names(&[], path.as_bytes(), &[]).ok()?;
+        Some(String::from_utf8(directory.path(&names, false)).unwrap())
+    }
+
+    #[test]
+    fn paths_stay_beneath() {
+        let inside =
+            |mapped, path, real: &str| assert_eq!(beneath(mapped, path), Some(real.into()));
+        let outside = |mapped, path| assert_eq!(beneath(mapped, path), None, "{mapped} {path}");
+        for mapped in [
+            "/sandbox",
+            "sandbox",
+            "",
+            ".",
+            "..",
+            "../../x",
+            "/a/./b/../c/",
+        ] {
+            inside(mapped, "file", "/real/file");
+            inside(mapped, "a//./b/", "/real/a/b");
+            inside(mapped, "missing/../file", "/real/file");
+            inside(mapped, ".", "/real");
+            outside(mapped, "..");
+            outside(mapped, "../file");
+            outside(mapped, "a/../../file");
+        }
+        // What a link may say.
+        inside("/sandbox", "/sandbox/a", "/real/a");
+        inside("/sandbox", "../sandbox/a", "/real/a");
+        outside("/sandbox", "/sandboxes/a");
+        outside("/sandbox", "/etc/passwd");
+        outside("/sandbox", "/sandbox/../etc");
+        outside("sandbox", "/sandbox/a");
+        inside("/", "../../a", "/real/a");
+        inside("/", "/a", "/real/a");
+    }
+
+    #[test]
+    fn links_are_judged_from_where_they_are() {
+        let directory = Directory::new(b"/s", b"/r".to_vec());
+        let at = |path: &str| Beneath {
+            names: directory.names(&[], path.as_bytes(), &[]).unwrap(),
+            slash: false,
+        };
+        assert!(directory.may_link(&at("d/l"), b"../f").is_ok());
+        assert!(directory.may_link(&at("l"), b"../f").is_err());
+        assert!(directory.may_link(&at("l"), b"/s/f").is_ok());
+        let inner = directory.inner(&at("d/e"));
+        assert_eq!(inner.real(), b"/r/d/e");
+        assert!(inner.names(&[], b"../f", &[]).is_err());
+        assert!(inner.names(&[], b"/s/d/e/f", &[]).is_ok());
+    }
+}

@@ -127,9 +127,10 @@ mod wrapped {
             let left =
                 most_reserved(budget).saturating_sub(budget.reserved.load(Ordering::Relaxed));
             let twice = initial.saturating_mul(2 * WASM_PAGE_BYTES);
-            let wanted = match shared {
-                true => twice.max(left / 4).min(left),
-                false => left / 4,
+            let wanted = if shared {
+                twice.max(left / 4).min(left)
+            } else {
+                left / 4
             };
             maximum
                 .min(budget.limit().min(wanted) / WASM_PAGE_BYTES)

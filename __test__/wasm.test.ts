@@ -147,4 +147,17 @@ describe("WebAssembly", () => {
     // Only the first of a VM's modules is admitted, in whatever program it comes.
     expect(lastLine(child)).toEqual(["1\n", "0\n", "1\n", "0\n", "true\n"]);
   });
+
+  test("a shared memory has room to grow, up to the memory limit", async () => {
+    const runtime = await make({ memoryLimit: 1400, timingMitigation: "off" });
+    const { exports, errorMessage } = await runtime.run<{ default: unknown }>(
+      `const told = (f) => { try { return f(); } catch (e) { return e.name; } };
+      const memory = new WebAssembly.Memory({ initial: 16384, maximum: 65536, shared: true });
+      export default [told(() => memory.grow(1000)), told(() => memory.grow(8000)), told(() => memory.grow(500)), memory.buffer.byteLength / 65536,
+        told(() => new WebAssembly.Memory({ initial: 40000, maximum: 65536, shared: true })), told(() => new WebAssembly.Memory({ initial: 65536 }))];`,
+      "/workspace/main.mjs",
+    );
+    expect(errorMessage).toBeUndefined();
+    expect(exports?.default).toEqual([16384, "RangeError", 17384, 17884, "RangeError", "RangeError"]);
+  });
 });

@@ -30,6 +30,7 @@
 // @each process.setuid(0), process.setgid(0), process.initgroups('root', 0), nope
 // @each new (require('sqlite').DatabaseSync)('SECRET_FILE')
 // @each new (require('wasi').WASI)({ version: 'preview1', preopens: { '/': '/' } }).start({})
+// @each new (require('wasi').WASI)({ version: 'preview1', preopens: { '/': 'SECRET_FOLDER' } })
 // @each require('crypto').setEngine('/lib/x.so')
 // @each require('child_process').execFileSync('/usr/bin/env').toString().includes('HOSTILE_CANARY') || nope
 // @each require('child_process').execSync('cat SECRET_FILE')

@@ -14,7 +14,7 @@ mod open;
 mod whole;
 
 pub use export::ExportOptions;
-pub use io::{HandleKind, Interest};
+pub use io::{HandleKind, Interest, Whence};
 pub use names::Watch;
 pub use net::{Lookup, Outgoing};
 pub use whole::FileBytes;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
@@ -94,6 +95,8 @@ pub(crate) enum Object {
 pub struct OpenFile {
     pub(crate) object: Object,
     pub(crate) flags: OpenFlags,
+    /// Whether each write goes to the end: at first what `flags` says.
+    appends: AtomicBool,
     /// Taken before the kernel's lock.
     pub(crate) position: Mutex<u64>,
     pub(crate) listing: Mutex<Listing>,
@@ -115,6 +118,7 @@ impl OpenFile {
         Arc::new(OpenFile {
             object,
             flags,
+            appends: AtomicBool::new(flags.has(oflag::O_APPEND)),
             position: Mutex::new(0),
             listing: Mutex::default(),
             lock: Mutex::default(),
@@ -145,10 +149,21 @@ impl OpenFile {
         OpenFile::new(Object::Null, OpenFlags::READ_WRITE)
     }
 
-    /// Flags of the `open` that made it.
+    /// Flags of the `open` that made it, with `O_APPEND` as it is now.
     #[must_use]
     pub fn flags(&self) -> i32 {
-        self.flags.raw
+        let append = if self.appends() { oflag::O_APPEND } else { 0 };
+        self.flags.raw & !oflag::O_APPEND | append
+    }
+
+    /// Lets each write go to the end from now on, or to the position. A file of a foreign file system keeps what it was
+    /// opened with (`ENOTSUP`).
+    pub fn set_appends(&self, appends: bool) -> Result<()> {
+        if appends != self.appends() && matches!(self.object, Object::Foreign { .. }) {
+            return Err(Errno::ENOTSUP);
+        }
+        self.appends.store(appends, Ordering::Relaxed);
+        Ok(())
     }
 
     /// The terminal that it is.
@@ -161,7 +176,7 @@ impl OpenFile {
     }
 
     pub(crate) fn appends(&self) -> bool {
-        self.flags.has(oflag::O_APPEND)
+        self.appends.load(Ordering::Relaxed)
     }
 
     pub(crate) fn readable(&self) -> Result<()> {

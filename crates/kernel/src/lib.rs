@@ -70,7 +70,7 @@ mod terminal;
 mod untar;
 mod watch;
 
-pub use calls::{ExportOptions, FileBytes, HandleKind, Interest, Lookup, Outgoing, Watch};
+pub use calls::{ExportOptions, FileBytes, HandleKind, Interest, Lookup, Outgoing, Watch, Whence};
 pub use changes::{Changes, Mark};
 pub use clock::{Clock, ClockMode, RealNow, TimeSpec};
 pub use device::fill_random;

@@ -59,6 +59,46 @@ fn base_tree() {
 }
 
 #[test]
+fn positions_move() {
+    let (k, p) = machine();
+    put(&k, &p, "/tmp/a", "hello");
+    let fd = k.open(&p, b"/tmp/a", oflag::O_RDWR, 0).unwrap();
+    assert_eq!(k.seek(&p, fd, -2, Whence::End), Ok(3));
+    let mut buf = [0; 8];
+    assert_eq!(k.read(&p, fd, &mut buf, None), Ok(2));
+    assert_eq!(k.seek(&p, fd, 0, Whence::Current), Ok(5));
+    assert_eq!(k.seek(&p, fd, -6, Whence::Current), Err(Errno::EINVAL));
+    assert_eq!(k.seek(&p, fd, i64::MAX, Whence::End), Err(Errno::EINVAL));
+    assert_eq!(k.seek(&p, fd, 7, Whence::Set), Ok(7));
+    assert_eq!(k.write(&p, fd, b"!", None), Ok(1));
+    assert_eq!(text(&k, &p, "/tmp/a"), "hello\0\0!");
+
+    let null = k.open(&p, b"/dev/null", oflag::O_RDWR, 0).unwrap();
+    assert_eq!(k.seek(&p, null, 9, Whence::Set), Ok(0));
+    let dir = k.open(&p, b"/tmp", oflag::O_RDONLY, 0).unwrap();
+    assert_eq!(k.seek(&p, dir, 0, Whence::Set), Err(Errno::EISDIR));
+    let (reader, _) = k.pipe(&p).unwrap();
+    assert_eq!(k.seek(&p, reader, 0, Whence::Set), Err(Errno::ESPIPE));
+    assert_eq!(k.seek(&p, 99, 0, Whence::Set), Err(Errno::EBADF));
+}
+
+#[test]
+fn appending_is_switched() {
+    let (k, p) = machine();
+    put(&k, &p, "/tmp/a", "one");
+    let fd = k.open(&p, b"/tmp/a", oflag::O_WRONLY, 0).unwrap();
+    let file = p.file(fd).unwrap();
+    file.set_appends(true).unwrap();
+    assert_eq!(file.flags(), oflag::O_WRONLY | oflag::O_APPEND);
+    assert_eq!(k.write(&p, fd, b"two", None), Ok(3));
+    file.set_appends(false).unwrap();
+    assert_eq!(file.flags(), oflag::O_WRONLY);
+    assert_eq!(k.seek(&p, fd, 0, Whence::Set), Ok(0));
+    assert_eq!(k.write(&p, fd, b"O", None), Ok(1));
+    assert_eq!(text(&k, &p, "/tmp/a"), "Onetwo");
+}
+
+#[test]
 fn read_and_write() {
     let (k, p) = machine();
     let fd = k

@@ -33,6 +33,8 @@ pub struct Class {
     pub constructor: Option<Callback>,
     /// Methods of the prototype; their receiver is checked by V8.
     pub methods: &'static [Function],
+    /// Methods of each instance itself; their receiver is checked by V8.
+    pub own_methods: &'static [Function],
     /// Accessors of the prototype: name, getter, setter.
     pub accessors: &'static [(&'static str, Callback, Option<Callback>)],
     /// Whether the constructor stays off the binding object.
@@ -48,6 +50,7 @@ impl Class {
         parent: None,
         constructor: None,
         methods: &[],
+        own_methods: &[],
         accessors: &[],
         hidden: false,
         extra_fields: 0,
@@ -88,7 +91,11 @@ impl Binding {
     pub fn external_references(&self) -> Vec<v8::ExternalReference> {
         let functions = self.functions.iter().map(|(_, callback)| *callback);
         let classes = self.classes.iter().flat_map(|class| {
-            let methods = class.methods.iter().map(|(_, callback)| *callback);
+            let methods = class
+                .methods
+                .iter()
+                .chain(class.own_methods)
+                .map(|(_, callback)| *callback);
             let accessors = class
                 .accessors
                 .iter()

@@ -70,11 +70,20 @@ impl Clock {
 
     /// Lets frozen time catch up. Only the event loop calls this, between turns of guest code.
     pub fn advance(&self) {
-        let elapsed = self.start.get().elapsed();
+        self.set_elapsed(self.start.get().elapsed());
+    }
+
+    fn set_elapsed(&self, elapsed: Duration) {
         self.elapsed.set(elapsed);
         let frozen = self.mitigation.get() == Mitigation::Freeze;
         let wall = (self.start_wall.get() + elapsed).as_secs_f64() * 1e3;
         GUEST_WALL_MS.set(if frozen { wall.floor() } else { 0.0 });
+    }
+
+    /// Lets frozen time move by so much: the guest has waited for it.
+    pub fn pass(&self, time: Duration) {
+        let reached = self.elapsed.get().saturating_add(time);
+        self.set_elapsed(reached.min(self.start.get().elapsed()));
     }
 
     /// Time since the process started.

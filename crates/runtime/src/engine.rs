@@ -16,13 +16,13 @@ use crate::event_loop::Inbox;
 /// Flags for every isolate, set once before initialisation.
 ///
 /// WebAssembly: the trap handler is off, so that its memories need no guard regions of 8 GB and check their bounds; one
-/// memory holds 1 GB at most.
+/// memory holds 4 GB at most.
 const FLAGS: &[&str] = &[
     "--stack-size=1500",
     "--no-verify-snapshot-checksum",
     "--no-wasm-native-module-cache",
     "--wasm-enforce-bounds-checks",
-    "--wasm-max-mem-pages=16384",
+    "--wasm-max-mem-pages=65536",
     "--wasm-max-table-size=1000000",
     "--wasm-max-module-size=67108864",
     // asm.js stays JavaScript: its functions would be types of WebAssembly that nobody counts.

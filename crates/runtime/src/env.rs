@@ -203,6 +203,20 @@ impl Env {
         }
     }
 
+    /// Lets frozen time move by what the guest has just waited for, and by no more.
+    pub fn pass_time(&self, time: std::time::Duration) {
+        if self.clock.mitigation() != crate::clock::Mitigation::Freeze {
+            return;
+        }
+        self.clock.pass(time);
+        if self.extension::<crate::threads::Thread>().is_worker() {
+            return;
+        }
+        if let Some(process) = self.process.borrow().as_ref() {
+            process.clock().advance(time);
+        }
+    }
+
     /// What other threads may touch.
     pub fn shared(&self) -> &Arc<Shared> {
         &self.shared

@@ -77,6 +77,7 @@ const V8_FLAGS: &[&str] = &[
     "--trace-deopt",
     "--trace-gc",
     "--trace-opt",
+    "--turbo-fast-api-calls",
     "--use-strict",
     "--verify-heap",
     "--wasm-max-mem-pages",

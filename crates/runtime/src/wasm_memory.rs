@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use crate::memory::MemoryBudget;
 
-/// Address space that the growable buffers of one process may reserve. V8 tries smaller reservations when one fails.
+/// Address space that the growable buffers of one process may reserve, if that is not less than twice what it may hold. V8
+/// tries smaller reservations when one fails.
 #[cfg(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
@@ -104,6 +105,10 @@ mod wrapped {
     static REGIONS: Mutex<BTreeMap<usize, Region>> = Mutex::new(BTreeMap::new());
     static PAGE_ALLOCATOR: OnceLock<usize> = OnceLock::new();
 
+    fn most_reserved(budget: &MemoryBudget) -> usize {
+        MAX_RESERVED_BYTES.max(budget.limit().saturating_mul(2))
+    }
+
     unsafe extern "C" fn allocate_wasm_memory(
         isolate: Address,
         initial: usize,
@@ -115,13 +120,20 @@ mod wrapped {
         if shared && !SHARES.get() {
             return std::ptr::null_mut();
         }
-        // No more than the process may ever hold is reserved. V8 moves a memory that grows beyond its reservation.
+        // No more than the process may ever hold is reserved. V8 moves a memory that grows beyond its reservation, but not
+        // one that is shared.
         let maximum = BUDGET.with_borrow(|budget| {
             let Some(budget) = budget else { return maximum };
             let left =
-                MAX_RESERVED_BYTES.saturating_sub(budget.reserved.load(Ordering::Relaxed)) / 4;
+                most_reserved(budget).saturating_sub(budget.reserved.load(Ordering::Relaxed));
+            let twice = initial.saturating_mul(2 * WASM_PAGE_BYTES);
+            let wanted = if shared {
+                twice.max(left / 4).min(left)
+            } else {
+                left / 4
+            };
             maximum
-                .min(budget.limit().min(left) / WASM_PAGE_BYTES)
+                .min(budget.limit().min(wanted) / WASM_PAGE_BYTES)
                 .max(initial)
         });
         MAKES_MEMORY.set(true);
@@ -145,7 +157,7 @@ mod wrapped {
             access == NO_ACCESS && *buffers == allocator as usize
         });
         if let Some(budget) = &budget
-            && budget.reserved.load(Ordering::Relaxed).saturating_add(size) > MAX_RESERVED_BYTES
+            && budget.reserved.load(Ordering::Relaxed).saturating_add(size) > most_reserved(budget)
         {
             budget.refuse_reservation();
             return std::ptr::null_mut();

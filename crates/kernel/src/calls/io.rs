@@ -22,6 +22,17 @@ pub enum Interest {
     Writable,
 }
 
+/// What the offset of [`Kernel::seek`] counts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whence {
+    /// The beginning.
+    Set,
+    /// The description's position.
+    Current,
+    /// The end.
+    End,
+}
+
 /// What libuv would guess of a descriptor, by Node's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HandleKind {
@@ -284,6 +295,60 @@ impl Kernel {
             }
         }
         Ok(total)
+    }
+
+    /// `lseek`: moves the description's position and answers it. It may lie behind the end.
+    pub fn seek(&self, p: &Process, fd: Fd, offset: i64, whence: Whence) -> Result<u64> {
+        let file = p.file(fd)?;
+        let mut position = file.position.lock();
+        let end = match &file.object {
+            Object::Inode {
+                opened: Opened::Device(_),
+                ..
+            }
+            | Object::Null => return Ok(0),
+            Object::Inode {
+                hold,
+                opened: Opened::Regular,
+                ..
+            } => match whence {
+                Whence::End => self.shared.lock().content(hold.ino())?.len(),
+                Whence::Set | Whence::Current => 0,
+            },
+            Object::Bytes { bytes, .. } => bytes.len() as u64,
+            Object::Foreign {
+                file: foreign,
+                place,
+            } => {
+                place.mount.alive()?;
+                match whence {
+                    Whence::End => foreign.stat(&Caller::new(&p.cx()))?.size,
+                    Whence::Set | Whence::Current => 0,
+                }
+            }
+            Object::Inode {
+                opened: Opened::Directory,
+                ..
+            }
+            | Object::Directory { .. } => return Err(Errno::EISDIR),
+            Object::Reader(_)
+            | Object::Writer(_)
+            | Object::Socket(_)
+            | Object::Udp(_)
+            | Object::Terminal(_)
+            | Object::Output { .. } => return Err(Errno::ESPIPE),
+        };
+        let base = match whence {
+            Whence::Set => 0,
+            Whence::Current => *position,
+            Whence::End => end,
+        };
+        let moved = base.checked_add_signed(offset).ok_or(Errno::EINVAL)?;
+        if i64::try_from(moved).is_err() {
+            return Err(Errno::EINVAL);
+        }
+        *position = moved;
+        Ok(moved)
     }
 
     /// `ftruncate`.

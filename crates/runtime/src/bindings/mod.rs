@@ -67,6 +67,7 @@ pub mod util;
 pub mod uv;
 #[path = "v8.rs"]
 pub mod v8_binding;
+pub mod wasi;
 pub mod wasm_web_api;
 pub mod watchdog;
 pub mod worker;
@@ -133,6 +134,7 @@ pub static BINDINGS: &[&Binding] = &[
     &util::BINDING,
     &uv::BINDING,
     &v8_binding::BINDING,
+    &wasi::BINDING,
     &wasm_web_api::BINDING,
     &watchdog::BINDING,
     &worker::BINDING,

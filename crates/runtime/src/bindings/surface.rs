@@ -202,14 +202,21 @@ impl Builder<'_> {
         }
         let signature = v8::Signature::new(scope, template);
         let prototype = template.prototype_template(scope);
-        for (name, callback) in class.methods {
+        let instance = template.instance_template(scope);
+        let methods = class.methods.iter().map(|method| (true, method));
+        let own = class.own_methods.iter().map(|method| (false, method));
+        for (is_inherited, (name, callback)) in methods.chain(own) {
             let method = v8::FunctionTemplate::builder_raw(*callback)
                 .signature(signature)
                 .constructor_behavior(v8::ConstructorBehavior::Throw)
                 .build(scope);
             let name = Self::string(scope, name)?;
             method.set_class_name(name);
-            prototype.set(name.into(), method.into());
+            if is_inherited {
+                prototype.set(name.into(), method.into());
+            } else {
+                instance.set(name.into(), method.into());
+            }
         }
         for (name, getter, setter) in class.accessors {
             let getter = v8::FunctionTemplate::builder_raw(*getter)

@@ -183,6 +183,17 @@ impl Kernel {
         self.write_to(&p.cx(), &file, data, position)
     }
 
+    /// As `write`, on a description.
+    pub fn write_file_to(
+        &self,
+        p: &Process,
+        file: &OpenFile,
+        data: &[u8],
+        position: Option<u64>,
+    ) -> Result<usize> {
+        self.write_to(&p.cx(), file, data, position)
+    }
+
     pub(crate) fn write_to(
         &self,
         cx: &Cx<'_>,
@@ -296,7 +307,7 @@ impl Kernel {
     }
 
     /// As `ftruncate`, on a description that can be written.
-    pub(crate) fn cut(&self, p: &Process, file: &OpenFile, len: u64) -> Result<()> {
+    pub fn cut(&self, p: &Process, file: &OpenFile, len: u64) -> Result<()> {
         match &file.object {
             Object::Inode {
                 hold,
@@ -322,7 +333,12 @@ impl Kernel {
 
     /// `fsync` and `fdatasync`: memory is always in step.
     pub fn fsync(&self, p: &Process, fd: Fd) -> Result<()> {
-        match &p.file(fd)?.object {
+        self.sync(p, &*p.file(fd)?)
+    }
+
+    /// As `fsync`, on a description.
+    pub fn sync(&self, p: &Process, file: &OpenFile) -> Result<()> {
+        match &file.object {
             Object::Foreign { file, place } => {
                 place.mount.alive()?;
                 file.sync(&Caller::new(&p.cx()))

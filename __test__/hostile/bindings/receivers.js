@@ -36,6 +36,7 @@
 // @each querystring
 // @each cluster
 // @each trace_events
+// @each node:sqlite
 const [name, ...path] = 'EACH'.split('.');
 let target = require(name);
 for (const key of path) target = target[key];

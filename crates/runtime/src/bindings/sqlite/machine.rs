@@ -28,6 +28,8 @@ pub struct State {
     machine: OnceCell<Rc<GuestMachine>>,
     /// What V8 was told of SQLite's memory.
     told: Cell<i64>,
+    /// What SQLite held after the last collection, or less.
+    collected: Cell<usize>,
 }
 
 /// See the module's text.
@@ -88,13 +90,21 @@ pub fn machine(env: &Rc<Env>) -> Result<Rc<dyn Machine>, Throw> {
     Ok(state.machine.get_or_init(|| made).clone())
 }
 
-/// Comes before each call of SQLite: memory that was refused may have been garbage's.
+/// Comes before each call of SQLite, which cannot wait for a collection when it wants memory: garbage is collected when
+/// memory was refused, or when there is little left and SQLite has taken much since the last time.
 pub fn before_call(scope: &mut v8::PinScope<'_, '_>, env: &Env) {
     let state = env.extension::<State>();
-    if let Some(machine) = state.machine.get()
-        && machine.account.take_refused()
-    {
+    let (Some(machine), Some(budget)) = (state.machine.get(), env.memory_account()) else {
+        return;
+    };
+    let (limit, held) = (budget.limit(), machine.account.held());
+    let is_low = budget.used().total() > limit / 4 * 3
+        && held.saturating_sub(state.collected.get()) > limit / 8;
+    if machine.account.take_refused() || is_low {
         scope.low_memory_notification();
+        state.collected.set(machine.account.held());
+    } else if held < state.collected.get() {
+        state.collected.set(held);
     }
 }
 

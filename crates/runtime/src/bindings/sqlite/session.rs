@@ -117,12 +117,19 @@ pub fn apply<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     }
     let connection = database.connection()?;
     let mut contents = Contents::default();
-    // Counted while it lasts, so that a process cannot hold more than it may by such copies.
+    let env = Env::of(scope);
+    let _charge = match env.memory_account() {
+        Some(budget) => Some(
+            budget
+                .charge_kept(scope, view.byte_length())
+                .map_err(|_| Throw::Pending)?,
+        ),
+        None => None,
+    };
     let mut bytes = contents.of(scope, view.into()).to_vec();
     let on_conflict = on_conflict.map(|function| v8::Global::new(scope, function));
     let filter = filter.map(|function| v8::Global::new(scope, function));
     let call_back = CallBack::new(scope, &database.pending);
-    let env = Env::of(scope);
     before_call(scope, &env);
     let has_failed = Cell::new(false);
     let applied = connection.apply(

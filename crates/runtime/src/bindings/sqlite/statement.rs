@@ -106,7 +106,11 @@ impl Statement {
         }
         let mut index = 1;
         for argument in first..args.length() {
-            while prepared.parameter_name(index).is_some() {
+            // Those with a number instead of a name are set in order, too.
+            while prepared
+                .parameter_name(index)
+                .is_some_and(|name| name.first() != Some(&b'?'))
+            {
                 index += 1;
             }
             self.bind(scope, prepared, index, args.get(argument))?;

@@ -54,7 +54,7 @@ impl Arguments<'_> {
                 ffi::SQLITE_FLOAT => Value::Real(ffi::sqlite3_value_double(value)),
                 ffi::SQLITE_TEXT => {
                     let address = ffi::sqlite3_value_text(value);
-                    Value::Text(bytes(address, ffi::sqlite3_value_bytes(value)))
+                    Value::text(address, ffi::sqlite3_value_bytes(value))
                 }
                 ffi::SQLITE_BLOB => {
                     let address = ffi::sqlite3_value_blob(value);

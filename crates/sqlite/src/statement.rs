@@ -19,6 +19,22 @@ pub enum Value<'v> {
     /// UTF-8, as SQLite believes.
     Text(&'v [u8]),
     Blob(&'v [u8]),
+    /// There was no memory for it.
+    Refused,
+}
+
+impl<'v> Value<'v> {
+    /// A text that SQLite has converted; null when it could not.
+    ///
+    /// # Safety
+    /// As [`bytes`].
+    pub(crate) unsafe fn text(address: *const u8, length: c_int) -> Self {
+        if address.is_null() {
+            return Self::Refused;
+        }
+        // SAFETY: as above.
+        Self::Text(unsafe { bytes(address, length) })
+    }
 }
 
 /// What a step has come to.
@@ -134,6 +150,7 @@ impl Statement {
         // SAFETY: a statement that does not run; texts and blobs are copied.
         let code = self.alone(|raw| unsafe {
             match value {
+                Value::Refused => ffi::SQLITE_NOMEM,
                 Value::Null => ffi::sqlite3_bind_null(raw, index),
                 Value::Integer(number) => ffi::sqlite3_bind_int64(raw, index, number),
                 Value::Real(number) => ffi::sqlite3_bind_double(raw, index, number),
@@ -217,7 +234,7 @@ impl Statement {
                     ffi::SQLITE_FLOAT => Value::Real(ffi::sqlite3_column_double(raw, index)),
                     ffi::SQLITE_TEXT => {
                         let address = ffi::sqlite3_column_text(raw, index);
-                        Value::Text(bytes(address, ffi::sqlite3_column_bytes(raw, index)))
+                        Value::text(address, ffi::sqlite3_column_bytes(raw, index))
                     }
                     ffi::SQLITE_BLOB => {
                         let address = ffi::sqlite3_column_blob(raw, index);

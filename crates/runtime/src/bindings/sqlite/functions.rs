@@ -57,7 +57,7 @@ fn answer<'s>(
     }
     let too_large = || Throw::Plain(ErrorClass::Error, String::new());
     let copied = with_sqlite(scope, value, too_large, |value| match value {
-        Value::Null => Answer::Null,
+        Value::Null | Value::Refused => Answer::Null,
         Value::Integer(number) => Answer::Integer(number),
         Value::Real(number) => Answer::Real(number),
         Value::Text(text) => Answer::Text(text.to_vec()),

@@ -45,6 +45,7 @@ pub fn until_zero(bytes: &[u8]) -> &[u8] {
 /// A value of SQLite's.
 pub fn to_js<'s>(scope: &mut v8::PinScope<'s, '_>, value: Value<'_>, big_ints: bool) -> Ret<'s> {
     match value {
+        Value::Refused => Err(Throw::error("ERR_SQLITE_ERROR", "out of memory")),
         Value::Null => Ok(v8::null(scope).into()),
         Value::Integer(number) if big_ints => Ok(v8::BigInt::new_from_i64(scope, number).into()),
         // The smallest number of all has no magnitude, and passes in Node.

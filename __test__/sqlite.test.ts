@@ -8,7 +8,7 @@ async function lines(code: string, create: object = {}, exec: object = {}): Prom
   const runtime = await make(create);
   const result = await runtime.exec(HEAD + code, exec);
   expect(result).toMatchObject({ reason: "exit", code: 0 });
-  return result.stdout.trimEnd().split("\n");
+  return (result.stdout ?? "").trimEnd().split("\n");
 }
 
 describe("node:sqlite", () => {

@@ -207,9 +207,9 @@ impl Connection {
 }
 
 unsafe extern "C" fn drop_scalar(own: *mut c_void) {
-    // SAFETY: boxed by `create_function`, destroyed once.
     callback((), || {
-        drop(unsafe { Box::from_raw(own.cast::<OwnScalar>()) })
+        // SAFETY: boxed by `create_function`, destroyed once.
+        drop(unsafe { Box::from_raw(own.cast::<OwnScalar>()) });
     });
 }
 

@@ -23,7 +23,7 @@ pub enum Value<'v> {
     Refused,
 }
 
-impl<'v> Value<'v> {
+impl Value<'_> {
     /// A text that SQLite has converted; null when it could not.
     ///
     /// # Safety

@@ -308,9 +308,10 @@ unsafe fn with(
 ) -> c_int {
     // SAFETY: SQLite calls methods of open files only, whose state `open` has set.
     let state = unsafe { (*file.cast::<VmFile>()).state };
-    // SAFETY: the state lives until `close`, which SQLite calls on the connection's thread and not from within a method.
     callback(fallback, || {
-        unsafe { state.as_ref() }.map_or(fallback, body)
+        // SAFETY: the state lives until `close`, which SQLite calls on the connection's thread and not from within a method.
+        let state = unsafe { state.as_ref() };
+        state.map_or(fallback, body)
     })
 }
 

@@ -389,6 +389,13 @@ impl Kernel {
 }
 
 impl OpenFile {
+    /// The number of its inode, if it lies in the kernel's own file system. Foreign file systems do not tell which names are
+    /// one file.
+    #[must_use]
+    pub fn own_inode(&self) -> Option<u64> {
+        self.inode().map(|(ino, _)| ino)
+    }
+
     /// What libuv would guess of it.
     #[must_use]
     pub fn handle_kind(&self) -> HandleKind {

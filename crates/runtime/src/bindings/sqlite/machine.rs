@@ -179,11 +179,12 @@ impl Machine for GuestMachine {
             return Err(Fault::Other);
         }
         self.open_files.set(self.open_files.get() + 1);
+        let id = file.own_inode().map(|inode| FileId::Inode(stat.dev, inode));
         Ok(Box::new(GuestFile {
             file,
             kernel: self.kernel.clone(),
             process: self.process.clone(),
-            id: (stat.ino != 0).then_some(FileId::Inode(stat.dev, stat.ino)),
+            id,
             open_files: self.open_files.clone(),
         }))
     }

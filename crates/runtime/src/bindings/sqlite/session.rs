@@ -19,8 +19,6 @@ use crate::throw::Throw;
 pub struct Session {
     database: Rc<Database>,
     session: RefCell<Option<Rc<sqlite::Session>>>,
-    /// Whether its database was closed while it was open.
-    is_orphan: Cell<bool>,
 }
 
 impl Session {
@@ -28,7 +26,6 @@ impl Session {
     pub fn end(&self) {
         let session = self.session.take();
         drop(session);
-        self.is_orphan.set(true);
     }
 
     fn open(&self) -> Result<Rc<sqlite::Session>, Throw> {
@@ -62,7 +59,6 @@ pub fn create<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> 
     let session = Rc::new(Session {
         database: database.clone(),
         session: RefCell::new(Some(session)),
-        is_orphan: Cell::new(false),
     });
     database.track_session(&session);
     env.objects.wrap(scope, object, session);

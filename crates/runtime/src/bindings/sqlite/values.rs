@@ -219,7 +219,7 @@ pub fn wrong(name: &str, kind: &str) -> Throw {
 }
 
 /// The argument as options; an error unless it is an object.
-pub fn options<'s>(value: v8::Local<'s, v8::Value>) -> Result<Options<'s>, Throw> {
+pub fn options(value: v8::Local<'_, v8::Value>) -> Result<Options<'_>, Throw> {
     v8::Local::try_from(value)
         .map(Options)
         .map_err(|_| invalid_type("The \"options\" argument must be an object."))

@@ -1,3 +1,6 @@
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { make } from "./support.js";
 
@@ -75,6 +78,24 @@ describe("node:sqlite", () => {
        try { again.exec('insert into t values(2)'); } catch (e) { console.log(e.message); }`,
     );
     expect(got).toEqual(["1", "attempt to write a readonly database"]);
+  });
+
+  test("a database in a directory of the host", async () => {
+    const hostPath = mkdtempSync(join(tmpdir(), "secure-exec-sqlite-"));
+    try {
+      const code = `const a = new DatabaseSync('/m/x.db'), b = new DatabaseSync('/m/x.db');
+        a.exec('pragma journal_mode = wal; create table if not exists t(a); insert into t values(1)');
+        b.exec('insert into t values(2)');
+        console.log(a.prepare('select count(*) c from t').get().c);
+        a.close(); b.close();`;
+      const mount = (mode: "rw" | "cow") => ({ mounts: [{ path: "/m", source: "host" as const, hostPath, mode }] });
+      expect(await lines(code, mount("rw"))).toEqual(["2"]);
+      expect(existsSync(join(hostPath, "x.db"))).toBe(true);
+      expect(await lines(code, mount("cow"))).toEqual(["4"]);
+      expect(await lines(code, mount("rw"))).toEqual(["4"]);
+    } finally {
+      rmSync(hostPath, { recursive: true });
+    }
   });
 
   test("connections of one VM lock each other, in rollback and in write-ahead mode", async () => {

@@ -37,6 +37,7 @@
 // @each cluster
 // @each trace_events
 // @each wasi
+// @each node:sqlite
 const [name, ...path] = 'EACH'.split('.');
 let target = require(name);
 for (const key of path) target = target[key];

@@ -37,6 +37,8 @@ pub struct Class {
     pub own_methods: &'static [Function],
     /// Accessors of the prototype: name, getter, setter.
     pub accessors: &'static [(&'static str, Callback, Option<Callback>)],
+    /// Getters of each instance's own properties: name, getter.
+    pub instance_getters: &'static [(&'static str, Callback)],
     /// Whether the constructor stays off the binding object.
     pub hidden: bool,
     /// Internal fields of an instance beside the one that the object table uses (index 0).
@@ -52,6 +54,7 @@ impl Class {
         methods: &[],
         own_methods: &[],
         accessors: &[],
+        instance_getters: &[],
         hidden: false,
         extra_fields: 0,
     };
@@ -105,6 +108,7 @@ impl Binding {
                 .into_iter()
                 .chain(methods)
                 .chain(accessors)
+                .chain(class.instance_getters.iter().map(|(_, getter)| *getter))
         });
         let mut references: Vec<_> = functions
             .chain(classes)

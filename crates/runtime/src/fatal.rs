@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! V8's fatal paths --(handlers, wrapped printers)--> V8Failure --> report, sleep
-//! watchdog --signal--> handler: condemned? no lock held? in V8 code called from JavaScript? --> sleep
+//! watchdog --signal--> handler: condemned? no lock held? in V8 code called from JavaScript, or in SQLite's? --> sleep
 //! ```
 
 use std::cell::{Cell, RefCell};
@@ -746,7 +746,7 @@ mod handler {
         }
         let [pc, sp, fp] = registers(context.cast());
         let in_generated_code = is_within(&EMBEDDED_CODE, pc) || is_within(&state.code, pc);
-        if !in_generated_code {
+        if !in_generated_code && !secure_exec_sqlite::is_parkable() {
             // Without the wrapped lock functions nobody knows what C++ code holds.
             if !crate::link_wrap::is_linked() {
                 return;

@@ -437,7 +437,17 @@ impl MemoryBudget {
         false
     }
 
-    /// Gives back what [`Self::take_native`] granted.
+    /// As [`Self::take_native`], but the process may go on without.
+    pub(crate) fn offer_native(&self, bytes: usize) -> bool {
+        self.native.fetch_add(bytes, Ordering::Relaxed);
+        if self.total() <= self.limit {
+            return true;
+        }
+        self.native.fetch_sub(bytes, Ordering::Relaxed);
+        false
+    }
+
+    /// Gives back what [`Self::take_native`] or [`Self::offer_native`] granted.
     pub(crate) fn release_native(&self, bytes: usize) {
         self.native.fetch_sub(bytes, Ordering::Relaxed);
     }

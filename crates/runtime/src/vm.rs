@@ -89,9 +89,15 @@ pub struct Vm {
     workers: crate::worker::Count,
     next_id: std::sync::atomic::AtomicU64,
     wasm_types: WasmTypes,
+    sqlite_locks: Arc<secure_exec_sqlite::LockTable>,
 }
 
 impl Vm {
+    /// Locks that SQLite has on the VM's files.
+    pub(crate) fn sqlite_locks(&self) -> &Arc<secure_exec_sqlite::LockTable> {
+        &self.sqlite_locks
+    }
+
     /// A VM with its own kernel; no process yet.
     ///
     /// # Errors
@@ -185,6 +191,7 @@ impl Vm {
             workers: crate::worker::Count::default(),
             next_id: std::sync::atomic::AtomicU64::new(1),
             wasm_types: WasmTypes::default(),
+            sqlite_locks: Arc::default(),
             options,
         });
         crate::pool::refill();

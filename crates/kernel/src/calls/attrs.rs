@@ -115,7 +115,11 @@ impl Kernel {
 
     /// `fstat`.
     pub fn fstat(&self, p: &Process, fd: Fd) -> Result<Stat> {
-        let file = p.file(fd)?;
+        self.stat_file(p, &*p.file(fd)?)
+    }
+
+    /// As `fstat`, on a description.
+    pub fn stat_file(&self, p: &Process, file: &OpenFile) -> Result<Stat> {
         let cx = p.cx();
         if let Some(place) = file.place() {
             let caller = Caller::new(&cx);
@@ -129,7 +133,7 @@ impl Kernel {
             return Ok(place.mount.shown(&cx, stat));
         }
         let fs = self.shared.lock();
-        self.stat_object(&fs, &cx, &file)
+        self.stat_object(&fs, &cx, file)
     }
 
     fn stat_object(&self, fs: &MemFs, cx: &Cx<'_>, file: &OpenFile) -> Result<Stat> {

@@ -194,6 +194,17 @@ impl Kernel {
         self.write_to(&p.cx(), &file, data, position)
     }
 
+    /// As `write`, on a description.
+    pub fn write_file_to(
+        &self,
+        p: &Process,
+        file: &OpenFile,
+        data: &[u8],
+        position: Option<u64>,
+    ) -> Result<usize> {
+        self.write_to(&p.cx(), file, data, position)
+    }
+
     pub(crate) fn write_to(
         &self,
         cx: &Cx<'_>,
@@ -361,7 +372,7 @@ impl Kernel {
     }
 
     /// As `ftruncate`, on a description that can be written.
-    pub(crate) fn cut(&self, p: &Process, file: &OpenFile, len: u64) -> Result<()> {
+    pub fn cut(&self, p: &Process, file: &OpenFile, len: u64) -> Result<()> {
         match &file.object {
             Object::Inode {
                 hold,
@@ -387,7 +398,12 @@ impl Kernel {
 
     /// `fsync` and `fdatasync`: memory is always in step.
     pub fn fsync(&self, p: &Process, fd: Fd) -> Result<()> {
-        match &p.file(fd)?.object {
+        self.sync(p, &*p.file(fd)?)
+    }
+
+    /// As `fsync`, on a description.
+    pub fn sync(&self, p: &Process, file: &OpenFile) -> Result<()> {
+        match &file.object {
             Object::Foreign { file, place } => {
                 place.mount.alive()?;
                 file.sync(&Caller::new(&p.cx()))
@@ -438,6 +454,13 @@ impl Kernel {
 }
 
 impl OpenFile {
+    /// The number of its inode, if it lies in the kernel's own file system. Foreign file systems do not tell which names are
+    /// one file.
+    #[must_use]
+    pub fn own_inode(&self) -> Option<u64> {
+        self.inode().map(|(ino, _)| ino)
+    }
+
     /// What libuv would guess of it.
     #[must_use]
     pub fn handle_kind(&self) -> HandleKind {

@@ -46,6 +46,7 @@ pub mod shared_cells;
 pub mod signal_wrap;
 pub mod spawn_options;
 pub mod spawn_sync;
+pub mod sqlite;
 pub mod stream_base;
 pub mod stream_pipe;
 pub mod stream_wrap;
@@ -116,6 +117,7 @@ pub static BINDINGS: &[&Binding] = &[
     &serdes::BINDING,
     &signal_wrap::BINDING,
     &spawn_sync::BINDING,
+    &sqlite::BINDING,
     &stream_pipe::BINDING,
     &stream_wrap::BINDING,
     &string_decoder::BINDING,

@@ -235,6 +235,20 @@ impl Builder<'_> {
                 v8::PropertyAttribute::DONT_DELETE | v8::PropertyAttribute::DONT_ENUM,
             );
         }
+        let instance = template.instance_template(scope);
+        for (name, getter) in class.instance_getters {
+            let getter = v8::FunctionTemplate::builder_raw(*getter)
+                .signature(signature)
+                .constructor_behavior(v8::ConstructorBehavior::Throw)
+                .build(scope);
+            let name = Self::string(scope, name)?;
+            instance.set_accessor_property(
+                name.into(),
+                Some(getter),
+                None,
+                v8::PropertyAttribute::DONT_DELETE,
+            );
+        }
         let key = format!("{}.{}", self.binding, class.name);
         let function = template.get_function(scope).ok_or(Throw::Pending)?;
         self.env

@@ -87,13 +87,30 @@ fn own_worker() -> Option<Pointer> {
 
 /// This thread is about to be parked: if V8's platform counts on it, another takes its place.
 pub(crate) fn succeed() {
+    if let Some(worker) = own_worker() {
+        start_for(worker);
+    }
+}
+
+/// Gives V8's platform one thread more. It runs a `WorkerThread` that another thread runs too: of that it uses nothing but
+/// the right to take tasks, and a condition on which both wait.
+pub(crate) fn add() {
+    let worker = {
+        let workers = WORKERS.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.first().copied()
+    };
+    if let Some(worker) = worker {
+        start_for(worker as Pointer);
+    }
+}
+
+/// Starts a thread that runs `worker`. Called on a thread whose rights of memory protection keys are V8's.
+fn start_for(worker: Pointer) {
     struct Worker(Pointer);
-    // SAFETY: the parked thread never touches its `WorkerThread` again; from now on it is the new thread's.
+    // SAFETY: workers live for ever, and all that their threads share is behind the platform's lock.
     unsafe impl Send for Worker {}
 
-    let Some(worker) = own_worker().map(Worker) else {
-        return;
-    };
+    let worker = Worker(worker);
     let started = std::thread::Builder::new()
         .name("V8 worker".to_owned())
         .stack_size(STACK_BYTES as usize)

@@ -10,6 +10,7 @@
 //! of half a megabyte can ask for gigabytes, or for hours.
 
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::ffi::c_void;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -30,6 +31,10 @@ const PARK_AFTER: Duration = Duration::from_secs(3);
 /// So many threads are added for busy ones at most.
 const MOST_ADDED: usize = 6;
 
+/// So many threads may work at V8's one job of TurboFan, those that are parked included: `--concurrent-turbofan-max-threads`,
+/// and the most that a job of V8's may have.
+const TURBOFAN_THREADS: usize = 32;
+
 /// Threads that were added because others were busy.
 static ADDED: AtomicUsize = AtomicUsize::new(0);
 /// All threads that have run a job.
@@ -42,12 +47,16 @@ thread_local! {
     static HELD: Cell<usize> = const { Cell::new(0) };
     /// What they may come to; 0 outside of jobs.
     static MOST: Cell<usize> = const { Cell::new(0) };
+    /// Whether the job that is made now is that of TurboFan, for all isolates.
+    static MAKES_TURBOFAN: Cell<bool> = const { Cell::new(false) };
 }
 
 /// A thread of V8's. Lives for ever: there are few.
 struct JobThread {
     thread: libc::pthread_t,
     work: Mutex<Option<Work>>,
+    /// The segments of zones that it holds for its job, with the allocator that each came from.
+    segments: Mutex<HashMap<usize, usize>>,
     /// Whether it is to be parked.
     condemned: AtomicBool,
     /// Whether it sleeps for ever.
@@ -175,6 +184,8 @@ impl Drop for During {
         let _section = crate::critical::section();
         MOST.set(self.most_before);
         HELD.set(self.held_before);
+        // What is left belongs to the code that the job made, and goes on the guest's thread.
+        lock(&this_thread().segments).clear();
         let work = std::mem::replace(&mut *lock(&this_thread().work), self.before.take());
         drop(work);
     }
@@ -189,6 +200,7 @@ fn this_thread() -> &'static JobThread {
         // SAFETY: has no preconditions.
         thread: unsafe { libc::pthread_self() },
         work: Mutex::new(None),
+        segments: Mutex::default(),
         condemned: AtomicBool::new(false),
         parked: AtomicBool::new(false),
     }));
@@ -228,7 +240,12 @@ unsafe extern "C" fn make_job(
     threads: usize,
 ) {
     let section = crate::critical::section();
-    let task = match crate::wasm_memory::thread_budget() {
+    let (threads, budget) = if MAKES_TURBOFAN.get() {
+        (TURBOFAN_THREADS, None)
+    } else {
+        (threads, crate::wasm_memory::thread_budget())
+    };
+    let task = match budget {
         None => task,
         Some(budget) => Box::into_raw(Box::new(Job {
             table: &raw const TABLE,
@@ -240,6 +257,19 @@ unsafe extern "C" fn make_job(
     drop(section);
     // SAFETY: V8's own call, passed on with a task that behaves as its own and owns that.
     unsafe { real_make_job(state, platform, task, priority, threads) }
+}
+
+wrap!(
+    "_ZN2v88internal29OptimizingCompileTaskExecutor13EnsureStartedEv" => start_turbofan,
+    fn real_start_turbofan(executor: Pointer)
+);
+
+// A thread that is parked counts as one that works at the job for ever; others must be able to.
+unsafe extern "C" fn start_turbofan(executor: Pointer) {
+    MAKES_TURBOFAN.set(true);
+    // SAFETY: V8's own call, passed on.
+    unsafe { real_start_turbofan(executor) };
+    MAKES_TURBOFAN.set(false);
 }
 
 wrap!(
@@ -287,23 +317,39 @@ unsafe extern "C" fn allocate_segment(allocator: Pointer, size: usize) -> *const
     let segment = unsafe { real_allocate_segment(allocator, size) };
     if most != 0
         // SAFETY: null or a segment that was just made.
-        && let Some(segment) = unsafe { segment.as_ref() }
+        && let Some(made) = unsafe { segment.as_ref() }
     {
-        HELD.set(HELD.get().saturating_add(segment.size));
+        let _section = crate::critical::section();
+        HELD.set(HELD.get().saturating_add(made.size));
+        lock(&this_thread().segments).insert(segment as usize, allocator as usize);
     }
     segment
 }
 
 unsafe extern "C" fn return_segment(allocator: Pointer, segment: *const Segment) {
-    if MOST.get() != 0
-        // SAFETY: a segment that V8 gives back, which is its own until the call below.
-        && let Some(segment) = unsafe { segment.as_ref() }
-    {
-        // Other threads' segments may come back here too.
-        HELD.set(HELD.get().saturating_sub(segment.size));
+    if MOST.get() != 0 {
+        let _section = crate::critical::section();
+        if lock(&this_thread().segments)
+            .remove(&(segment as usize))
+            .is_some()
+            // SAFETY: a segment that V8 gives back, which is its own until the call below.
+            && let Some(segment) = unsafe { segment.as_ref() }
+        {
+            HELD.set(HELD.get().saturating_sub(segment.size));
+        }
     }
     // SAFETY: V8's own call, passed on.
     unsafe { real_return_segment(allocator, segment) }
+}
+
+/// Gives back the zones of a thread that sleeps for ever: nobody but that thread knew of them.
+fn release(thread: &JobThread) {
+    let segments = std::mem::take(&mut *lock(&thread.segments));
+    for (segment, allocator) in segments {
+        // SAFETY: the allocator made the segment and lives: it is that of V8's engine for WebAssembly, or of an isolate that
+        // waits for this thread for ever. The job's own thread, the only one to use its zones, is parked or about to be.
+        unsafe { real_return_segment(allocator as Pointer, segment as *const Segment) };
+    }
 }
 
 /// Whether any thread of V8's works for a guest.
@@ -320,6 +366,7 @@ pub(crate) fn check() {
         if thread.condemned.load(Ordering::Acquire) {
             if thread.parked.load(Ordering::Acquire) {
                 if thread.condemned.swap(false, Ordering::AcqRel) {
+                    release(thread);
                     crate::engine::later(crate::v8_workers::add);
                 }
             } else {
@@ -387,6 +434,7 @@ pub(crate) fn note_parked() {
     // SAFETY: see `this_thread`.
     if let Some(thread) = unsafe { THREAD.get().as_ref() } {
         thread.parked.store(true, Ordering::Release);
+        release(thread);
     }
 }
 

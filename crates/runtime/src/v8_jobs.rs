@@ -352,12 +352,13 @@ fn release(thread: &JobThread) {
     }
 }
 
-/// Whether any thread of V8's works for a guest.
+/// Whether there is anything for [`check`] to look after.
 pub(crate) fn any_works() -> bool {
     let _section = crate::critical::section();
-    lock(&THREADS)
-        .iter()
-        .any(|thread| !thread.parked.load(Ordering::Acquire) && lock(&thread.work).is_some())
+    lock(&THREADS).iter().any(|thread| {
+        thread.condemned.load(Ordering::Acquire)
+            || !thread.parked.load(Ordering::Acquire) && lock(&thread.work).is_some()
+    })
 }
 
 /// Looks after the threads that work for long. Called by the watchdog about once in a second.

@@ -1,10 +1,13 @@
 // Memory that V8's compiler of WebAssembly takes on threads of V8's own: a function of half a megabyte asks for gigabytes.
+// And values that come together from more places than the compiler can count, which it answers by the end of the host.
 // @outcome memory
 // @options {"memoryLimit": 64, "cpuTimeLimitMs": 8000}
 // @grows 600
 // @each [20000, branches(20000)]
 // @each [4, ifs(250000)]
 // @each [2, loads(300000)]
+// @each [2, meetings(0x02, 70000)]
+// @each [2, meetings(0x03, 70000)]
 const number = (value) => {
   const bytes = [];
   do {
@@ -47,6 +50,11 @@ function ifs (count) {
 }
 function loads (count) {
   return times(count, (i) => [0x20, 0, 0x28, 0, i & 127, 0x21, 0]).concat([0x20, 0]);
+}
+/** A block or a loop with so many branches to it. */
+function meetings (opcode, count) {
+  const branch = (i) => [0x20, 0, 0x41, i & 63, 0x73, 0x21, 1, 0x20, 0, 0x41, ...number(i & 0xffff | 0x100000), 0x46, 0x0d, 0];
+  return [opcode, 0x40].concat(times(count, branch), [0x0b, 0x20, 1]);
 }
 const { f } = new WebAssembly.Instance(new WebAssembly.Module(moduleOf(...EACH))).exports;
 // Until it is compiled anew, and while that goes on.

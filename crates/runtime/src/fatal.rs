@@ -419,7 +419,7 @@ mod printers {
         park_with(End::Memory("heap"));
         park_worker_of(isolate);
         #[cfg(target_arch = "x86_64")]
-        super::park_thread_of_v8(End::Memory("native"));
+        super::end_thread_of_v8(End::Memory("native"));
         // SAFETY: V8's own call, passed on.
         unsafe { real_out_of_memory(isolate, location, details) };
     }
@@ -428,7 +428,7 @@ mod printers {
     unsafe extern "C" fn fatal_no_security_impact(format: *const c_char) {
         park_with(End::Memory("size"));
         #[cfg(target_arch = "x86_64")]
-        super::park_thread_of_v8(End::Memory("size"));
+        super::end_thread_of_v8(End::Memory("size"));
         let _ = format;
         // SAFETY: the original takes a format and its arguments; this format names none.
         unsafe { real_fatal_no_security_impact(c"a size that no heap can hold".as_ptr()) };
@@ -440,7 +440,7 @@ mod printers {
         park_with(End::Memory("native"));
         park_if_it_works();
         #[cfg(target_arch = "x86_64")]
-        super::park_thread_of_v8(End::Memory("native"));
+        super::end_thread_of_v8(End::Memory("native"));
         // SAFETY: the allocator's own call, passed on.
         unsafe { real_allocator_failed(size) };
     }
@@ -449,7 +449,7 @@ mod printers {
     unsafe extern "C" fn fatal_oom(kind: c_int, message: *const c_char) {
         park_with(End::Memory("heap"));
         #[cfg(target_arch = "x86_64")]
-        super::park_thread_of_v8(End::Memory("native"));
+        super::end_thread_of_v8(End::Memory("native"));
         // SAFETY: V8's own call, passed on.
         unsafe { real_fatal_oom(kind, message) };
     }
@@ -530,11 +530,19 @@ fn park_worker_of(within: *mut c_void) {
     }
 }
 
-/// A thread of V8's own cannot go on with what it does for a guest: ends that guest and gives the thread up. Returns when
-/// it does nothing for a guest, or holds a lock.
+/// A thread of V8's own is not to go on with what it does for a guest: ends that guest and gives the thread up. Returns
+/// when it does nothing for a guest, or holds a lock.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub(crate) fn park_thread_of_v8(end: End) {
-    if crate::critical::is_inside() || is_guest_thread() {
+    if !crate::critical::is_inside() {
+        end_thread_of_v8(end);
+    }
+}
+
+/// The same where the host would end else: with a lock of V8's held, some of its other threads may wait for ever.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn end_thread_of_v8(end: End) {
+    if is_guest_thread() {
         return;
     }
     if let Some(shared) = crate::v8_jobs::guest() {

@@ -344,7 +344,11 @@ unsafe extern "C" fn return_segment(allocator: Pointer, segment: *const Segment)
 
 /// Gives back the zones of a thread that sleeps for ever: nobody but that thread knew of them.
 fn release(thread: &JobThread) {
-    let segments = std::mem::take(&mut *lock(&thread.segments));
+    // The thread itself comes here when memory is out, perhaps while it notes a segment.
+    let Ok(mut segments) = thread.segments.try_lock() else {
+        return;
+    };
+    let segments = std::mem::take(&mut *segments);
     for (segment, allocator) in segments {
         // SAFETY: the allocator made the segment and lives: it is that of V8's engine for WebAssembly, or of an isolate that
         // waits for this thread for ever. The job's own thread, the only one to use its zones, is parked or about to be.

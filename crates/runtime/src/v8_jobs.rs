@@ -27,7 +27,7 @@ type Pointer = *mut c_void;
 /// CPU time of one job after which V8 gets another thread: other guests' jobs wait behind it.
 const BUSY_AFTER: Duration = Duration::from_secs(1);
 /// CPU time for which a job goes on after its guest's end.
-const PARK_AFTER: Duration = Duration::from_secs(3);
+const PARK_AFTER: Duration = Duration::from_secs(10);
 /// So many threads are added for busy ones at most.
 const MOST_ADDED: usize = 6;
 
@@ -148,7 +148,7 @@ unsafe extern "C" fn run(job: *mut Job, delegate: Pointer) {
     // SAFETY: V8 runs a job that it has not ended.
     let (task, budget) = unsafe { ((*job).task, &(*job).budget) };
     // A guest's thread that waits for its job does a part of it, as part of its own work.
-    let _during = (!crate::fatal::is_guest_thread()).then(|| During::new(budget));
+    let _during = crate::v8_workers::is_one().then(|| During::new(budget));
     // SAFETY: as above.
     unsafe { ((*(*task).table).run)(task, delegate) }
 }
@@ -280,11 +280,9 @@ wrap!(
 
 // One function of one isolate, in a job that may be for all of them.
 unsafe extern "C" fn execute_job(job: Pointer, stats: Pointer, isolate: Pointer) -> i32 {
-    let budget = if crate::fatal::is_guest_thread() {
-        None
-    } else {
-        crate::fatal::budget_of_local_heap()
-    };
+    let budget = crate::v8_workers::is_one()
+        .then(crate::fatal::budget_of_local_heap)
+        .flatten();
     let _during = budget.as_ref().map(During::new);
     // SAFETY: V8's own call, passed on.
     unsafe { real_execute_job(job, stats, isolate) }

@@ -33,6 +33,8 @@ static WORKERS: Mutex<Vec<usize>> = Mutex::new(Vec::new());
 thread_local! {
     static SIGNAL_STACK: RefCell<Option<SignalStack>> = const { RefCell::new(None) };
     static IS_READY: Cell<bool> = const { Cell::new(false) };
+    /// Whether this thread is one of the platform's, once that was asked.
+    static IS_WORKER: Cell<Option<bool>> = const { Cell::new(None) };
     /// The `WorkerThread` that this thread runs for a parked one.
     static SUCCEEDS: Cell<Pointer> = const { Cell::new(ptr::null_mut()) };
 }
@@ -68,6 +70,16 @@ pub(crate) fn prepare() {
     }
     let _section = crate::critical::section();
     SIGNAL_STACK.set(SignalStack::install());
+}
+
+/// Whether this thread is one of the platform's.
+pub(crate) fn is_one() -> bool {
+    IS_WORKER.get().unwrap_or_else(|| {
+        let _section = crate::critical::section();
+        let is_one = own_worker().is_some();
+        IS_WORKER.set(Some(is_one));
+        is_one
+    })
 }
 
 /// The `WorkerThread` that this thread runs.

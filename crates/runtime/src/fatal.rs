@@ -526,7 +526,9 @@ pub(crate) fn budget_of_local_heap() -> Option<Arc<crate::memory::MemoryBudget>>
 fn park_worker_of(within: *mut c_void) {
     let state = guest_thread_at(within);
     if let Some(shared) = state.as_ref().and_then(|state| state.shared.get()) {
-        give_thread_up(shared, End::Memory("heap"));
+        give_thread_up(&End::Memory("heap"), |end| {
+            crate::watchdog::kill(shared, end.clone());
+        });
     }
 }
 
@@ -545,8 +547,8 @@ fn end_thread_of_v8(end: End) {
     if is_guest_thread() {
         return;
     }
-    if let Some(shared) = crate::v8_jobs::guest() {
-        give_thread_up(&shared, end);
+    if let Some(budget) = crate::v8_jobs::budget() {
+        give_thread_up(&end, |end| budget.end_all(end));
     }
 }
 
@@ -555,12 +557,12 @@ fn end_thread_of_v8(end: End) {
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
-fn give_thread_up(shared: &Arc<Shared>, end: End) -> ! {
+fn give_thread_up(end: &End, end_guest: impl FnOnce(&End)) -> ! {
     {
         let _section = crate::critical::section();
         tracing::error!(?end, "a thread of V8's own cannot go on; it is parked");
         PARKED.fetch_add(1, Ordering::Relaxed);
-        crate::watchdog::kill(shared, end);
+        end_guest(end);
         #[cfg(target_arch = "x86_64")]
         {
             crate::v8_jobs::note_parked();

@@ -17,7 +17,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::env::Shared;
 use crate::latch::End;
 use crate::link_wrap::wrap;
 use crate::memory::MemoryBudget;
@@ -209,13 +208,13 @@ fn this_thread() -> &'static JobThread {
     thread
 }
 
-/// The guest for which this thread of V8's works, if it is one and does.
-pub(crate) fn guest() -> Option<Arc<Shared>> {
+/// The memory of the guest for which this thread of V8's works, if it is one and does.
+pub(crate) fn budget() -> Option<Arc<MemoryBudget>> {
     // SAFETY: see `this_thread`.
     let thread = unsafe { THREAD.get().as_ref() }?;
     let _section = crate::critical::section();
     let work = lock(&thread.work);
-    work.as_ref()?.budget.shared().cloned()
+    Some(work.as_ref()?.budget.clone())
 }
 
 /// Whether a block of `size` bytes is more than the guest may hold for which this thread of V8's works.

@@ -1,5 +1,6 @@
 // WebAssembly modules of a thread that has ended: what V8's compiler asks for in another thread's name ends the process all the same.
 // @outcome memory
+// @only linux-x64
 // @options {"memoryLimit": 64, "cpuTimeLimitMs": 8000}
 const number = (value) => {
   const bytes = [];

@@ -1,6 +1,7 @@
 // Memory that V8's compiler of WebAssembly takes on threads of V8's own: a function of half a megabyte asks for gigabytes.
 // And values that come together from more places than the compiler can count, which it answers by the end of the host.
 // @outcome memory
+// @only linux-x64
 // @options {"memoryLimit": 64, "cpuTimeLimitMs": 8000}
 // @grows 600
 // @each [20000, branches(20000)]

@@ -13,6 +13,7 @@
 //   // @within 3000                 most milliseconds that it may take
 //   // @grows 600                   most MiB by which the host may grow meanwhile
 //   // @run                         a module whose exports come back, not a program
+//   // @only linux-x64              platforms that it is for; the others do not survive it
 //   // @each <text>                 the program once for each of these, in place of EACH
 //
 // SECRET_FILE, SECRET_FOLDER, HOST_PID and HOST_ADDON in it stand for what the host has.

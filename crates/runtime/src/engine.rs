@@ -30,6 +30,9 @@ const FLAGS: &[&str] = &[
     "--no-harmony-shadow-realm",
     "--enable-sharedarraybuffer-per-context",
     "--js-float16array",
+    // See `v8_jobs.rs`.
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    "--concurrent-turbofan-max-threads=32",
 ];
 
 /// Gives the startup snapshot of this program; the first call counts. Without it the library is booted at first use.

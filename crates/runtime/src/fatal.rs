@@ -81,6 +81,7 @@ pub struct ThreadState {
     id: std::thread::ThreadId,
     shared: OnceLock<Arc<Shared>>,
     isolate: AtomicPtr<c_void>,
+    budget: OnceLock<Weak<crate::memory::MemoryBudget>>,
     code: (AtomicUsize, AtomicUsize),
     on_parked: Mutex<Option<OnParked>>,
     parked: AtomicBool,
@@ -210,6 +211,7 @@ pub fn enter_guest_thread(on_parked: OnParked) -> GuestThread {
         id: std::thread::current().id(),
         shared: OnceLock::new(),
         isolate: AtomicPtr::new(ptr::null_mut()),
+        budget: OnceLock::new(),
         code: (AtomicUsize::new(0), AtomicUsize::new(0)),
         on_parked: Mutex::new(Some(on_parked)),
         parked: AtomicBool::new(false),
@@ -294,6 +296,9 @@ pub(crate) fn attach_isolate(isolate: &v8::Isolate) {
     // SAFETY: the type is a transparent wrapper around the pointer.
     let isolate: *mut c_void = unsafe { std::mem::transmute(isolate) };
     state.isolate.store(isolate, Ordering::Release);
+    if let Some(budget) = crate::wasm_memory::thread_budget() {
+        let _ = state.budget.set(Arc::downgrade(&budget));
+    }
     // SAFETY: `CURRENT` points into an `Arc` that its `GuestThread` holds; the count is raised for the clone.
     let state_handle = unsafe {
         Arc::increment_strong_count(ptr::from_ref(state));
@@ -352,7 +357,9 @@ fn on_v8_fatal(_file: &str, _line: i32, message: &str) {
         }
         End::Crash(message.to_owned())
     };
-    park_with(end);
+    park_with(end.clone());
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    park_thread_of_v8(end);
 }
 
 /// What V8 calls last before it aborts.
@@ -361,7 +368,10 @@ extern "C" fn on_stack_trace() {
     if crate::critical::is_inside() {
         return;
     }
-    park_with(End::Crash("fatal error in V8".to_owned()));
+    let end = End::Crash("fatal error in V8".to_owned());
+    park_with(end.clone());
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    park_thread_of_v8(end);
 }
 
 /// V8's handler for an isolate that is out of memory; it must not return.
@@ -408,6 +418,8 @@ mod printers {
     ) {
         park_with(End::Memory("heap"));
         park_worker_of(isolate);
+        #[cfg(target_arch = "x86_64")]
+        super::end_thread_of_v8(End::Memory("native"));
         // SAFETY: V8's own call, passed on.
         unsafe { real_out_of_memory(isolate, location, details) };
     }
@@ -415,6 +427,8 @@ mod printers {
     /// V8's end for sizes that overflow. The original prints and aborts; its further arguments are not needed.
     unsafe extern "C" fn fatal_no_security_impact(format: *const c_char) {
         park_with(End::Memory("size"));
+        #[cfg(target_arch = "x86_64")]
+        super::end_thread_of_v8(End::Memory("size"));
         let _ = format;
         // SAFETY: the original takes a format and its arguments; this format names none.
         unsafe { real_fatal_no_security_impact(c"a size that no heap can hold".as_ptr()) };
@@ -425,6 +439,8 @@ mod printers {
     unsafe extern "C" fn allocator_failed(size: usize) {
         park_with(End::Memory("native"));
         park_if_it_works();
+        #[cfg(target_arch = "x86_64")]
+        super::end_thread_of_v8(End::Memory("native"));
         // SAFETY: the allocator's own call, passed on.
         unsafe { real_allocator_failed(size) };
     }
@@ -432,6 +448,8 @@ mod printers {
     /// V8's end for memory that is out in the whole OS process, or in an isolate without a handler.
     unsafe extern "C" fn fatal_oom(kind: c_int, message: *const c_char) {
         park_with(End::Memory("heap"));
+        #[cfg(target_arch = "x86_64")]
+        super::end_thread_of_v8(End::Memory("native"));
         // SAFETY: V8's own call, passed on.
         unsafe { real_fatal_oom(kind, message) };
     }
@@ -445,7 +463,10 @@ pub(crate) fn out_of_stack() {
     }
     park_with(End::Memory("native"));
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-    park_worker_of(isolate_of_local_heap());
+    {
+        park_worker_of(isolate_of_local_heap());
+        park_thread_of_v8(End::Memory("native"));
+    }
 }
 
 /// An address within the isolate for which this thread of V8's own works.
@@ -464,18 +485,17 @@ fn isolate_of_local_heap() -> *mut c_void {
         .unwrap_or(ptr::null_mut())
 }
 
-/// A thread of V8's own ran out of memory while it worked for the isolate at or shortly before this address: ends that
-/// guest and gives the thread up. Returns when the isolate is not a guest's.
+/// The guest thread whose isolate is at or shortly before this address.
 #[cfg(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
-fn park_worker_of(within: *mut c_void) {
+fn guest_thread_at(within: *mut c_void) -> Option<Arc<ThreadState>> {
     /// More than an isolate takes.
     const ISOLATE_BYTES: usize = 256 << 10;
 
     let _section = crate::critical::section();
-    let guest = ISOLATES
+    ISOLATES
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .iter()
@@ -485,16 +505,77 @@ fn park_worker_of(within: *mut c_void) {
                 .is_some_and(|offset| offset < ISOLATE_BYTES)
         })
         .max_by_key(|(start, _)| *start)
-        .and_then(|(_, state)| state.upgrade());
-    let Some(shared) = guest.as_ref().and_then(|state| state.shared.get()) else {
+        .and_then(|(_, state)| state.upgrade())
+}
+
+/// The memory of the guest for whose isolate this thread of V8's works.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub(crate) fn budget_of_local_heap() -> Option<Arc<crate::memory::MemoryBudget>> {
+    guest_thread_at(isolate_of_local_heap())?
+        .budget
+        .get()?
+        .upgrade()
+}
+
+/// A thread of V8's own ran out of memory while it worked for the isolate at or shortly before this address: ends that
+/// guest and gives the thread up. Returns when the isolate is not a guest's.
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+fn park_worker_of(within: *mut c_void) {
+    let state = guest_thread_at(within);
+    if let Some(shared) = state.as_ref().and_then(|state| state.shared.get()) {
+        give_thread_up(&End::Memory("heap"), |end| {
+            crate::watchdog::kill(shared, end.clone());
+        });
+    }
+}
+
+/// A thread of V8's own is not to go on with what it does for a guest: ends that guest and gives the thread up. Returns
+/// when it does nothing for a guest, or holds a lock.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub(crate) fn park_thread_of_v8(end: End) {
+    if !crate::critical::is_inside() {
+        end_thread_of_v8(end);
+    }
+}
+
+/// The same where the host would end else: with a lock of V8's held, some of its other threads may wait for ever.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn end_thread_of_v8(end: End) {
+    if is_guest_thread() {
         return;
-    };
-    tracing::error!("a thread of V8's own has no memory left; it is parked");
-    PARKED.fetch_add(1, Ordering::Relaxed);
-    crate::watchdog::kill(shared, End::Memory("heap"));
-    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-    crate::v8_workers::succeed();
+    }
+    if let Some(budget) = crate::v8_jobs::budget() {
+        give_thread_up(&end, |end| budget.end_all(end));
+    }
+}
+
+/// Ends a guest and parks this thread of V8's, which worked for it.
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+fn give_thread_up(end: &End, end_guest: impl FnOnce(&End)) -> ! {
+    {
+        let _section = crate::critical::section();
+        tracing::error!(?end, "a thread of V8's own cannot go on; it is parked");
+        PARKED.fetch_add(1, Ordering::Relaxed);
+        end_guest(end);
+        #[cfg(target_arch = "x86_64")]
+        {
+            crate::v8_jobs::note_parked();
+            crate::v8_workers::succeed();
+        }
+    }
     sleep_for_ever();
+}
+
+/// The signal that parks; 0 when there is none.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub(crate) fn parking_signal() -> c_int {
+    SIGNAL.load(Ordering::Relaxed)
 }
 
 /// Ends the guest of this thread, which must hold no lock, because of memory that it may not have; returns elsewhere.
@@ -731,6 +812,11 @@ mod handler {
     extern "C" fn on_signal(_signal: c_int, _info: *mut libc::siginfo_t, context: *mut c_void) {
         // SAFETY: see `park_with`; nothing here allocates or locks.
         let Some(state) = (unsafe { CURRENT.get().as_ref() }) else {
+            #[cfg(target_arch = "x86_64")]
+            if crate::v8_jobs::must_park() {
+                PARKED.fetch_add(1, Ordering::Relaxed);
+                sleep_for_ever();
+            }
             return;
         };
         let condemned = state

@@ -35,7 +35,14 @@ pub(crate) fn for_rust<T>(allocate: impl FnOnce() -> T) -> T {
 
 /// A block of `size` bytes is about to be allocated. Does not return when this thread's guest may not have it.
 pub(crate) fn judge(size: usize) {
-    if !is_large(size) || IS_RUST.get() || !crate::fatal::is_guest_thread() {
+    if !is_large(size) || IS_RUST.get() {
+        return;
+    }
+    if !crate::fatal::is_guest_thread() {
+        #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+        if crate::v8_jobs::is_too_large(size) {
+            crate::fatal::park_thread_of_v8(crate::latch::End::Memory("native"));
+        }
         return;
     }
     let too_large = crate::wasm_memory::thread_budget()

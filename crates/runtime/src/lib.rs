@@ -108,6 +108,8 @@ pub mod typescript;
 pub mod unmarshal;
 pub mod usage;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+mod v8_jobs;
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod v8_workers;
 pub mod virtual_file_system;
 pub mod vm;

@@ -488,6 +488,27 @@ impl MemoryBudget {
         }
     }
 
+    /// Ends all threads of the process: one of V8's own could not go on with what it did for this one, which may have
+    /// ended long ago and left it to the others (a WebAssembly module).
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    pub(crate) fn end_all(&self, end: &End) {
+        if let Some(shared) = self.shared.get() {
+            crate::watchdog::kill(shared, end.clone());
+        }
+        let Some(family) = self.family.get() else {
+            return;
+        };
+        let members: Vec<_> = family
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .filter_map(Weak::upgrade)
+            .collect();
+        for shared in members.iter().filter_map(|member| member.shared.get()) {
+            crate::watchdog::kill(shared, end.clone());
+        }
+    }
+
     /// Whether everything together has been over the limit for several looks in a row. Each new buffer is checked
     /// against the heap, but the heap can also grow under old buffers.
     fn is_over(&self) -> bool {

@@ -33,6 +33,8 @@ static WORKERS: Mutex<Vec<usize>> = Mutex::new(Vec::new());
 thread_local! {
     static SIGNAL_STACK: RefCell<Option<SignalStack>> = const { RefCell::new(None) };
     static IS_READY: Cell<bool> = const { Cell::new(false) };
+    /// Whether this thread is one of the platform's, once that was asked.
+    static IS_WORKER: Cell<Option<bool>> = const { Cell::new(None) };
     /// The `WorkerThread` that this thread runs for a parked one.
     static SUCCEEDS: Cell<Pointer> = const { Cell::new(ptr::null_mut()) };
 }
@@ -70,6 +72,16 @@ pub(crate) fn prepare() {
     SIGNAL_STACK.set(SignalStack::install());
 }
 
+/// Whether this thread is one of the platform's.
+pub(crate) fn is_one() -> bool {
+    IS_WORKER.get().unwrap_or_else(|| {
+        let _section = crate::critical::section();
+        let is_one = own_worker().is_some();
+        IS_WORKER.set(Some(is_one));
+        is_one
+    })
+}
+
 /// The `WorkerThread` that this thread runs.
 fn own_worker() -> Option<Pointer> {
     let own = SUCCEEDS.get();
@@ -87,13 +99,30 @@ fn own_worker() -> Option<Pointer> {
 
 /// This thread is about to be parked: if V8's platform counts on it, another takes its place.
 pub(crate) fn succeed() {
+    if let Some(worker) = own_worker() {
+        start_for(worker);
+    }
+}
+
+/// Gives V8's platform one thread more. It runs a `WorkerThread` that another thread runs too: of that it uses nothing but
+/// the right to take tasks, and a condition on which both wait.
+pub(crate) fn add() {
+    let worker = {
+        let workers = WORKERS.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.first().copied()
+    };
+    if let Some(worker) = worker {
+        start_for(worker as Pointer);
+    }
+}
+
+/// Starts a thread that runs `worker`. Called on a thread whose rights of memory protection keys are V8's.
+fn start_for(worker: Pointer) {
     struct Worker(Pointer);
-    // SAFETY: the parked thread never touches its `WorkerThread` again; from now on it is the new thread's.
+    // SAFETY: workers live for ever, and all that their threads share is behind the platform's lock.
     unsafe impl Send for Worker {}
 
-    let Some(worker) = own_worker().map(Worker) else {
-        return;
-    };
+    let worker = Worker(worker);
     let started = std::thread::Builder::new()
         .name("V8 worker".to_owned())
         .stack_size(STACK_BYTES as usize)

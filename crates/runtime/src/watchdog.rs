@@ -256,6 +256,18 @@ fn wake(state: &mut State) {
     CHANGED.notify_one();
 }
 
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+use crate::v8_jobs as jobs;
+
+/// Without the wrapped functions nobody knows what V8's own threads do.
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+mod jobs {
+    pub fn any_works() -> bool {
+        false
+    }
+    pub fn check() {}
+}
+
 fn start() {
     let thread = std::thread::Builder::new().name("secure-exec watchdog".to_owned());
     if let Err(error) = thread.stack_size(256 << 10).spawn(watch) {
@@ -270,11 +282,8 @@ fn watch() {
     loop {
         state.changed = false;
         let now = Instant::now();
-        let mut next = if state.entries.is_empty() {
-            None
-        } else {
-            Some(next_memory)
-        };
+        let is_idle = state.entries.is_empty() && !jobs::any_works();
+        let mut next = if is_idle { None } else { Some(next_memory) };
         let mut finished = None;
         for entry in &mut state.entries {
             if entry.look(now) {
@@ -292,10 +301,11 @@ fn watch() {
             state = self::state();
             continue;
         }
-        if !state.entries.is_empty() && now >= next_memory {
+        if !is_idle && now >= next_memory {
             next_memory = now + MEMORY_PERIOD;
             drop(state);
             crate::memory::check();
+            jobs::check();
             state = self::state();
             continue;
         }

@@ -45,6 +45,8 @@ const bombard = (rounds) => {
     if (i % 500 === 0 && size() < 39 * PAGE) memory.grow(1);
     if (i % 300 === 0) { try { w = make() } catch (e) { if (e.code !== 'UVWASI_EMFILE') throw e } }
     const [name, kinds] = pick(Object.entries(counts));
+    // The other thread, which never rests, can make any time of it.
+    if (mode === 'shared' && name === 'poll_oneoff') continue;
     const args = [...kinds].map((kind) => random(40) === 0 ? pick(junk) : number[kind]());
     if (name === 'poll_oneoff') { const view = new DataView(memory.buffer); for (let j = 0; j < 3; j++) { view.setUint8(72 + 48 * j, random(4)); view.setBigUint64(88 + 48 * j, BigInt(random(1000)), true); view.setUint16(104 + 48 * j, 0, true) } args[0] = 64; args[2] = pick([0, 1, 2, 3, 2 ** 30]); view.setUint8(72, 0) }
     if (args.some((arg) => silent.has(arg)) && kinds.startsWith('f')) args[0] = 3;

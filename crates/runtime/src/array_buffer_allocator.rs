@@ -150,6 +150,8 @@ enum Contents {
 pub(crate) struct KeptBlocks {
     blocks: Mutex<Vec<Block>>,
     bytes: AtomicUsize,
+    /// Bytes of blocks that were not kept ones, since the last garbage collection.
+    fresh: AtomicUsize,
 }
 
 impl KeptBlocks {
@@ -171,6 +173,11 @@ impl KeptBlocks {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(block);
+    }
+
+    /// Notes a garbage collection.
+    pub(crate) fn collected(&self) {
+        self.fresh.store(0, Ordering::Relaxed);
     }
 
     /// What is kept.
@@ -248,6 +255,7 @@ impl Counting {
             return block;
         }
         kept.trim(self.budget.keepable());
+        kept.fresh.fetch_add(bytes, Ordering::Relaxed);
         // SAFETY: a live allocator of V8's.
         let block = unsafe { ((*(*self.inner).table).allocate_uninitialized)(self.inner, bytes) };
         if !block.is_null() {
@@ -260,6 +268,46 @@ impl Counting {
         block
     }
 }
+
+/// Has V8 look for dead young buffers before a large one of `length` bytes is made, when there were many since it looked
+/// last and none is kept: V8 itself begins at 64 MiB of them. On an isolate's own thread, where garbage may be collected.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+pub(crate) fn look_for_dead(budget: &MemoryBudget, length: usize) {
+    /// `v8::internal::NEW_SPACE` and `GarbageCollectionReason::kExternalMemoryPressure`.
+    const NEW_SPACE: i32 = 1;
+    const EXTERNAL_MEMORY_PRESSURE: i32 = 7;
+    /// So much is made anew before; a collection of the young objects costs as much as a few blocks' pages.
+    const FRESH_BYTES: usize = 16 << 20;
+
+    unsafe extern "C" {
+        /// `v8::internal::Heap::CollectGarbage(space, reason, flags, check limit, check efficiency)`.
+        #[link_name = "_ZN2v88internal4Heap14CollectGarbageENS0_15AllocationSpaceENS0_23GarbageCollectionReasonENS_15GCCallbackFlagsENS_4base11StrongAliasINS0_24PerformHeapLimitCheckTagEbEENS6_INS0_37PerformIneffectiveMarkCompactCheckTagEbEE"]
+        fn collect_garbage(
+            heap: *mut c_void,
+            space: i32,
+            reason: i32,
+            flags: i32,
+            limit: bool,
+            efficiency: bool,
+        );
+    }
+
+    let kept = budget.kept_blocks();
+    if !is_populated(length)
+        || kept.bytes() >= length
+        || kept.fresh.load(Ordering::Relaxed) < FRESH_BYTES
+    {
+        return;
+    }
+    let heap = crate::fatal::heap_of_thread();
+    if !heap.is_null() {
+        // SAFETY: the heap of this thread's isolate, and what V8 itself passes when it makes a buffer.
+        unsafe { collect_garbage(heap, NEW_SPACE, EXTERNAL_MEMORY_PRESSURE, 0, true, true) };
+    }
+}
+
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+pub(crate) fn look_for_dead(_budget: &MemoryBudget, _length: usize) {}
 
 thread_local! {
     /// Length of the buffer that this thread is making for [`unfilled`]; 0 for none.

@@ -464,14 +464,14 @@ pub(crate) fn out_of_stack() {
     park_with(End::Memory("native"));
     #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
     {
-        park_worker_of(isolate_of_local_heap());
+        park_worker_of(heap_of_thread());
         park_thread_of_v8(End::Memory("native"));
     }
 }
 
-/// An address within the isolate for which this thread of V8's own works.
+/// V8's `Heap`, a part of its isolate, of the isolate that this thread runs or works for; null when there is none.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-fn isolate_of_local_heap() -> *mut c_void {
+pub(crate) fn heap_of_thread() -> *mut c_void {
     unsafe extern "C" {
         /// `v8::internal::LocalHeap::TryGetCurrent`.
         #[link_name = "_ZN2v88internal9LocalHeap13TryGetCurrentEv"]
@@ -511,10 +511,7 @@ fn guest_thread_at(within: *mut c_void) -> Option<Arc<ThreadState>> {
 /// The memory of the guest for whose isolate this thread of V8's works.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub(crate) fn budget_of_local_heap() -> Option<Arc<crate::memory::MemoryBudget>> {
-    guest_thread_at(isolate_of_local_heap())?
-        .budget
-        .get()?
-        .upgrade()
+    guest_thread_at(heap_of_thread())?.budget.get()?.upgrade()
 }
 
 /// A thread of V8's own ran out of memory while it worked for the isolate at or shortly before this address: ends that

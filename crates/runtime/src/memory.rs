@@ -702,6 +702,7 @@ unsafe extern "C" fn after_gc(
     if kind == v8::GCType::kGCTypeMarkSweepCompact {
         budget.marks.store(false, Ordering::Relaxed);
     }
+    budget.kept_blocks.collected();
     budget.kept_blocks.trim(budget.keepable());
     let used = budget.used();
     budget

@@ -334,6 +334,9 @@ fn create_unsafe_array_buffer<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<
     if crate::bindings::options::flag(&env, "--zero-fill-buffers") {
         return new_array_buffer(scope, length).map(Into::into);
     }
+    if let Some(budget) = env.memory_account() {
+        crate::array_buffer_allocator::look_for_dead(&budget, length);
+    }
     crate::array_buffer_allocator::unfilled(length, || new_array_buffer(scope, length))
         .map(Into::into)
 }

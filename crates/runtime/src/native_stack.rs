@@ -140,18 +140,22 @@ mod wrapped {
 mod tests {
     use super::*;
 
-    fn depth_until(stops: fn() -> bool) -> usize {
+    /// Goes down a new stack, which may be a larger one that was used before, until `stops` says so. Answers what is left
+    /// and what is used then.
+    fn descend_until(stops: fn() -> bool) -> (usize, usize) {
         #[inline(never)]
-        fn descend(depth: usize, stops: fn() -> bool) -> usize {
-            let block = std::hint::black_box([0_u8; 4096]);
-            if stops() || depth > 10_000 {
-                return depth + usize::from(block[0]);
+        fn descend(stops: fn() -> bool) -> (usize, usize) {
+            let block = std::hint::black_box([0_u8; 1024]);
+            if stops() || left_and_used().0 < OUT / 2 {
+                return left_and_used();
             }
-            std::hint::black_box(descend(depth + 1, stops))
+            let found = descend(stops);
+            std::hint::black_box(&block);
+            found
         }
         let thread = std::thread::Builder::new().stack_size(4 << 20);
         thread
-            .spawn(move || descend(0, stops))
+            .spawn(move || descend(stops))
             .unwrap()
             .join()
             .unwrap()
@@ -159,11 +163,11 @@ mod tests {
 
     #[test]
     fn a_stack_is_short_long_before_it_is_out() {
-        // In pieces of a little more than 4 KiB: 256 KiB used, and 3.5 MiB used.
-        let short = depth_until(is_short);
-        assert!((40..=64).contains(&short), "{short}");
-        let out = depth_until(is_out);
-        assert!((600..=896).contains(&out), "{out}");
+        const STEP: usize = 16 << 10;
+        let (_, used) = descend_until(is_short);
+        assert!((DEEP..DEEP + STEP).contains(&used), "{used}");
+        let (left, _) = descend_until(is_out);
+        assert!((OUT - STEP..OUT).contains(&left), "{left}");
     }
 
     #[test]

@@ -137,27 +137,8 @@ impl ThreadState {
     pub(crate) fn cpu_time(&self) -> Option<std::time::Duration> {
         #[cfg(target_os = "linux")]
         {
-            let mut clock = 0;
             // SAFETY: the thread is registered with the watchdog, which it leaves before it ends.
-            if unsafe {
-                libc::pthread_getcpuclockid(self.thread as libc::pthread_t, &raw mut clock)
-            } != 0
-            {
-                return None;
-            }
-            let mut time = libc::timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            };
-            // SAFETY: writes into `time`, which lives on this stack.
-            if unsafe { libc::clock_gettime(clock, &raw mut time) } != 0 {
-                return None;
-            }
-            let (seconds, nanos) = (
-                u64::try_from(time.tv_sec).ok()?,
-                u32::try_from(time.tv_nsec).ok()?,
-            );
-            Some(std::time::Duration::new(seconds, nanos))
+            unsafe { cpu_time_of(self.thread as libc::pthread_t) }
         }
         #[cfg(target_os = "macos")]
         {
@@ -189,6 +170,31 @@ impl ThreadState {
     pub(crate) fn cpu_time(&self) -> Option<std::time::Duration> {
         None
     }
+}
+
+/// CPU time that a thread has used; `None` when the system cannot tell.
+///
+/// # Safety
+/// The thread must not have ended.
+#[cfg(target_os = "linux")]
+pub(crate) unsafe fn cpu_time_of(thread: libc::pthread_t) -> Option<std::time::Duration> {
+    let mut clock = 0;
+    // SAFETY: the caller's promise; the result goes into a local.
+    if unsafe { libc::pthread_getcpuclockid(thread, &raw mut clock) } != 0 {
+        return None;
+    }
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: writes into `time`, which lives on this stack.
+    if unsafe { libc::clock_gettime(clock, &raw mut time) } != 0 {
+        return None;
+    }
+    Some(std::time::Duration::new(
+        u64::try_from(time.tv_sec).ok()?,
+        u32::try_from(time.tv_nsec).ok()?,
+    ))
 }
 
 /// Marks its thread as one that runs a guest, from before the isolate is made until after it is gone.

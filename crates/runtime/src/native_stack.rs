@@ -48,7 +48,8 @@ pub(crate) fn is_out() -> bool {
 
 /// Lowest address of this thread's stack, if it has been looked for. May be called by a signal handler.
 pub(crate) fn known_lowest() -> Option<usize> {
-    BOUNDS.get().map(|bounds| bounds.lowest)
+    let lowest = BOUNDS.get()?.lowest;
+    (lowest != UNKNOWN.lowest).then_some(lowest)
 }
 
 /// Bytes of this thread's stack below the caller and above it.

@@ -381,7 +381,8 @@ pub(crate) fn check() {
         }
         let mut work = lock(&thread.work);
         let Some(work) = work.as_mut() else { continue };
-        let Some(now) = cpu_time(thread.thread) else {
+        // SAFETY: threads of V8's live as long as the OS process.
+        let Some(now) = (unsafe { crate::fatal::cpu_time_of(thread.thread) }) else {
             continue;
         };
         let is_over = work
@@ -438,24 +439,4 @@ pub(crate) fn note_parked() {
         thread.parked.store(true, Ordering::Release);
         release(thread);
     }
-}
-
-fn cpu_time(thread: libc::pthread_t) -> Option<Duration> {
-    let mut clock = 0;
-    // SAFETY: threads of V8's live as long as the OS process; the result goes into a local.
-    if unsafe { libc::pthread_getcpuclockid(thread, &raw mut clock) } != 0 {
-        return None;
-    }
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: writes into `time`, which lives on this stack.
-    if unsafe { libc::clock_gettime(clock, &raw mut time) } != 0 {
-        return None;
-    }
-    Some(Duration::new(
-        u64::try_from(time.tv_sec).ok()?,
-        u32::try_from(time.tv_nsec).ok()?,
-    ))
 }

@@ -62,7 +62,7 @@ export function receive(
 
 async function answer(
   parts: HostParts,
-  { fileSystems, watches }: HostAnswers,
+  answers: HostAnswers,
   kind: number,
   target: string,
   payload: Uint8Array,
@@ -85,9 +85,9 @@ async function answer(
       return encode(await parts.commands.answer(decode(payload) as CommandQuestion), limits);
     }
     case HostCallKind.fileSystem: {
-      const fs = fileSystems(Number(target));
+      const fs = answers.fileSystems(Number(target));
       if (fs === undefined) throw new SecureExecError("EIO", "the file system is not mounted any more");
-      return encode(await callFileSystem(fs, decode(payload) as Parameters<typeof callFileSystem>[1], watches), limits);
+      return encode(await callFileSystem(fs, decode(payload) as Parameters<typeof callFileSystem>[1], answers.watches), limits);
     }
     default:
       throw new SecureExecError("ERR_INVALID_STATE", `unknown question ${kind}`);

@@ -4,7 +4,7 @@ import { posix, resolve } from "node:path";
 import { fromNative, rangeError, typeError, valueError } from "./errors.js";
 import { FileCalls, HostFileSystem } from "./file-system.js";
 import type { WatchListeners } from "./file-system.js";
-import { HostCallKind, makeVm } from "./native.js";
+import { HostCallKind, makeVm, vmRequest } from "./native.js";
 import type { NativeVm, NativeVmOptions } from "./native.js";
 import type { ValueLimits } from "./values.js";
 import type { FileWatch, Mount, VirtualFileSystem, VirtualStat, WatchEvent } from "./types.js";
@@ -73,7 +73,7 @@ abstract class KernelFileSystem implements VirtualFileSystem {
     const listeners: WatchListeners = new Map();
     let vm: NativeVm;
     try {
-      vm = makeVm(bare(limits), undefined, (id, kind, target, payload) => {
+      vm = makeVm(vmRequest(bare(limits)), undefined, (id, kind, target, payload) => {
         if (kind !== HostCallKind.watch) return;
         listeners.get(id)?.({ eventType: target as WatchEvent["eventType"], filename: payload.toString() });
       });

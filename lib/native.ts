@@ -294,11 +294,22 @@ export function native(): Native {
 /** Half of a surrogate pair, as `JSON.stringify` writes it; a backslash before it that is one of a pair stays. */
 const LONE_SURROGATE = /(?<!\\)((?:\\\\)*)\\ud[89a-f][0-9a-f]{2}/g;
 
-/** Makes a VM. All of its options that are not bytes cross as one text. */
-export function makeVm({ snapshot, files, ...options }: NativeVmOptions, image?: NativeImage, host?: NativeHost): NativeVm {
+/** A VM's options as they cross: what is not bytes as one text. */
+export interface VmRequest {
+  text: string;
+  snapshot: Buffer[];
+  files: NativeFile[];
+}
+
+/** Writes a VM's options in that form. */
+export function vmRequest({ snapshot, files, ...options }: NativeVmOptions): VmRequest {
+  return { text: JSON.stringify(options).replace(LONE_SURROGATE, "$1\\ufffd"), snapshot, files };
+}
+
+/** Makes a VM. */
+export function makeVm({ text, snapshot, files }: VmRequest, image?: NativeImage, host?: NativeHost): NativeVm {
   const { NativeVm } = native();
-  const text = JSON.stringify(options);
-  return new NativeVm(text.replace(LONE_SURROGATE, "$1\\ufffd"), snapshot, files, image, host);
+  return new NativeVm(text, snapshot, files, image, host);
 }
 
 function load(): Native {

@@ -7,7 +7,17 @@ import { rangeError, typeError, unavailable, valueError } from "./errors.js";
 import type { HostParts } from "./host.js";
 import { HostCommands } from "./host-commands.js";
 import { HostFunctionTable } from "./host-functions.js";
-import type { NativeExecOptions, NativeFile, NativeLimits, NativeOs, NativePair, NativeUser, NativeVmOptions } from "./native.js";
+import { vmRequest } from "./native.js";
+import type {
+  NativeExecOptions,
+  NativeFile,
+  NativeLimits,
+  NativeOs,
+  NativePair,
+  NativeUser,
+  NativeVmOptions,
+  VmRequest,
+} from "./native.js";
 import { packagesOf, readModules } from "./module-access.js";
 import { readMount, readMounts } from "./mounts.js";
 import type { MountSettings } from "./mounts.js";
@@ -204,8 +214,11 @@ const PAYLOAD_KEYS = ["jsonPayloadBytes", "base64TransferBytes"] as const;
 /** Own enumerable properties of an options object, read once each. */
 type Bag = Record<string, unknown>;
 
+/** No options. */
+const NOTHING: Bag = Object.freeze({ __proto__: null }) as unknown as Bag;
+
 function bag(value: unknown, where: string, known: readonly string[]): Bag {
-  if (value === undefined) return {};
+  if (value === undefined) return NOTHING;
   if (typeof value !== "object" || value === null || Array.isArray(value)) throw typeError(where, "an object", value);
   const copy: Bag = { __proto__: null } as unknown as Bag;
   for (const key of Object.keys(value)) {
@@ -311,6 +324,7 @@ const ID: Range = { min: 0, max: 2 ** 31 - 1, integer: true, unit: "" };
 const CPUS: Range = { min: 1, max: 1024, integer: true, unit: "" };
 
 function readOs(value: unknown): NativeOs {
+  if (value === undefined) return {};
   const given = bag(value, "os", OS_KEYS);
   const os: NativeOs = {};
   const lineOf = (key: (typeof OS_KEYS)[number]): string => {
@@ -331,6 +345,7 @@ function readOs(value: unknown): NativeOs {
 }
 
 function readUser(value: unknown): NativeUser {
+  if (value === undefined) return {};
   const given = bag(value, "user", USER_KEYS);
   const user: NativeUser = {};
   if ("username" in given) user.name = word(given["username"], "user.username");
@@ -343,7 +358,9 @@ function readUser(value: unknown): NativeUser {
 
 /** What a runtime keeps of its options. */
 export interface RuntimeSettings {
-  vm: NativeVmOptions;
+  vm: VmRequest;
+  /** Where programs start. */
+  cwd: string;
   host: HostParts;
   mounts: MountSettings[];
   /** What is written once all is mounted. */
@@ -358,9 +375,19 @@ export interface RuntimeSettings {
   signal: AbortSignal | undefined;
 }
 
+/** What a runtime without options has, once somebody made one. */
+let plainSettings: RuntimeSettings | undefined;
+
 /** Reads the options of `NodeRuntime.create`. */
 export function readCreateOptions(options: unknown): RuntimeSettings {
-  const given = bag(options, "options", CREATE_KEYS);
+  if (options !== undefined) return createSettings(bag(options, "options", CREATE_KEYS));
+  plainSettings ??= createSettings(NOTHING);
+  const { vm, host } = plainSettings;
+  // What a runtime changes is its own.
+  return { ...plainSettings, vm: { ...vm }, host: { ...host, functions: new HostFunctionTable() } };
+}
+
+function createSettings(given: Bag): RuntimeSettings {
   const limits: NativeLimits = {};
   if ("memoryLimit" in given) limits.memoryLimit = number(given["memoryLimit"], "memoryLimit", MEMORY_MB);
   Object.assign(limits, times(given));
@@ -369,9 +396,7 @@ export function readCreateOptions(options: unknown): RuntimeSettings {
     if (key in payload) limits[key] = number(payload[key], `payloadLimits.${key}`, PAYLOAD_BYTES);
   }
   const budgets = bag(given["resourceBudgets"], "resourceBudgets", Object.keys(BUDGETS));
-  for (const [key, value] of Object.entries(budgets)) {
-    budgets[key] = number(value, `resourceBudgets.${key}`, BUDGETS[key] ?? COUNT);
-  }
+  for (const [key, value] of Object.entries(budgets)) number(value, `resourceBudgets.${key}`, BUDGETS[key] ?? COUNT);
   for (const key of NATIVE_BUDGETS) if (key in budgets) limits[key] = budgets[key] as number;
   if ("isolation" in given && given["isolation"] !== "thread") {
     if (given["isolation"] === "process" || typeof given["isolation"] === "object") {
@@ -442,7 +467,8 @@ export function readCreateOptions(options: unknown): RuntimeSettings {
     vm.permissionTimeoutMs = number(given["permissionTimeoutMs"], "permissionTimeoutMs", TIME_MS);
   }
   return {
-    vm,
+    vm: vmRequest(vm),
+    cwd: cwd ?? DEFAULT_CWD,
     mounts,
     lateFiles: isLate ? files : [],
     persistence,
@@ -524,14 +550,15 @@ export function readExecOptions(code: unknown, options: unknown, defaults: Defau
       }
     }
   }
-  const settings = withStreamHooks(programSettings(given, defaults), given);
-  settings.native.code = code;
-  settings.native.wantExports = purpose === "run" || purpose === "evaluate";
-  return { ...settings, context };
+  const { native, onStdio, signal } = withStreamHooks(programSettings(given, defaults), given);
+  native.code = code;
+  native.wantExports = purpose === "run" || purpose === "evaluate";
+  return { native, onStdio, signal, context };
 }
 
 /** `onStdout` and `onStderr` beside `onStdio`. */
 function withStreamHooks<S extends Omit<ExecSettings, "context">>(settings: S, given: Bag): S {
+  if (given === NOTHING) return settings;
   const { onStdout, onStderr } = given as { onStdout?: OutputHook; onStderr?: OutputHook };
   for (const [name, value] of Object.entries({ onStdout, onStderr })) {
     if (value !== undefined && typeof value !== "function") throw typeError(name, "a function", value);
@@ -566,8 +593,9 @@ function programSettings(given: Bag, defaults: Defaults): Omit<ExecSettings, "co
     captureBytes: "capture" in given ? captureBytes(given["capture"], "capture") : defaults.captureBytes,
     streamOutput: onStdio !== undefined,
     ...defaults.times,
-    ...times(given),
   };
+  if (given === NOTHING) return { native, onStdio, signal: undefined };
+  Object.assign(native, times(given));
   if ("filePath" in given) native.filePath = text(given["filePath"], "filePath");
   if (native.filePath === "") throw valueError("filePath", "must not be empty", "");
   if ("cwd" in given) native.cwd = absolutePath(given["cwd"], "cwd");

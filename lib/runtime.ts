@@ -12,19 +12,16 @@ import { GuestHttp } from "./guest-http.js";
 import { GuestNetwork } from "./guest-network.js";
 import { GuestProcess } from "./guest-process.js";
 import type { GuestResponse } from "./guest-response.js";
-import { FileCalls, HostFileSystem } from "./file-system.js";
-import type { WatchListeners } from "./file-system.js";
+import type { HostFileSystem } from "./file-system.js";
 import { receive } from "./host.js";
-import type { HostAnswers } from "./host.js";
 import { launch } from "./launch.js";
 import { FALLBACK_PATH, OVERLAY_PATHS } from "./module-access.js";
-import { MountTable, readMount } from "./mounts.js";
+import { readMount } from "./mounts.js";
 import type { MountSettings } from "./mounts.js";
 import { makeVm, native } from "./native.js";
-import type { NativeFile, NativeHost, NativeOutcome, NativeVm, NativeVmOptions } from "./native.js";
+import type { NativeFile, NativeHost, NativeOutcome, NativeVm } from "./native.js";
 import { GuardedAdapter, OutwardHttp } from "./outward-http.js";
 import {
-  DEFAULT_CWD,
   readContextOptions,
   readCreateOptions,
   readExecOptions,
@@ -40,6 +37,7 @@ import type { ExecSettings, RuntimeSettings } from "./options.js";
 import { abortedOutcome, execResult, notStarted, runResult } from "./outcome.js";
 import { Programs } from "./programs.js";
 import type { Kind } from "./programs.js";
+import { RuntimeFiles } from "./runtime-files.js";
 import type { Duplex } from "node:stream";
 import type {
   ContextOptions,
@@ -62,7 +60,6 @@ import type {
   SpawnOptions,
   WaitOptions,
 } from "./types.js";
-import { HostWatches } from "./virtual-file-system.js";
 
 const FIRST_GENERATION_TIMEOUT = "CPU time limit exceeded, as wall time (option cpuTimeLimitMs)";
 /** Shows the constructor that `create` calls it. */
@@ -77,8 +74,6 @@ const CREATE = Symbol("create");
  * Each program gets a fresh isolate: its globals and modules are its own. Files are the VM's and stay.
  */
 export class NodeRuntime {
-  /** The VM's files from the host's side. */
-  readonly fs: HostFileSystem;
   readonly #settings: RuntimeSettings;
   readonly #vm: NativeVm;
   readonly #pending = new Set<Promise<NativeOutcome>>();
@@ -89,13 +84,9 @@ export class NodeRuntime {
   #networkInUse: GuestNetwork | undefined;
   #httpInUse: GuestHttp | undefined;
   #outwardInUse: RuntimeNetwork | undefined;
-  readonly #calls: FileCalls;
-  /** The same, after the end too. */
-  readonly #lateCalls: FileCalls;
-  readonly #answers: HostAnswers;
+  #filesInUse: RuntimeFiles | undefined;
   #persistence: Persistence | undefined;
   #ending: Promise<void> | undefined;
-  readonly #mounts: MountTable;
   readonly #firstGeneration: Described | undefined;
   /** Set while what the constructor described is being set up. */
   #starting: Promise<void> | undefined;
@@ -146,21 +137,6 @@ export class NodeRuntime {
     } catch (error) {
       throw fromNative(error);
     }
-    this.#lateCalls = new FileCalls((request) => this.#vm.fileSystem(request), settings.host.limits);
-    this.#calls = new FileCalls((request) => {
-      if (this.#disposed) return Promise.reject(disposedError("the runtime"));
-      return this.#vm.fileSystem(request);
-    }, settings.host.limits);
-    const listeners: WatchListeners = new Map();
-    this.fs = new HostFileSystem(this.#calls, listeners);
-    this.#mounts = new MountTable(this.#calls);
-    this.#answers = {
-      fileSystems: (number) => this.#mounts.fileSystem(number),
-      watches: new HostWatches((number, { eventType, filename }) => {
-        this.#vm.tellWatchers(number, eventType === "rename", String(filename ?? ""));
-      }),
-      onWatchEvent: (number, event) => listeners.get(number)?.(event),
-    };
     const { networkAdapter, maxHttpBodyBytes } = settings;
     if (networkAdapter !== undefined) {
       const network = this.#network();
@@ -174,6 +150,15 @@ export class NodeRuntime {
     });
     // Whoever waits for it hears of a failure.
     this.#starting.catch(() => {});
+  }
+
+  /** The VM's files from the host's side. */
+  get fs(): HostFileSystem {
+    return this.#files.fs;
+  }
+
+  get #files(): RuntimeFiles {
+    return (this.#filesInUse ??= new RuntimeFiles(this.#vm, () => this.#disposed, this.#settings.host.limits));
   }
 
   /** Runs a program to its end. Never rejects for what the guest did. */
@@ -276,12 +261,12 @@ export class NodeRuntime {
   /** Puts something over a directory, for guests that run too. */
   async mount(spec: Mount | HostDirectoryMount): Promise<void> {
     await this.#started();
-    await this.#mounts.add(readMount(spec, "mount"));
+    await this.#files.mounts.add(readMount(spec, "mount"));
   }
 
   /** Takes away what is mounted at a path. What guests have open there fails with `EIO`. */
   async unmount(guestPath: string): Promise<void> {
-    await this.#mounts.remove(guestPath);
+    await this.#files.mounts.remove(guestPath);
   }
 
   /**
@@ -290,14 +275,14 @@ export class NodeRuntime {
    */
   async snapshot(options?: SnapshotOptions): Promise<Uint8Array> {
     const settings = readSnapshotOptions(options);
-    return (await this.#calls.ask("snapshot", archiveRequest(this.#calls, settings))) as Uint8Array;
+    return (await this.#files.calls.ask("snapshot", archiveRequest(this.#files.calls, settings))) as Uint8Array;
   }
 
   /** The same, written while it is read. */
   snapshotStream(options?: SnapshotOptions): ReadableStream<Uint8Array> {
     const settings = readSnapshotOptions(options);
     if (this.#disposed) throw disposedError("the runtime");
-    return archiveStream(this.#calls, settings);
+    return archiveStream(this.#files.calls, settings);
   }
 
   /**
@@ -305,7 +290,7 @@ export class NodeRuntime {
    * what changed since make the files of now: `create({ snapshot: [whole, ...changes] })`.
    */
   async checkpoint(): Promise<Checkpoint> {
-    return Checkpoint.take(this.#calls);
+    return Checkpoint.take(this.#files.calls);
   }
 
   /** Saves the files through the adapter of `persistence`, unless nothing changed since they were loaded or saved. */
@@ -330,7 +315,7 @@ export class NodeRuntime {
 
   /** What is mounted, in the order of mounting. */
   listMounts(): Mount[] {
-    return this.#mounts.list();
+    return this.#files.mounts.list();
   }
 
   /** Counters. They can be read after `dispose` too. */
@@ -365,7 +350,7 @@ export class NodeRuntime {
     this.#httpInUse?.close();
     this.#settings.host.commands?.dispose();
     const exposed = [...this.#exposed].map((open) => open.close());
-    await Promise.allSettled([network, this.#answers.watches.close(), ...this.#pending, ...exposed]);
+    await Promise.allSettled([network, this.#filesInUse?.watches.close(), ...this.#pending, ...exposed]);
     await this.#persistence?.save();
   }
 
@@ -387,30 +372,30 @@ export class NodeRuntime {
     return (id, kind, target, payload) => {
       const runtime = weak.deref();
       if (runtime === undefined) return;
-      receive(host, runtime.#answers, runtime.#vm, id, kind, target, payload);
+      receive(host, runtime.#files, runtime.#vm, id, kind, target, payload);
     };
   }
 
   /** Mounts, and what is put into them. */
-  async #furnish({ mounts, vm, lateFiles, hasModuleFallback, persistence }: RuntimeSettings, isLoaded = false): Promise<void> {
-    const keeper = persistence && new Persistence(persistence, this.#lateCalls);
+  async #furnish({ mounts, cwd, lateFiles, hasModuleFallback, persistence }: RuntimeSettings, isLoaded = false): Promise<void> {
+    const keeper = persistence && new Persistence(persistence, this.#files.lateCalls);
     if (isLoaded) await keeper?.markSaved();
-    await this.#put(mounts, vm, lateFiles, hasModuleFallback);
+    await this.#put(mounts, cwd, lateFiles, hasModuleFallback);
     // Only what was made whole is saved.
     this.#persistence = keeper;
   }
 
   async #put(
     mounts: MountSettings[],
-    vm: NativeVmOptions,
+    cwd: string,
     lateFiles: NativeFile[],
     hasModuleFallback: boolean,
   ): Promise<void> {
     if (mounts.length === 0 && lateFiles.length === 0) return;
-    for (const mount of mounts) await this.#mounts.add(mount);
-    if (hasModuleFallback) await this.#calls.ask("symlink", { target: OVERLAY_PATHS[0], path: FALLBACK_PATH });
-    await this.#calls.ask("mkdir", { path: vm.cwd ?? DEFAULT_CWD, recursive: true });
-    for (const { path, data } of lateFiles) await this.#calls.ask("writeFile", { path, data });
+    for (const mount of mounts) await this.#files.mounts.add(mount);
+    if (hasModuleFallback) await this.#files.calls.ask("symlink", { target: OVERLAY_PATHS[0], path: FALLBACK_PATH });
+    await this.#files.calls.ask("mkdir", { path: cwd, recursive: true });
+    for (const { path, data } of lateFiles) await this.#files.calls.ask("writeFile", { path, data });
   }
 
   #newContext(options?: ContextOptions): Context {

@@ -85,6 +85,7 @@ pub mod node_command;
 pub mod object_table;
 pub mod output;
 pub mod permission_model;
+pub mod placement;
 pub mod plain;
 pub mod platform_clock;
 pub mod pool;

@@ -7,11 +7,12 @@
 //! (benchmarks measure cold starts so).
 
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::api::Limits;
 use crate::engine::{self, EngineError};
+use crate::placement::Placement;
 use crate::process::{IsolateSpec, Order, Work, thread_main};
 
 /// Isolates kept warm. Each holds about 3 MB.
@@ -20,9 +21,10 @@ const DEFAULT_SIZE: usize = 2;
 /// Between two orders to get ready: a host that makes many VMs at once must not keep an isolate busy with that.
 const READY_FOR: Duration = Duration::from_millis(10);
 
-/// A warm isolate, and when it was told to get ready.
+/// An isolate that waits for work, its thread's place, and when it was told to get ready.
 struct Warm {
     orders: Sender<Order>,
+    placement: Arc<Placement>,
     told: Option<Instant>,
 }
 
@@ -37,15 +39,24 @@ static SIZE: LazyLock<usize> = LazyLock::new(|| {
         .min(64)
 });
 
-fn start(spec: IsolateSpec) -> Result<Sender<Order>, EngineError> {
-    let (sender, orders) = channel();
+fn start(spec: IsolateSpec) -> Result<Warm, EngineError> {
+    let (sender, receiver) = channel();
+    let placement = Arc::<Placement>::default();
+    let own = placement.clone();
     engine::spawn(
         "secure-exec guest".to_owned(),
         crate::fatal::STACK_BYTES,
-        move || thread_main(spec, &orders),
+        move || {
+            let _entered = own.enter();
+            thread_main(spec, &own, &receiver);
+        },
     )?;
     engine::later(engine::keep_shared_heap);
-    Ok(sender)
+    Ok(Warm {
+        orders: sender,
+        placement,
+        told: None,
+    })
 }
 
 /// Fills the pool, without waiting for its isolates to be ready.
@@ -65,7 +76,7 @@ pub fn fill() {
             return;
         }
         match start(spec) {
-            Ok(orders) => warm.push(Warm { orders, told: None }),
+            Ok(isolate) => warm.push(isolate),
             Err(error) => {
                 tracing::warn!(%error, "the pool of warm isolates is not full");
                 return;
@@ -82,6 +93,8 @@ pub fn get_ready() {
     };
     if first.told.is_none_or(|told| told.elapsed() > READY_FOR) {
         first.told = Some(Instant::now());
+        // The caller goes on with making the VM meanwhile.
+        first.placement.keep_away();
         // One that is gone is found out by the work itself.
         let _ = first.orders.send(Order::GetReady);
     }
@@ -114,6 +127,7 @@ pub fn run(mut work: Work) -> Result<(), EngineError> {
                 }
                 (warm.remove(0), warm.is_empty())
             };
+            first.placement.release();
             let Err(refused) = first.orders.send(Order::Run(Box::new(work))) else {
                 // The job's first milliseconds are not shared with the making of isolates while one is left.
                 if is_last {
@@ -128,12 +142,13 @@ pub fn run(mut work: Work) -> Result<(), EngineError> {
         }
     }
     let prepare_early = fits(&work);
-    let sender = start(IsolateSpec {
+    let isolate = start(IsolateSpec {
         memory_bytes: work.vm().options().limits.memory_bytes,
         prepare_early,
         warm_up: false,
     })?;
-    sender
+    isolate
+        .orders
         .send(Order::Run(Box::new(work)))
         .map_err(|_| EngineError::RootGone)?;
     refill();

@@ -27,6 +27,7 @@ use crate::marshal::{HostValue, MarshalError};
 use crate::memory::{HeapLimits, MemoryBudget};
 use crate::output::Output;
 use crate::permission_model::PermissionModel;
+use crate::placement::Placement;
 use crate::signals::IsolateSupervisor;
 use crate::snapshot;
 use crate::throw::Throw;
@@ -302,7 +303,7 @@ pub struct IsolateSpec {
 }
 
 /// The body of an isolate's thread: makes the isolate, waits for one job and runs it.
-pub fn thread_main(spec: IsolateSpec, orders: &Receiver<Order>) {
+pub fn thread_main(spec: IsolateSpec, placement: &Placement, orders: &Receiver<Order>) {
     // Known only when the job comes; a thread that is parked before has nobody to tell.
     let current = CurrentControl::default();
     let _report = ReportOnUnwind(current.clone());
@@ -310,12 +311,16 @@ pub fn thread_main(spec: IsolateSpec, orders: &Receiver<Order>) {
         spec,
         (HeapLimits::default(), None),
         &current,
-        |isolate, env, guest| run_in_isolate(isolate, env, guest, spec, orders, &current),
+        |isolate, env, guest| {
+            run_in_isolate(isolate, env, guest, spec, (orders, placement), &current)
+        },
         |outcome, isolate, budget| {
             let (job, mut outcome) = outcome?;
             budget.sample(isolate);
             outcome.usage.peak_heap_bytes = budget.peak();
             job.control.finish(outcome);
+            // Where this thread has the processor that the host waits for, the host goes first.
+            std::thread::yield_now();
             Some(())
         },
     );
@@ -395,7 +400,7 @@ fn next_work(
     env: &Rc<Env>,
     spec: IsolateSpec,
     prepared: bool,
-    orders: &Receiver<Order>,
+    (orders, placement): (&Receiver<Order>, &Placement),
 ) -> Option<Work> {
     let mut warm_up = (prepared && spec.warm_up)
         .then(|| WarmUp::new(env))
@@ -404,7 +409,9 @@ fn next_work(
         .as_mut()
         .and_then(|warm_up| warm_up.run(scope, env, orders));
     loop {
-        match order.take().or_else(|| orders.recv().ok())? {
+        let next = order.take().or_else(|| orders.recv().ok())?;
+        placement.settle();
+        match next {
             Order::Run(work) => return Some(*work),
             Order::GetReady => {
                 order = warm_up
@@ -420,7 +427,7 @@ fn run_in_isolate(
     env: &Rc<Env>,
     guest: &crate::fatal::GuestThread,
     spec: IsolateSpec,
-    orders: &Receiver<Order>,
+    orders: (&Receiver<Order>, &Placement),
     current: &CurrentControl,
 ) -> Option<(Job, Outcome)> {
     v8::scope!(let scope, isolate);

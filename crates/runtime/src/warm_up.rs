@@ -26,9 +26,15 @@ const FOLDER: &str = "/.secure-exec-warm-up";
 /// What they are. What usual programs do then is the main script's part.
 const PROGRAM: &str = "'use strict';\n";
 /// Functions of the main script.
-const USUAL: &[&str] = &["warmUpProcess", "warmUpProgram", "warmUpConsole"];
+const USUAL: &[&str] = &[
+    "warmUpProcess",
+    "warmUpStreams",
+    "warmUpProgram",
+    "warmUpConsole",
+];
 const WHOLE: &[&str] = &[
     "warmUpProcess",
+    "warmUpStreams",
     "warmUpProgram",
     "warmUpConsole",
     "warmUpFormat",
@@ -42,11 +48,16 @@ const MAX_ROUNDS: u32 = 1000;
 const PAUSE: Duration = Duration::from_millis(3);
 /// How long a thread waits without sleeping for the program of a VM that was just made.
 const AWAKE: Duration = Duration::from_micros(500);
+/// The same after each step of getting ready: a host that runs a program at once does so about then, and should not find
+/// the next step begun.
+const PATIENCE: Duration = Duration::from_micros(100);
 
 /// The machine, and how often it was used.
 pub(crate) struct WarmUp {
     kernel: Arc<Kernel>,
     rounds: u32,
+    /// The path of the next round's program, and its process.
+    next: Option<(String, Arc<Process>)>,
 }
 
 impl WarmUp {
@@ -57,7 +68,20 @@ impl WarmUp {
         env.extension::<Installed>()
             .install(Budgets::new(BudgetLimits::default(), None));
         env.clock().restart(Mitigation::Freeze);
-        Some(Self { kernel, rounds: 0 })
+        Some(Self {
+            kernel,
+            rounds: 0,
+            next: None,
+        })
+    }
+
+    /// Makes the next round's process.
+    fn prepare(&mut self) {
+        if self.next.is_none() && self.rounds < MAX_ROUNDS {
+            let main = format!("{FOLDER}/{}.cjs", self.rounds);
+            self.rounds += 1;
+            self.next = process(&self.kernel, &main).map(|process| (main, process));
+        }
     }
 
     /// Runs the program until there is something to do.
@@ -69,10 +93,13 @@ impl WarmUp {
     ) -> Option<Order> {
         let mut order = orders.try_recv().ok();
         while order.is_none() && self.rounds < ROUNDS {
-            order = self.round(scope, env, orders, WHOLE);
+            order = self.round(scope, env, orders, WHOLE, Duration::ZERO);
             if order.is_none() {
                 order = orders.recv_timeout(PAUSE).ok();
             }
+        }
+        if order.is_none() {
+            self.prepare();
         }
         order
     }
@@ -85,20 +112,13 @@ impl WarmUp {
         env: &Rc<Env>,
         orders: &Receiver<Order>,
     ) -> Option<Order> {
-        if self.rounds < MAX_ROUNDS {
-            let order = self.round(scope, env, orders, USUAL);
-            if order.is_some() {
-                return order;
-            }
+        let order = self
+            .round(scope, env, orders, USUAL, PATIENCE)
+            .or_else(|| await_order(orders, AWAKE));
+        if order.is_none() {
+            self.prepare();
         }
-        let since = Instant::now();
-        while since.elapsed() < AWAKE {
-            if let Ok(order) = orders.try_recv() {
-                return Some(order);
-            }
-            std::hint::spin_loop();
-        }
-        None
+        order
     }
 
     /// Runs steps until there is something to do. The isolate has no machine after it.
@@ -108,10 +128,10 @@ impl WarmUp {
         env: &Rc<Env>,
         orders: &Receiver<Order>,
         steps: &[&'static str],
+        patience: Duration,
     ) -> Option<Order> {
-        let main = format!("{FOLDER}/{}.cjs", self.rounds);
-        self.rounds += 1;
-        let process = process(&self.kernel, &main)?;
+        self.prepare();
+        let (main, process) = self.next.take()?;
         env.set_machine(self.kernel.clone(), process.clone());
         let mut order = None;
         let mut is_well = true;
@@ -125,7 +145,7 @@ impl WarmUp {
             });
             is_well &= done.is_ok();
             if order.is_none() {
-                order = orders.try_recv().ok();
+                order = await_order(orders, patience);
             }
         }
         env.clear_machine();
@@ -134,6 +154,20 @@ impl WarmUp {
             tracing::warn!("an isolate is not as warm as it should be");
         }
         order
+    }
+}
+
+/// Waits without sleeping.
+fn await_order(orders: &Receiver<Order>, time: Duration) -> Option<Order> {
+    let since = Instant::now();
+    loop {
+        if let Ok(order) = orders.try_recv() {
+            return Some(order);
+        }
+        if since.elapsed() >= time {
+            return None;
+        }
+        std::hint::spin_loop();
     }
 }
 

@@ -42,6 +42,9 @@ const WALL_OPTION: &str = "wallTimeLimitMs";
 /// How often the memory of this OS process is looked at.
 const MEMORY_PERIOD: Duration = Duration::from_secs(1);
 
+/// How long the watchdog stays half awake after the last process: the next one need not wake it.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// How long a process that is spared runs before it is looked at again.
 const SPARED_FOR: Duration = Duration::from_secs(1);
 
@@ -87,12 +90,15 @@ struct State {
     last_id: u64,
     /// Somebody changed the entries while the watchdog slept.
     changed: bool,
+    /// When the watchdog looks again by itself, while it sleeps.
+    wakes_at: Option<Instant>,
 }
 
 static STATE: Mutex<State> = Mutex::new(State {
     entries: Vec::new(),
     last_id: 0,
     changed: false,
+    wakes_at: None,
 });
 static CHANGED: Condvar = Condvar::new();
 static START: Once = Once::new();
@@ -198,7 +204,7 @@ pub fn register(spec: WatchSpec, guest: &GuestThread) -> Registration {
     let mut state = state();
     state.last_id += 1;
     let id = state.last_id;
-    state.entries.push(Entry {
+    let mut entry = Entry {
         id,
         shared: spec.shared,
         thread: thread.clone(),
@@ -214,8 +220,17 @@ pub fn register(spec: WatchSpec, guest: &GuestThread) -> Registration {
         ending_since: None,
         ending_cpu: Duration::ZERO,
         reported: false,
-    });
-    wake(&mut state);
+    };
+    let at = entry.next_look(start);
+    state.entries.push(entry);
+    // Waking a thread takes as long as a good part of a short program.
+    let is_soon_enough = match (state.wakes_at, at) {
+        (Some(wakes_at), Some(at)) => wakes_at <= at,
+        (wakes_at, _) => wakes_at.is_some(),
+    };
+    if !is_soon_enough {
+        wake(&mut state);
+    }
     Registration {
         id,
         thread,
@@ -278,12 +293,19 @@ fn start() {
 fn watch() {
     raise_priority();
     let mut next_memory = Instant::now() + MEMORY_PERIOD;
+    let mut idle_at = Instant::now();
     let mut state = state();
     loop {
         state.changed = false;
+        state.wakes_at = None;
         let now = Instant::now();
         let is_idle = state.entries.is_empty() && !jobs::any_works();
-        let mut next = if is_idle { None } else { Some(next_memory) };
+        let mut next = if is_idle {
+            Some(idle_at).filter(|at| now < *at)
+        } else {
+            idle_at = now + LINGER;
+            Some(next_memory)
+        };
         let mut finished = None;
         for entry in &mut state.entries {
             if entry.look(now) {
@@ -312,6 +334,7 @@ fn watch() {
         if state.changed {
             continue;
         }
+        state.wakes_at = next;
         state = match next {
             None => CHANGED.wait(state).unwrap_or_else(PoisonError::into_inner),
             Some(next) => {

@@ -72,13 +72,16 @@ let firstAsyncId;
 
 function warmUpProcess(main) {
   firstAsyncId = async_id_fields[kAsyncIdCounter];
+  setProcess(main, [], 0, 0, false);
+}
+
+function warmUpStreams() {
   for (const name in streams) {
     streams[name] = ObjectGetOwnPropertyDescriptor(process, name);
     ObjectDefineProperty(process, name, {
       __proto__: null, value: new SyncWriteStream(1, { autoClose: false }), configurable: true,
     });
   }
-  setProcess(main, [], 0, 0, false);
 }
 
 function warmUpProgram(main) {
@@ -95,15 +98,17 @@ function warmUpFormat() {
 }
 
 function warmUpEnd(main) {
+  async_id_fields[kAsyncIdCounter] = firstAsyncId;
+  if (streams.stdout === undefined) return;
   const { Module } = require('internal/modules/cjs/loader');
   console._stdout = undefined;
   for (const name in streams) {
     ObjectDefineProperty(process, name, { __proto__: null, ...streams[name] });
+    streams[name] = undefined;
   }
   delete process.mainModule;
   delete Module._cache[main];
   Module._pathCache = { __proto__: null };
-  async_id_fields[kAsyncIdCounter] = firstAsyncId;
 }
 
 // Functions of the host as a frozen tree of their dotted names. `call` answers with a promise.
@@ -293,6 +298,7 @@ return {
   __proto__: null,
   prepare,
   warmUpProcess,
+  warmUpStreams,
   warmUpProgram,
   warmUpConsole,
   warmUpFormat,

@@ -1,7 +1,7 @@
 //! Options as the TypeScript side hands them over: complete and validated there.
 
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use napi::bindgen_prelude::{Buffer, Result};
@@ -350,47 +350,103 @@ impl From<NativeUser> for UserConfig {
     }
 }
 
-impl From<NativeVmOptions> for VmOptions {
-    fn from(native: NativeVmOptions) -> Self {
-        let permissions = permissions(native.permissions);
-        let exempt_ports: Vec<u16> = native
+impl NativeVmOptions {
+    /// The runtime's form, and what its way out is made with, if it has one.
+    fn into_vm(self) -> (VmOptions, Option<HostNetworkOptions>) {
+        let permissions = permissions(self.permissions);
+        let exempt_ports: Vec<u16> = self
             .loopback_exempt_ports
             .into_iter()
             .filter_map(|port| u16::try_from(port).ok())
             .collect();
         // Where nothing leads out there is nothing that could dial.
         let is_closed = matches!(permissions.network, ScopeSpec::Given | ScopeSpec::Deny);
-        let is_wanted = native.has_way_out && (!is_closed || !exempt_ports.is_empty());
-        let egress = is_wanted.then(|| {
-            Arc::new(HostNetwork::new(HostNetworkOptions {
-                servers: parsed(native.dns_servers),
-                ..HostNetworkOptions::default()
-            })) as Arc<dyn Egress>
+        let is_wanted = self.has_way_out && (!is_closed || !exempt_ports.is_empty());
+        let way_out = is_wanted.then(|| HostNetworkOptions {
+            servers: parsed(self.dns_servers),
+            ..HostNetworkOptions::default()
         });
-        Self {
-            name: native.name.unwrap_or_default(),
-            limits: native.limits.into(),
-            mitigation: mitigation(native.freeze),
-            code_cache: native.code_cache,
-            module_roots: native.module_roots,
-            env: pairs(native.env),
-            cwd: native.cwd.unwrap_or_default(),
-            argv: native.argv,
+        let options = VmOptions {
+            name: self.name.unwrap_or_default(),
+            limits: self.limits.into(),
+            mitigation: mitigation(self.freeze),
+            code_cache: self.code_cache,
+            module_roots: self.module_roots,
+            env: pairs(self.env),
+            cwd: self.cwd.unwrap_or_default(),
+            argv: self.argv,
             permissions,
-            egress,
             exempt_ports,
-            dns_overrides: native
+            dns_overrides: self
                 .dns_overrides
                 .into_iter()
                 .map(|NativeNameOverride { name, addresses }| (name, parsed(addresses)))
                 .collect(),
-            permission_limit: native.permission_timeout_ms.map(millis),
-            host_functions: native.host_functions,
-            host_commands: native.host_commands,
-            warns: native.warns,
-            os: native.os.into(),
-            user: native.user.into(),
-            ..Self::default()
+            permission_limit: self.permission_timeout_ms.map(millis),
+            host_functions: self.host_functions,
+            host_commands: self.host_commands,
+            warns: self.warns,
+            os: self.os.into(),
+            user: self.user.into(),
+            ..VmOptions::default()
+        };
+        (options, way_out)
+    }
+}
+
+/// Options of a VM that were read.
+#[derive(Clone)]
+pub struct VmRequest {
+    /// The runtime's form, without the way out.
+    options: VmOptions,
+    way_out: Option<HostNetworkOptions>,
+    /// Whether an adapter of the embedder's takes the place of the way out, or uses it.
+    pub has_adapter: bool,
+    /// What the cache of compiled code may hold, if that is given.
+    pub code_cache_bytes: Option<usize>,
+}
+
+/// What was read last: a host makes many VMs that are alike, and reading takes as long as making one. Nothing with
+/// variables of an environment: they may be secrets, and are not kept longer than their VM.
+static LAST_READ: Mutex<Option<(String, VmRequest)>> = Mutex::new(None);
+/// A text that is longer is read each time.
+const MAX_KEPT_TEXT: usize = 16 << 10;
+
+impl VmRequest {
+    /// Reads [`NativeVmOptions`] from JSON.
+    pub fn read(text: String) -> Result<Self> {
+        let mut last = LAST_READ.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, request)) = &*last
+            && *known == text
+        {
+            return Ok(request.clone());
+        }
+        let native: NativeVmOptions = serde_json::from_str(&text)
+            .map_err(|error| napi::Error::from_reason(error.to_string()))?;
+        let is_kept = text.len() <= MAX_KEPT_TEXT && native.env.is_empty();
+        let has_adapter = native.has_adapter;
+        let code_cache_bytes = native.code_cache_bytes.map(size);
+        let (options, way_out) = native.into_vm();
+        let request = Self {
+            options,
+            way_out,
+            has_adapter,
+            code_cache_bytes,
+        };
+        if is_kept {
+            *last = Some((text, request.clone()));
+        }
+        Ok(request)
+    }
+
+    /// The runtime's form, with a way out of the VM's own.
+    pub fn into_options(self) -> VmOptions {
+        let egress = self
+            .way_out
+            .map(|options| Arc::new(HostNetwork::new(options)) as Arc<dyn Egress>);
+        VmOptions {
+            egress,
+            ..self.options
         }
     }
 }

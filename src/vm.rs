@@ -22,7 +22,7 @@ use crate::adapter::AdapterNetwork;
 use crate::events::{EventArgs, Gate, connect};
 use crate::host_calls::{HostArgs, HostCalls};
 use crate::network::{NativeNetwork, NetworkEventArgs, WAIT, call_error, counted};
-use crate::options::{NativeExecOptions, NativeFile, NativeVmOptions, NativeWindowSize};
+use crate::options::{NativeExecOptions, NativeFile, NativeWindowSize, VmRequest};
 use crate::outcome::number;
 
 /// Separates code and message in an error's text; `lib/errors.ts` splits it there.
@@ -330,7 +330,7 @@ pub struct NativeVm(Arc<Vm>, Option<Arc<HostCalls>>, Option<Arc<AdapterNetwork>>
 
 #[napi]
 impl NativeVm {
-    /// A VM without processes. `options` are [`NativeVmOptions`] as JSON; `snapshot` holds tar archives to start from, each
+    /// A VM without processes. `options` are those of [`VmRequest`] as JSON; `snapshot` holds tar archives to start from, each
     /// laid over those before it, and `files` what is written then. `host` gets `(id, kind, target, payload)` for each question of a guest, which `answer`
     /// answers.
     #[napi(constructor)]
@@ -341,13 +341,12 @@ impl NativeVm {
         image: Option<&NativeImage>,
         host: Option<Function<'_, HostArgs, Unknown<'static>>>,
     ) -> Result<Self> {
-        let options: NativeVmOptions = serde_json::from_str(&options)
-            .map_err(|error| napi::Error::from_reason(error.to_string()))?;
-        if let Some(bytes) = options.code_cache_bytes {
-            code_cache::set_max_bytes(crate::options::size(bytes));
+        let request = VmRequest::read(options)?;
+        if let Some(bytes) = request.code_cache_bytes {
+            code_cache::set_max_bytes(bytes);
         }
-        let has_adapter = options.has_adapter;
-        let mut options: secure_exec_runtime::api::VmOptions = options.into();
+        let has_adapter = request.has_adapter;
+        let mut options = request.into_options();
         options.snapshot = snapshot.iter().map(|archive| archive.to_vec()).collect();
         options.files = files
             .into_iter()

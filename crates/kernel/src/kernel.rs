@@ -211,7 +211,12 @@ impl Kernel {
             user: options.user,
         });
         let owner = (machine.user.uid, machine.user.gid);
-        let image = options.image.unwrap_or_else(Image::standard);
+        let furnished = match options.image {
+            None => machine.furnished_image(),
+            Some(_) => None,
+        };
+        let is_furnished = furnished.is_some();
+        let image = furnished.or(options.image).unwrap_or_else(Image::standard);
         let fs = MemFs::new(image, owner, clock.time(), options.permission_bits);
         let shared = Arc::new(Shared {
             state: Mutex::new(fs),
@@ -254,12 +259,19 @@ impl Kernel {
             ),
             dns_overrides: options.net.dns_overrides,
         };
-        kernel.furnish(options.on_near_limit)?;
+        if !is_furnished {
+            kernel.furnish()?;
+        }
+        // What the machine came with is not on the VM's account.
+        let mut fs = kernel.shared.lock();
+        fs.ledger.start(kernel.quotas);
+        fs.on_near_limit = options.on_near_limit;
+        drop(fs);
         Ok(Arc::new(kernel))
     }
 
     /// What depends on the configuration: `/etc` where the image has nothing there, and the home directory.
-    fn furnish(&self, on_near_limit: Option<OnNearLimit>) -> Result<()> {
+    fn furnish(&self) -> Result<()> {
         let (uid, gid) = (self.machine.user.uid, self.machine.user.gid);
         for (path, text) in self.machine.etc() {
             self.furnish_file(path.as_bytes(), text.into_bytes())?;
@@ -269,11 +281,6 @@ impl Kernel {
             self.mkdir_recursive(&self.host, &home, 0o755)?;
             self.chown(&self.host, &home, Some(uid), Some(gid))?;
         }
-        // What the machine came with is not on the VM's account.
-        let mut fs = self.shared.lock();
-        fs.ledger.start(self.quotas);
-        fs.on_near_limit = on_near_limit;
-        drop(fs);
         Ok(())
     }
 

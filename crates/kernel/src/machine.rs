@@ -1,5 +1,9 @@
 //! What the machine says of itself: declared values, never the host's.
 
+use std::sync::{Arc, OnceLock};
+
+use crate::image::Image;
+
 /// The operating system that `os` and `/proc` show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OsConfig {
@@ -84,6 +88,24 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// The tree of a bare machine with what depends on its configuration, where that is the default.
+    pub(crate) fn furnished_image(&self) -> Option<Arc<Image>> {
+        static DEFAULT: OnceLock<Option<Arc<Image>>> = OnceLock::new();
+        if *self != Machine::default() {
+            return None;
+        }
+        DEFAULT
+            .get_or_init(|| {
+                let mut builder = Image::builder();
+                for (path, text) in self.etc() {
+                    builder.file(path, text.into_bytes(), 0o644).ok()?;
+                }
+                builder.dir(&self.user.home, 0o755).ok()?;
+                Some(builder.build())
+            })
+            .clone()
+    }
+
     /// Files of `/etc`, by path.
     pub(crate) fn etc(&self) -> [(&'static str, String); 7] {
         let UserConfig {

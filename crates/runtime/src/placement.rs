@@ -13,9 +13,7 @@ pub use other::{Entered, Placement};
 mod linux {
     use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-    use rustix::thread::{
-        CpuSet, Pid, gettid, sched_getaffinity, sched_getcpu, sched_setaffinity,
-    };
+    use rustix::thread::{CpuSet, Pid, gettid, sched_getaffinity, sched_getcpu, sched_setaffinity};
 
     /// A thread that others may wake elsewhere.
     #[derive(Default)]

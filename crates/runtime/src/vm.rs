@@ -119,14 +119,14 @@ impl Vm {
             Mitigation::Freeze => ClockMode::Frozen,
             Mitigation::Off => ClockMode::Real,
         };
-        let mut image = options.image.take().unwrap_or_else(Image::standard);
+        let mut image = options.image.take();
         let archives = std::mem::take(&mut options.snapshot);
         if !archives.is_empty() {
             let mut builder = Image::builder();
             for archive in archives {
                 builder.tar(archive.as_slice(), TarLimits::default())?;
             }
-            image = builder.build();
+            image = Some(builder.build());
         }
         let limit = options.permission_limit.unwrap_or(PERMISSION_LIMIT);
         let approver = options
@@ -142,7 +142,7 @@ impl Vm {
             None => permissions.clone(),
         };
         let kernel = Kernel::new(KernelOptions {
-            image: Some(image),
+            image,
             quotas,
             clock: Some(Arc::new(Clock::new(mode))),
             os: options.os.clone(),

@@ -28,6 +28,7 @@ const PROGRAM: &str = "'use strict';\n";
 /// Functions of the main script.
 const USUAL: &[&str] = &[
     "warmUpProcess",
+    "warmUpCompiler",
     "warmUpStreams",
     "warmUpProgram",
     "warmUpConsole",
@@ -112,8 +113,10 @@ impl WarmUp {
         env: &Rc<Env>,
         orders: &Receiver<Order>,
     ) -> Option<Order> {
-        let order = self
-            .round(scope, env, orders, USUAL, PATIENCE)
+        let order = orders
+            .try_recv()
+            .ok()
+            .or_else(|| self.round(scope, env, orders, USUAL, PATIENCE))
             .or_else(|| await_order(orders, AWAKE));
         if order.is_none() {
             self.prepare();

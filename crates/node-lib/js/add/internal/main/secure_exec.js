@@ -67,12 +67,17 @@ function startChild(main, args, pid, ppid) {
 // `warmUpEnd` takes away what they left. The streams are stand-ins: what the guest's are is not known.
 const SyncWriteStream = require('internal/fs/sync_write_stream');
 const { async_id_fields, constants: { kAsyncIdCounter } } = internalBinding('async_wrap');
+const { compileFunctionForCJSLoader } = internalBinding('contextify');
 const streams = { __proto__: null, stdout: undefined, stderr: undefined };
 let firstAsyncId;
 
 function warmUpProcess(main) {
   firstAsyncId = async_id_fields[kAsyncIdCounter];
   setProcess(main, [], 0, 0, false);
+}
+
+function warmUpCompiler(main) {
+  compileFunctionForCJSLoader('console.log("text " + (1 + 2))', main, false, false);
 }
 
 function warmUpStreams() {
@@ -298,6 +303,7 @@ return {
   __proto__: null,
   prepare,
   warmUpProcess,
+  warmUpCompiler,
   warmUpStreams,
   warmUpProgram,
   warmUpConsole,

@@ -911,7 +911,9 @@ pub(crate) fn apply_options(
     crate::compile_cache::enable_from_environment(env);
     env.set_tracer();
     env.trace_from_options();
-    crate::bindings::trace_events::refresh(scope, env);
+    if env.traces() {
+        crate::bindings::trace_events::refresh(scope, env);
+    }
 }
 
 /// What is left to do for a process that ended by itself: its code does not run any more.

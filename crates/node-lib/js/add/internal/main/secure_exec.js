@@ -18,6 +18,7 @@ const {
   StringPrototypeSplit,
 } = primordials;
 
+const { guessHandleType } = require('internal/util');
 const { isArrayBufferView, isProxy } = require('internal/util/types');
 const {
   prepareMainThreadExecution,
@@ -36,6 +37,7 @@ function setProcess(main, args, pid, ppid, isFinal = true) {
     __proto__: null, value: pid, writable: false, enumerable: true, configurable: !isFinal,
   });
   process.ppid = ppid;
+  if (hasStdout && isFinal && guessHandleType(1) !== 'FILE') resetStdioForTesting();
   const { Module } = require('internal/modules/cjs/loader');
   // Search paths depend on HOME and NODE_PATH of this process.
   Module._initPaths();
@@ -43,6 +45,13 @@ function setProcess(main, args, pid, ppid, isFinal = true) {
   // Necessary to reset RegExp statics before user code runs.
   RegExpPrototypeExec(/^/, '');
   return Module;
+}
+
+// `process.stdout` is made before the program is known, as what it usually is.
+const { resetStdioForTesting } = internalBinding('process_methods');
+let hasStdout = false;
+function warmUpStdout() {
+  hasStdout = guessHandleType(1) === 'FILE' && process.stdout !== undefined;
 }
 
 function start(main, args, pid, ppid) {
@@ -302,6 +311,7 @@ function getExports(main) {
 return {
   __proto__: null,
   prepare,
+  warmUpStdout,
   warmUpProcess,
   warmUpCompiler,
   warmUpStreams,

@@ -235,13 +235,39 @@ mod wrapped {
     allocator_function!("calloc", calloc, real_calloc(count: usize, size: usize) -> Pointer, count.saturating_mul(size));
     allocator_function!("realloc", realloc, real_realloc(block: Pointer, size: usize) -> Pointer, size);
     allocator_function!("free", free, real_free(block: Pointer));
-    allocator_function!(
-        "posix_memalign",
-        posix_memalign,
-        real_posix_memalign(result: *mut Pointer, alignment: usize, size: usize) -> c_int
+    wrap!(
+        "posix_memalign" => posix_memalign,
+        fn real_posix_memalign(result: *mut Pointer, alignment: usize, size: usize) -> c_int
     );
+    unsafe extern "C" fn posix_memalign(
+        result: *mut Pointer,
+        alignment: usize,
+        size: usize,
+    ) -> c_int {
+        let _section = section();
+        // SAFETY: the caller's own call of the allocator, passed on.
+        let failure = unsafe { real_posix_memalign(result, alignment, size) };
+        #[cfg(target_arch = "x86_64")]
+        if failure == 0 {
+            // SAFETY: the allocator has written the block that it made.
+            unsafe { crate::empty_pages::give_back_tail(*result, alignment, size) };
+        }
+        failure
+    }
     allocator_function!("aligned_alloc", aligned_alloc, real_aligned_alloc(alignment: usize, size: usize) -> Pointer, size);
-    allocator_function!("_Znwm", new, real_new(size: usize) -> Pointer, size);
+    wrap!("_Znwm" => new, fn real_new(size: usize) -> Pointer);
+    unsafe extern "C" fn new(size: usize) -> Pointer {
+        crate::large_blocks::judge(size);
+        let _section = section();
+        // SAFETY: the caller's own call of the allocator, passed on.
+        let block = unsafe { real_new(size) };
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the allocator has just made the block.
+        unsafe {
+            crate::empty_pages::note_block(block, size);
+        }
+        block
+    }
     allocator_function!("_Znam", new_array, real_new_array(size: usize) -> Pointer, size);
     allocator_function!("_ZnwmRKSt9nothrow_t", new_nothrow, real_new_nothrow(size: usize, tag: Pointer) -> Pointer, size);
     allocator_function!(

@@ -53,6 +53,7 @@ impl Idle {
         if let Some(budget) = budget {
             budget.kept_blocks().trim(0);
         }
+        crate::empty_pages::give_back();
         crate::native_heap::reclaim();
         self.used
             .set(isolate.get_heap_statistics().used_heap_size());

@@ -52,6 +52,7 @@ pub mod context;
 pub mod critical;
 pub mod disabled_proto;
 pub mod dotenv;
+mod empty_pages;
 pub mod encoding;
 pub mod engine;
 pub mod env;

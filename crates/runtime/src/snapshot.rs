@@ -264,8 +264,14 @@ fn describe(
 /// Parameters for an isolate from `blob`.
 pub fn create_params(blob: &'static [u8]) -> v8::CreateParams {
     static REFERENCES: OnceLock<References> = OnceLock::new();
-    let References(references) =
-        REFERENCES.get_or_init(|| References(bindings::external_references()));
+    let References(references) = REFERENCES.get_or_init(|| {
+        let mut references = bindings::external_references();
+        // With the end that V8 looks for, the list is not copied for each isolate.
+        references.push(v8::ExternalReference {
+            pointer: std::ptr::null_mut(),
+        });
+        References(references)
+    });
     v8::CreateParams::default()
         .snapshot_blob(v8::StartupData::from(blob))
         .external_references(Cow::Borrowed(references.as_slice()))

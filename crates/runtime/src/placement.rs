@@ -84,6 +84,40 @@ mod linux {
             self.0.state().thread = None;
         }
     }
+
+    #[cfg(test)]
+    mod tests {
+        use std::sync::mpsc::channel;
+
+        use super::*;
+
+        #[test]
+        fn a_thread_is_kept_away_until_it_settles() {
+            let placement = Arc::<Placement>::default();
+            let own = placement.clone();
+            let (sender, received) = channel();
+            let (go, gone) = channel::<()>();
+            let thread = std::thread::spawn(move || {
+                let _entered = own.enter();
+                sender.send(gettid()).unwrap();
+                gone.recv().unwrap();
+                own.settle();
+                sched_getaffinity(None).unwrap().count()
+            });
+            let id = received.recv().unwrap();
+            let all = sched_getaffinity(Some(id)).unwrap().count();
+            placement.keep_away();
+            let kept = sched_getaffinity(Some(id)).unwrap().count();
+            assert_eq!(kept, if all > 1 { all - 1 } else { all });
+            placement.release();
+            assert_eq!(sched_getaffinity(Some(id)).unwrap().count(), all);
+            placement.keep_away();
+            go.send(()).unwrap();
+            assert_eq!(thread.join().unwrap(), all);
+            // Its id may be another thread's by now.
+            assert!(placement.state().thread.is_none());
+        }
+    }
 }
 
 /// Other systems choose well, or do not let a thread choose for another.

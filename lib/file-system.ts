@@ -2,7 +2,7 @@
 
 import { SecureExecError, rangeError, typeError, valueError } from "./errors.js";
 import type { FileStat, FileType, FileWatch, HostDirEntry, WatchEvent } from "./types.js";
-import { decode, encode } from "./values.js";
+import { decodeInTurns, encode } from "./values.js";
 import type { ValueLimits } from "./values.js";
 
 /** Sends an encoded request to the VM. */
@@ -70,7 +70,7 @@ export class FileCalls {
   /** Asks, and throws what the VM answers with an error. `limit` is what may come back, and `option` what raises it. */
   async ask(op: string, fields: Record<string, unknown>, limit?: keyof ValueLimits): Promise<unknown> {
     const request = limit === undefined ? { op, ...fields } : { op, ...fields, limit: this.limits[limit] };
-    const answer = decode(await this.#send(encode(request, REQUEST_LIMITS))) as { value?: unknown; error?: NativeError };
+    const answer = (await decodeInTurns(await this.#send(encode(request, REQUEST_LIMITS)))) as { value?: unknown; error?: NativeError };
     const { error } = answer;
     if (error === undefined) return answer.value;
     if (error.code === "ERR_SANDBOX_PAYLOAD_TOO_LARGE" && limit !== undefined) throw this.tooLarge(error.used ?? 0, limit);

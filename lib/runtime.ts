@@ -14,7 +14,7 @@ import { GuestProcess } from "./guest-process.js";
 import type { GuestResponse } from "./guest-response.js";
 import { FileCalls, HostFileSystem } from "./file-system.js";
 import type { WatchListeners } from "./file-system.js";
-import { receive } from "./host.js";
+import { HostInbox } from "./host.js";
 import type { HostAnswers } from "./host.js";
 import { launch } from "./launch.js";
 import { FALLBACK_PATH, OVERLAY_PATHS } from "./module-access.js";
@@ -93,6 +93,7 @@ export class NodeRuntime {
   /** The same, after the end too. */
   readonly #lateCalls: FileCalls;
   readonly #answers: HostAnswers;
+  readonly #inbox: HostInbox;
   #persistence: Persistence | undefined;
   #ending: Promise<void> | undefined;
   readonly #mounts: MountTable;
@@ -142,7 +143,7 @@ export class NodeRuntime {
     this.#settings = settings;
     this.#firstGeneration = described;
     try {
-      this.#vm = makeVm(settings.vm, undefined, NodeRuntime.#listener(new WeakRef(this), settings));
+      this.#vm = makeVm(settings.vm, undefined, NodeRuntime.#listener(new WeakRef(this)));
     } catch (error) {
       throw fromNative(error);
     }
@@ -161,6 +162,7 @@ export class NodeRuntime {
       }),
       onWatchEvent: (number, event) => listeners.get(number)?.(event),
     };
+    this.#inbox = new HostInbox(settings.host, this.#answers, this.#vm);
     const { networkAdapter, maxHttpBodyBytes } = settings;
     if (networkAdapter !== undefined) {
       const network = this.#network();
@@ -383,11 +385,10 @@ export class NodeRuntime {
    * What the addon calls, and so keeps. It must not keep the runtime: one that nobody holds is collected. In a function of
    * its own, because closures of one function keep what any of them needs.
    */
-  static #listener(weak: WeakRef<NodeRuntime>, { host }: RuntimeSettings): NativeHost {
+  static #listener(weak: WeakRef<NodeRuntime>): NativeHost {
     return (id, kind, target, payload) => {
       const runtime = weak.deref();
-      if (runtime === undefined) return;
-      receive(host, runtime.#answers, runtime.#vm, id, kind, target, payload);
+      if (runtime !== undefined) runtime.#inbox.receive(id, kind, target, payload);
     };
   }
 

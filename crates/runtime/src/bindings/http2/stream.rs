@@ -399,7 +399,7 @@ impl Stream for Http2Stream {
             .map(|budget| budget.charge_native(bytes.len()))
             .transpose();
         let (Ok(charge), Ok(mut pending)) =
-            (charge, self.base.start_write(scope, env, write.request))
+            (charge, self.base.start_write(scope, env, write.request, &[]))
         else {
             return Errno::ENOMEM.uv();
         };

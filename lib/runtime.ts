@@ -367,8 +367,12 @@ export class NodeRuntime {
     this.#httpInUse?.close();
     this.#settings.host.commands?.dispose();
     const exposed = [...this.#exposed].map((open) => open.close());
-    await Promise.allSettled([network, this.#answers.watches.close(), ...this.#pending, ...exposed]);
-    await this.#persistence?.save();
+    await Promise.allSettled([network, this.#answers.watches.close(), this.#calls.settled(), ...this.#pending, ...exposed]);
+    try {
+      await this.#persistence?.save();
+    } finally {
+      this.#vm.forgetFiles();
+    }
   }
 
   /** The same as {@link NodeRuntime.dispose}. */

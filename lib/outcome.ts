@@ -6,7 +6,8 @@ import type { NativeOutcome } from "./native.js";
 import type { EvaluateResult, ExecResult, RunResult } from "./types.js";
 import { decodeInTurns } from "./values.js";
 
-const SIGNALS = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name as NodeJS.Signals]));
+// Of two names for one number the first counts, as in Node.
+const SIGNALS = new Map(Object.entries(constants.signals).reverse().map(([name, number]) => [number, name as NodeJS.Signals]));
 
 /** The outcome of a program that was aborted before it started. */
 export function abortedOutcome(): NativeOutcome {

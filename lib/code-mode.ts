@@ -64,6 +64,7 @@ const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 const MAX_LOG_LINES = 10_000;
 const MAX_LOG_LENGTH = 1 << 20;
 const MAX_LINE_LENGTH = 1 << 16;
+const MAX_PATH_LENGTH = 1024;
 
 /** Runs before the code, in the same realm: what the code may change is read first. */
 const HARNESS = `
@@ -129,7 +130,9 @@ export async function execute(code: string, options: CodeModeOptions = {}): Prom
   const call = async (path: unknown, input: unknown): Promise<unknown> => {
     if (isOver) throw new Error("the run has ended");
     if ((calls += 1) > maxToolCalls) throw new Error(`more than ${maxToolCalls} tool calls (option maxToolCalls)`);
-    const name = String(path);
+    // The code may call this without `tools`, with anything: what is no text has one that may be endless.
+    if (typeof path !== "string" || path.length > MAX_PATH_LENGTH) throw new Error(`the path of a tool is a string of at most ${MAX_PATH_LENGTH} characters`);
+    const name = path;
     const tool = find(tools, name);
     if (tool === undefined && invoke === undefined) throw new Error(`there is no tool '${name}'`);
     try {
@@ -141,10 +144,11 @@ export async function execute(code: string, options: CodeModeOptions = {}): Prom
     }
   };
   const log = (given: unknown, text: unknown): void => {
-    if (isOver || logs.length >= MAX_LOG_LINES || length >= MAX_LOG_LENGTH) return;
     // The code may call this without its console.
+    if (typeof text !== "string") throw new Error("a line is a string");
+    if (isOver || logs.length >= MAX_LOG_LINES || length >= MAX_LOG_LENGTH) return;
     const level = LEVELS.find((known) => known === given) ?? "log";
-    const line = String(text).slice(0, MAX_LINE_LENGTH);
+    const line = text.slice(0, MAX_LINE_LENGTH);
     length += line.length;
     logs.push(`[${level}] ${line}`);
     quietly(() => onLog?.({ level, line }));

@@ -2,7 +2,7 @@
 
 import { SecureExecError, rangeError, typeError, valueError } from "./errors.js";
 import type { FileStat, FileType, FileWatch, HostDirEntry, WatchEvent } from "./types.js";
-import { decode, encode } from "./values.js";
+import { decodeInTurns, encode } from "./values.js";
 import type { ValueLimits } from "./values.js";
 
 /** Sends an encoded request to the VM. */
@@ -60,6 +60,7 @@ function failure(error: NativeError): Error {
 /** Carries requests about files. */
 export class FileCalls {
   readonly #send: Send;
+  readonly #pending = new Set<Promise<Buffer>>();
   readonly limits: ValueLimits;
 
   constructor(send: Send, limits: ValueLimits) {
@@ -67,10 +68,18 @@ export class FileCalls {
     this.limits = limits;
   }
 
+  /** Resolves when what was asked so far has been answered. */
+  async settled(): Promise<void> {
+    await Promise.allSettled(this.#pending);
+  }
+
   /** Asks, and throws what the VM answers with an error. `limit` is what may come back, and `option` what raises it. */
   async ask(op: string, fields: Record<string, unknown>, limit?: keyof ValueLimits): Promise<unknown> {
     const request = limit === undefined ? { op, ...fields } : { op, ...fields, limit: this.limits[limit] };
-    const answer = decode(await this.#send(encode(request, REQUEST_LIMITS))) as { value?: unknown; error?: NativeError };
+    const sent = this.#send(encode(request, REQUEST_LIMITS));
+    this.#pending.add(sent);
+    const bytes = await sent.finally(() => this.#pending.delete(sent));
+    const answer = (await decodeInTurns(bytes)) as { value?: unknown; error?: NativeError };
     const { error } = answer;
     if (error === undefined) return answer.value;
     if (error.code === "ERR_SANDBOX_PAYLOAD_TOO_LARGE" && limit !== undefined) throw this.tooLarge(error.used ?? 0, limit);

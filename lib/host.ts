@@ -9,7 +9,8 @@ import type { PermissionCallbacks } from "./permissions.js";
 import { callFileSystem } from "./virtual-file-system.js";
 import type { HostWatches } from "./virtual-file-system.js";
 import type { LimitWarning, VirtualFileSystem, WatchEvent } from "./types.js";
-import { decode, encode } from "./values.js";
+import { isTurnOver, turn } from "./turns.js";
+import { decode, decodeInTurns, encode, isSmall } from "./values.js";
 import type { ValueLimits } from "./values.js";
 
 /** Longest message of a host's error that a guest sees. */
@@ -36,58 +37,98 @@ export interface HostAnswers {
   onWatchEvent: (number: number, event: WatchEvent) => void;
 }
 
-/** Takes the questions of one VM, each with the number under which it is answered. */
-export function receive(
-  parts: HostParts,
-  answers: HostAnswers,
-  vm: NativeVm,
-  id: number,
-  kind: number,
-  target: string,
-  payload: Uint8Array,
-): void {
-  if (kind === HostCallKind.warning) {
-    warn(parts, target, payload);
-    return;
-  }
-  if (kind === HostCallKind.watch) {
-    answers.onWatchEvent(id, { eventType: target as WatchEvent["eventType"], filename: Buffer.from(payload).toString() });
-    return;
-  }
-  answer(parts, answers, kind, target, payload).then(
-    (value) => vm.answer(id, value, undefined),
-    (error: unknown) => vm.answer(id, undefined, describe(error)),
-  );
+/** One question of a guest. */
+interface Question {
+  id: number;
+  kind: number;
+  target: string;
+  payload: Uint8Array;
 }
 
-async function answer(
-  parts: HostParts,
-  answers: HostAnswers,
-  kind: number,
-  target: string,
-  payload: Uint8Array,
-): Promise<Buffer> {
-  const { limits } = parts;
+/** Takes the questions of one VM. They begin in the order in which they come, as many a turn as there is time for. */
+export class HostInbox {
+  readonly #parts: HostParts;
+  readonly #answers: HostAnswers;
+  readonly #vm: NativeVm;
+  readonly #waiting: Question[] = [];
+  #drains = false;
+
+  constructor(parts: HostParts, answers: HostAnswers, vm: NativeVm) {
+    this.#parts = parts;
+    this.#answers = answers;
+    this.#vm = vm;
+  }
+
+  /** Takes a question, with the number under which it is answered. */
+  receive(id: number, kind: number, target: string, payload: Uint8Array): void {
+    if (kind === HostCallKind.warning) {
+      warn(this.#parts, target, payload);
+      return;
+    }
+    if (kind === HostCallKind.watch) {
+      this.#answers.onWatchEvent(id, { eventType: target as WatchEvent["eventType"], filename: Buffer.from(payload).toString() });
+      return;
+    }
+    const question = { id, kind, target, payload };
+    if (!this.#drains && isSmall(payload) && !isTurnOver()) {
+      this.#begin(question, () => decode(payload));
+      return;
+    }
+    this.#waiting.push(question);
+    if (!this.#drains) void this.#drain();
+  }
+
+  async #drain(): Promise<void> {
+    this.#drains = true;
+    for (let question = this.#waiting.shift(); question !== undefined; question = this.#waiting.shift()) {
+      const { payload } = question;
+      await turn();
+      try {
+        const value = isSmall(payload) ? decode(payload) : await decodeInTurns(payload);
+        this.#begin(question, () => value);
+      } catch (error) {
+        this.#begin(question, () => {
+          throw error;
+        });
+      }
+    }
+    this.#drains = false;
+  }
+
+  /** Asks whoever it is for. Never throws. */
+  #begin({ id, kind, target }: Question, read: () => unknown): void {
+    answer(this.#parts, this.#answers, kind, target, read).then(
+      (value) => this.#vm.answer(id, value, undefined),
+      (error: unknown) => this.#vm.answer(id, undefined, describe(error)),
+    );
+  }
+}
+
+async function answer(parts: HostParts, answers: HostAnswers, kind: number, target: string, read: () => unknown): Promise<Buffer> {
+  const value = await ask(parts, answers, kind, target, read());
+  await turn();
+  return encode(value, parts.limits);
+}
+
+async function ask(parts: HostParts, answers: HostAnswers, kind: number, target: string, question: unknown): Promise<unknown> {
   switch (kind) {
     case HostCallKind.permission: {
       const callback = parts.permissions.get(target);
-      if (callback === undefined) return encode(false, limits);
-      const verdict: unknown = await callback(decode(payload));
-      if (typeof verdict !== "object" || verdict === null) return encode(verdict === true, limits);
+      if (callback === undefined) return false;
+      const verdict: unknown = await callback(question);
+      if (typeof verdict !== "object" || verdict === null) return verdict === true;
       const { allow, reason, private: reaches } = verdict as Record<string, unknown>;
-      const text = typeof reason === "string" ? reason : undefined;
-      return encode({ allow: allow === true, private: reaches === true, reason: text }, limits);
+      return { allow: allow === true, private: reaches === true, reason: typeof reason === "string" ? reason : undefined };
     }
     case HostCallKind.function:
-      return encode(await parts.functions.call(target, decode(payload) as unknown[]), limits);
-    case HostCallKind.command: {
+      return parts.functions.call(target, question as unknown[]);
+    case HostCallKind.command:
       if (parts.commands === undefined) throw new SecureExecError("ENOENT", "there is no executor of commands");
-      return encode(await parts.commands.answer(decode(payload) as CommandQuestion), limits);
-    }
+      return parts.commands.answer(question as CommandQuestion);
     case HostCallKind.fileSystem: {
       const fs = answers.fileSystems(Number(target));
       if (fs === undefined) throw new SecureExecError("EIO", "the file system is not mounted any more");
-      return encode(await callFileSystem(fs, decode(payload) as Parameters<typeof callFileSystem>[1], answers.watches), limits);
+      return callFileSystem(fs, question as Parameters<typeof callFileSystem>[1], answers.watches);
     }
     default:
       throw new SecureExecError("ERR_INVALID_STATE", `unknown question ${kind}`);

@@ -258,6 +258,7 @@ export interface NativeVm {
   writeFile(path: string, data: Buffer): void;
   terminate(): void;
   dispose(): void;
+  forgetFiles(): void;
   stats(): NativeStats;
 }
 

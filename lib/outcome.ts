@@ -4,9 +4,10 @@ import { constants } from "node:os";
 import { SecureExecError } from "./errors.js";
 import type { NativeOutcome } from "./native.js";
 import type { EvaluateResult, ExecResult, RunResult } from "./types.js";
-import { decode } from "./values.js";
+import { decodeInTurns } from "./values.js";
 
-const SIGNALS = new Map(Object.entries(constants.signals).map(([name, number]) => [number, name as NodeJS.Signals]));
+// Of two names for one number the first counts, as in Node.
+const SIGNALS = new Map(Object.entries(constants.signals).reverse().map(([name, number]) => [number, name as NodeJS.Signals]));
 
 /** The outcome of a program that was aborted before it started. */
 export function abortedOutcome(): NativeOutcome {
@@ -58,22 +59,27 @@ export function execResult(outcome: NativeOutcome, captures: boolean): ExecResul
 }
 
 /** The same with exports. A value that may not cross makes the run a failure. */
-export function runResult<T>(outcome: NativeOutcome, captures: boolean): RunResult<T> {
+export async function runResult<T>(outcome: NativeOutcome, captures: boolean): Promise<RunResult<T>> {
   const result: RunResult<T> = execResult(outcome, captures);
-  if (outcome.exports !== undefined) result.exports = decode(outcome.exports) as T;
-  return withExportsError(result, outcome);
+  return withValue(result, outcome, (exports) => (result.exports = exports as T));
 }
 
 /** The same with the value of a piece of code. */
-export function evaluateResult<T>(outcome: NativeOutcome, captures: boolean): EvaluateResult<T> {
+export async function evaluateResult<T>(outcome: NativeOutcome, captures: boolean): Promise<EvaluateResult<T>> {
   const result: EvaluateResult<T> = execResult(outcome, captures);
-  if (outcome.exports !== undefined) result.value = decode(outcome.exports) as T;
-  return withExportsError(result, outcome);
+  return withValue(result, outcome, (value) => (result.value = value as T));
 }
 
-function withExportsError<R extends ExecResult>(result: R, outcome: NativeOutcome): R {
-  if (outcome.exportsError === undefined) return result;
-  const { code, message } = outcome.exportsError;
+async function withValue<R extends ExecResult>(result: R, outcome: NativeOutcome, take: (value: unknown) => void): Promise<R> {
+  let refused = outcome.exportsError;
+  try {
+    if (outcome.exports !== undefined) take(await decodeInTurns(outcome.exports));
+  } catch (error) {
+    if (!(error instanceof SecureExecError)) throw error;
+    refused ??= error;
+  }
+  if (refused === undefined) return result;
+  const { code, message } = refused;
   const { name } = new SecureExecError(code, message);
   const error = { name, message, stack: `${name} [${code}]: ${message}`, code };
   return Object.assign(result, { code: 1, exitCode: 1, reason: "error", errorMessage: `${code}: ${message}`, error });

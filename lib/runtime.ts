@@ -13,7 +13,7 @@ import { GuestNetwork } from "./guest-network.js";
 import { GuestProcess } from "./guest-process.js";
 import type { GuestResponse } from "./guest-response.js";
 import type { HostFileSystem } from "./file-system.js";
-import { receive } from "./host.js";
+import { HostInbox } from "./host.js";
 import { launch } from "./launch.js";
 import { FALLBACK_PATH, OVERLAY_PATHS } from "./module-access.js";
 import { readMount } from "./mounts.js";
@@ -85,6 +85,7 @@ export class NodeRuntime {
   #httpInUse: GuestHttp | undefined;
   #outwardInUse: RuntimeNetwork | undefined;
   #filesInUse: RuntimeFiles | undefined;
+  #inboxInUse: HostInbox | undefined;
   #persistence: Persistence | undefined;
   #ending: Promise<void> | undefined;
   readonly #firstGeneration: Described | undefined;
@@ -133,7 +134,7 @@ export class NodeRuntime {
     this.#settings = settings;
     this.#firstGeneration = described;
     try {
-      this.#vm = makeVm(settings.vm, undefined, NodeRuntime.#listener(new WeakRef(this), settings));
+      this.#vm = makeVm(settings.vm, undefined, NodeRuntime.#listener(new WeakRef(this)));
     } catch (error) {
       throw fromNative(error);
     }
@@ -159,6 +160,10 @@ export class NodeRuntime {
 
   get #files(): RuntimeFiles {
     return (this.#filesInUse ??= new RuntimeFiles(this.#vm, () => this.#disposed, this.#settings.host.limits));
+  }
+
+  get #inbox(): HostInbox {
+    return (this.#inboxInUse ??= new HostInbox(this.#settings.host, this.#files, this.#vm));
   }
 
   /** Runs a program to its end. Never rejects for what the guest did. */
@@ -350,8 +355,13 @@ export class NodeRuntime {
     this.#httpInUse?.close();
     this.#settings.host.commands?.dispose();
     const exposed = [...this.#exposed].map((open) => open.close());
-    await Promise.allSettled([network, this.#filesInUse?.watches.close(), ...this.#pending, ...exposed]);
-    await this.#persistence?.save();
+    const watches = this.#filesInUse?.watches.close();
+    await Promise.allSettled([network, watches, this.#filesInUse?.calls.settled(), ...this.#pending, ...exposed]);
+    try {
+      await this.#persistence?.save();
+    } finally {
+      this.#vm.forgetFiles();
+    }
   }
 
   /** The same as {@link NodeRuntime.dispose}. */
@@ -368,11 +378,10 @@ export class NodeRuntime {
    * What the addon calls, and so keeps. It must not keep the runtime: one that nobody holds is collected. In a function of
    * its own, because closures of one function keep what any of them needs.
    */
-  static #listener(weak: WeakRef<NodeRuntime>, { host }: RuntimeSettings): NativeHost {
+  static #listener(weak: WeakRef<NodeRuntime>): NativeHost {
     return (id, kind, target, payload) => {
       const runtime = weak.deref();
-      if (runtime === undefined) return;
-      receive(host, runtime.#files, runtime.#vm, id, kind, target, payload);
+      if (runtime !== undefined) runtime.#inbox.receive(id, kind, target, payload);
     };
   }
 

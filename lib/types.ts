@@ -30,7 +30,7 @@ export type TimingMitigation = "freeze" | "off";
 export interface PayloadLimits {
   /** Bytes of binary data; 1 KiB to 64 MiB, 16 MiB by default. */
   base64TransferBytes?: number;
-  /** Bytes of everything else; 1 KiB to 64 MiB, 4 MiB by default. */
+  /** Bytes of everything else; 1 KiB to 64 MiB, 4 MiB by default. Regular expressions may have 64 KiB together in any case. */
   jsonPayloadBytes?: number;
 }
 

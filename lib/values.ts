@@ -7,6 +7,7 @@
 
 import { types } from "node:util";
 import { SecureExecError } from "./errors.js";
+import { turn } from "./turns.js";
 
 /** Tags of values. */
 const UNDEFINED = 0;
@@ -32,17 +33,7 @@ const VIEW = 25;
 const ERROR = 26;
 const BOXED = 27;
 
-/** Stands for an object until all of them exist. */
-class Reference {
-  readonly number: number;
-  constructor(number: number) {
-    this.number = number;
-  }
-}
-
 const NOTHING = Symbol("nothing");
-type Slot = unknown;
-
 type ViewClass = new (buffer: ArrayBuffer) => ArrayBufferView;
 
 /** Classes by the numbers that the encoding gives them. */
@@ -81,18 +72,48 @@ function define(target: object, key: PropertyKey, value: unknown, enumerable = t
   } as PropertyDescriptor);
 }
 
+/** Stands for the place of an object that is whole as it is made. */
+const WHOLE = -1;
+/** How many values are read or defined between two looks at the clock. */
+const LOOK_EVERY = 256;
+/** What regular expressions of one value may cost together; the host compiles them. */
+const MAX_REGEXP_COST = 64 * 1024;
+/** What a property of characters costs, and one of strings: sets that are made anew for each. */
+const PROPERTY_COST = 512;
+const STRINGS_COST = 32 * 1024;
+const PROPERTY = /\\[pP]\{([^}]*)/g;
+const OF_STRINGS = /Emoji_Keycap|Basic_Emoji|RGI_/;
+
+/** Reads in two passes: the first makes every object, empty, and the second fills them. It can rest after each step. */
 class Reader {
   readonly #bytes: Buffer;
   #at = 0;
-  readonly objects: object[] = [];
-  readonly fills: (() => void)[] = [];
+  readonly #objects: object[] = [];
+  /** Where each begins that the second pass is for. */
+  readonly #bodies: number[] = [];
+  #regexps = 0;
 
   constructor(bytes: Uint8Array) {
     this.#bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
-  get done(): boolean {
-    return this.#at >= this.#bytes.length;
+  /** The value, in steps. */
+  *read(): Generator<void, unknown, void> {
+    this.#skip();
+    while (this.#at < this.#bytes.length) {
+      this.#objects.push(this.#make(this.#u8()));
+      if (this.#objects.length % LOOK_EVERY === 0) yield;
+    }
+    let steps = 0;
+    for (let index = 0; index < this.#objects.length; index++) {
+      this.#at = this.#bodies[index] as number;
+      if (this.#at === WHOLE) continue;
+      for (const _ of this.#fill(this.#objects[index] as object)) {
+        if (++steps % LOOK_EVERY === 0) yield;
+      }
+    }
+    this.#at = 0;
+    return this.#value();
   }
 
   #u8(): number {
@@ -119,7 +140,7 @@ class Reader {
     return copy;
   }
 
-  value(): Slot {
+  #value(): unknown {
     const tag = this.#u8();
     switch (tag) {
       case UNDEFINED:
@@ -152,7 +173,7 @@ class Reader {
         return negative ? -magnitude : magnitude;
       }
       case OBJECT:
-        return new Reference(this.#u32());
+        return this.#objects[this.#u32()];
       case ABSENT:
         return NOTHING;
       default:
@@ -160,75 +181,82 @@ class Reader {
     }
   }
 
-  #resolve(slot: Slot): unknown {
-    return slot instanceof Reference ? this.objects[slot.number] : slot;
+  /** Passes over a value. */
+  #skip(): void {
+    const tag = this.#u8();
+    switch (tag) {
+      case UNDEFINED:
+      case NULL:
+      case FALSE:
+      case TRUE:
+      case ABSENT:
+        return;
+      case NUMBER:
+        this.#at += 8;
+        return;
+      case LATIN1:
+        return this.#pass(1);
+      case UTF16:
+        return this.#pass(2);
+      case BIGINT:
+        this.#at += 1;
+        return this.#pass(8);
+      case OBJECT:
+        this.#at += 4;
+        return;
+      default:
+        throw new Error(`unknown value ${tag}`);
+    }
   }
 
-  resolve(slot: Slot): unknown {
-    for (const fill of this.fills) fill();
-    return this.#resolve(slot);
+  /** Passes over a length and as many units of so many bytes. */
+  #pass(bytes: number): void {
+    const length = this.#u32();
+    this.#at += length * bytes;
   }
 
-  #properties(target: object): void {
-    const count = this.#u32();
-    const slots: Slot[] = [];
-    for (let i = 0; i < count * 2; i++) slots.push(this.value());
-    if (count === 0) return;
-    this.fills.push(() => {
-      for (let i = 0; i < slots.length; i += 2) define(target, slots[i] as string, this.#resolve(slots[i + 1]));
-    });
+  #skipValues(count: number): void {
+    for (let i = 0; i < count; i++) this.#skip();
   }
 
   /** Makes the next object; what it refers to is filled in when all exist. */
-  object(): void {
-    const index = this.objects.length;
-    this.objects.push(this.#make(this.#u8(), index));
-  }
-
-  #make(tag: number, index: number): object {
+  #make(tag: number): object {
+    const begin = this.#at - 1;
+    const body = this.#bodies.push(WHOLE) - 1;
+    /** Passes over what the second pass is for. */
+    const later = (values: number): void => {
+      if (values > 0) this.#bodies[body] = begin;
+      this.#skipValues(values);
+    };
     switch (tag) {
       case PLAIN:
-      case NULL_PROTOTYPE: {
-        const target: object = tag === PLAIN ? {} : (Object.create(null) as object);
-        this.#properties(target);
-        return target;
-      }
+      case NULL_PROTOTYPE:
+        later(this.#u32() * 2);
+        return tag === PLAIN ? {} : (Object.create(null) as object);
       case ARRAY: {
         const target: unknown[] = [];
         target.length = this.#u32();
-        const count = this.#u32();
-        const slots: [number, Slot][] = [];
-        for (let i = 0; i < count; i++) slots.push([this.#u32(), this.value()]);
-        this.fills.push(() => {
-          for (const [at, slot] of slots) define(target, at, this.#resolve(slot));
-        });
-        this.#properties(target);
+        this.#bodies[body] = begin;
+        for (let count = this.#u32(); count > 0; count--) {
+          this.#at += 4;
+          this.#skip();
+        }
+        later(this.#u32() * 2);
         return target;
       }
-      case MAP: {
-        const target = new Map<unknown, unknown>();
-        const slots = this.#slots(this.#u32() * 2);
-        this.fills.push(() => {
-          for (let i = 0; i < slots.length; i += 2) {
-            Map.prototype.set.call(target, this.#resolve(slots[i]), this.#resolve(slots[i + 1]));
-          }
-        });
-        return target;
-      }
-      case SET: {
-        const target = new Set<unknown>();
-        const slots = this.#slots(this.#u32());
-        this.fills.push(() => {
-          for (const slot of slots) Set.prototype.add.call(target, this.#resolve(slot));
-        });
-        return target;
-      }
+      case MAP:
+        later(this.#u32() * 2);
+        return new Map();
+      case SET:
+        later(this.#u32());
+        return new Set();
       case DATE:
         return new Date(this.#f64());
       case REGEXP: {
-        const source = this.value() as string;
-        const flags = this.value() as string;
+        const source = this.#value() as string;
+        const flags = this.#value() as string;
         const lastIndex = this.#f64();
+        this.#chargeRegExp(source, flags);
         return makeRegExp(source, flags, lastIndex);
       }
       case ARRAY_BUFFER:
@@ -238,31 +266,74 @@ class Reader {
         const buffer = this.#copy(this.#u32());
         return new (VIEWS[kind] ?? Uint8Array)(buffer);
       }
-      case ERROR:
-        return this.#error();
-      case BOXED: {
-        // A wrapper's primitive is never a reference.
-        const value = Object(this.value()) as object;
-        return value;
+      case ERROR: {
+        this.#bodies[body] = begin;
+        const error = this.#error();
+        this.#skipValues(this.#u32() * 2);
+        return error;
       }
+      case BOXED:
+        // A wrapper's primitive is never a reference.
+        return Object(this.#value()) as object;
       default:
-        throw new Error(`unknown object ${tag} at ${index}`);
+        throw new Error(`unknown object ${tag} at ${body}`);
     }
   }
 
-  #slots(count: number): Slot[] {
-    const slots: Slot[] = [];
-    for (let i = 0; i < count; i++) slots.push(this.value());
-    return slots;
+  /** Gives an object what it holds. Rests after each part. */
+  *#fill(target: object): Generator<void, void, void> {
+    switch (this.#u8()) {
+      case ARRAY:
+        this.#at += 4;
+        for (let count = this.#u32(); count > 0; count--) {
+          const index = this.#u32();
+          define(target, index, this.#value());
+          yield;
+        }
+        break;
+      case MAP:
+        for (let count = this.#u32(); count > 0; count--) {
+          const key = this.#value();
+          Map.prototype.set.call(target, key, this.#value());
+          yield;
+        }
+        return;
+      case SET:
+        for (let count = this.#u32(); count > 0; count--) {
+          Set.prototype.add.call(target, this.#value());
+          yield;
+        }
+        return;
+      case ERROR:
+        this.#skipValues(3);
+        for (const name of ["cause", "errors"]) {
+          const value = this.#value();
+          if (value !== NOTHING) define(target, name, value, false);
+        }
+    }
+    for (let count = this.#u32(); count > 0; count--) {
+      const name = this.#value() as string;
+      define(target, name, this.#value());
+      yield;
+    }
+  }
+
+  #chargeRegExp(source: string, flags: string): void {
+    this.#regexps += source.length;
+    for (const [, name = ""] of source.matchAll(PROPERTY)) {
+      this.#regexps += flags.includes("v") && OF_STRINGS.test(name) ? STRINGS_COST : PROPERTY_COST;
+      if (this.#regexps > MAX_REGEXP_COST) break;
+    }
+    if (this.#regexps > MAX_REGEXP_COST) throw tooLarge("length and properties of regular expressions", this.#regexps, MAX_REGEXP_COST);
   }
 
   #error(): Error {
-    const name = this.value() as string;
-    const message = this.value() as string;
-    const stack = this.value() as string;
-    const cause = this.value();
-    const errors = this.value();
-    const isAggregate = errors !== NOTHING;
+    const name = this.#value() as string;
+    const message = this.#value() as string;
+    const stack = this.#value() as string;
+    this.#skip();
+    const isAggregate = this.#bytes[this.#at] !== ABSENT;
+    this.#skip();
     const limit = Error.stackTraceLimit;
     // The guest's stack replaces the host's.
     Error.stackTraceLimit = 0;
@@ -271,11 +342,6 @@ class Reader {
     define(error, "message", message, false);
     define(error, "stack", stack, false);
     if (error.name !== name) define(error, "name", name, false);
-    this.fills.push(() => {
-      if (cause !== NOTHING) define(error, "cause", this.#resolve(cause), false);
-      if (errors !== NOTHING) define(error, "errors", this.#resolve(errors), false);
-    });
-    this.#properties(error);
     return error;
   }
 }
@@ -291,12 +357,45 @@ function makeRegExp(source: string, flags: string, lastIndex: number): object {
   }
 }
 
+/** A value of so many bytes is read at once. */
+const SMALL_BYTES = 16 * 1024;
+/** How long reading a value may take, with as much more for each byte: many times what it does take, but no guest's keys that all fall together. */
+const READING_MS = 1000;
+const READING_MS_PER_BYTE = 0.5 / 1000;
+/** What a single step counts at most: whoever stops the whole process stops the clock, too. */
+const MOST_OF_A_STEP_MS = 50;
+
+/** Whether a value is read at once, by {@link decode}. */
+export function isSmall(bytes: Uint8Array): boolean {
+  return bytes.byteLength <= SMALL_BYTES;
+}
+
 /** The value that `bytes` encode. */
 export function decode(bytes: Uint8Array): unknown {
-  const reader = new Reader(bytes);
-  const root = reader.value();
-  while (!reader.done) reader.object();
-  return reader.resolve(root);
+  const steps = new Reader(bytes).read();
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done === true) return value;
+  }
+}
+
+/**
+ * The same for bytes of a guest, without holding up the host's event loop: a large value is read in parts, one a turn.
+ * One that takes out of all proportion is refused.
+ */
+export async function decodeInTurns(bytes: Uint8Array): Promise<unknown> {
+  if (isSmall(bytes)) return decode(bytes);
+  const steps = new Reader(bytes).read();
+  const most = READING_MS + READING_MS_PER_BYTE * bytes.byteLength;
+  let spent = 0;
+  for (;;) {
+    await turn();
+    const started = performance.now();
+    const { done, value } = steps.next();
+    spent += Math.min(performance.now() - started, MOST_OF_A_STEP_MS);
+    if (done === true) return value;
+    if (spent > most) throw tooLarge("time to read a payload", Math.round(spent), Math.round(most));
+  }
 }
 
 /** Deepest nesting that crosses, and most values; as in `crates/runtime/src/marshal.rs`. */

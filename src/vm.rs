@@ -503,6 +503,12 @@ impl NativeVm {
         }
     }
 
+    /// Lets go of the files, once everything has ended: JavaScript may hold this object for long.
+    #[napi]
+    pub fn forget_files(&self) {
+        self.0.forget_files();
+    }
+
     /// Counters.
     #[napi]
     pub fn stats(&self) -> NativeStats {

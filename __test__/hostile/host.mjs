@@ -122,7 +122,7 @@ async function all() {
       console.log(JSON.stringify({ file, begins: true }));
       try {
         const { default: test } = await import(pathToFileURL(file).href);
-        await test({ NodeRuntime, SecureExecError, secret, secretFile, spawnSync });
+        await test({ NodeRuntime, SecureExecError, secret, secretFile, spawnSync, api });
       } catch (error) {
         wrong.push(String(error?.stack ?? error));
       }

@@ -8,6 +8,7 @@ import { COMMAND, COMMAND_PATH } from "../first-generation/kernel.js";
 import type { GuestProcess } from "../guest-process.js";
 import { NodeRuntime } from "../runtime.js";
 import type { EvaluateResult, ExecOptions, ExecResult, SpawnOptions } from "../types.js";
+import { jsonOf } from "./json.js";
 import { CODE_KEYS, FILE_KEYS, SPAWN_KEYS, callOptions, checkCall, part, prelude, readMounts, readVmOptions } from "./options.js";
 import type {
   CodeEvaluationResult,
@@ -334,21 +335,29 @@ async function evaluateIn<T>(
   if (ended.outcome !== "succeeded") return ended;
   try {
     const { value } = result;
-    return { ...ended, value: (value === undefined ? undefined : JSON.parse(JSON.stringify(value))) as T };
+    return { ...ended, value: jsonOf(value) as T };
   } catch (error) {
     const { name, message } = error as Error;
     return { ...ended, outcome: "failed", error: { code: SERIALIZATION, name, message } };
   }
 }
 
-/** What a program's first statement may be without its code running strictly. */
-const STRICT = /^(?:\s|\/\/.*\n|\/\*[^]*?\*\/)*(?:"use strict"|'use strict')/;
+/** Whether code begins with the directive that makes it strict. In one pass: the code may be made to be slow to read. */
+function isStrict(code: string): boolean {
+  for (let rest = code.trimStart(); ; rest = rest.trimStart()) {
+    const comment = rest.startsWith("//") ? "\n" : rest.startsWith("/*") ? "*/" : undefined;
+    if (comment === undefined) return rest.startsWith('"use strict"') || rest.startsWith("'use strict'");
+    const end = rest.indexOf(comment, 2);
+    if (end < 0) return false;
+    rest = rest.slice(end + comment.length);
+  }
+}
 
 function before(source: string, prelude: string): string {
   if (prelude === "" || typeof source !== "string") return source;
   // A hashbang is one in the first column only, a directive in the first statement only.
   const code = source.startsWith("#!") ? `//${source}` : source;
-  return `${STRICT.test(code) ? '"use strict"; ' : ""}${prelude} ${code}`;
+  return `${isStrict(code) ? '"use strict"; ' : ""}${prelude} ${code}`;
 }
 
 /** Options of a program. */

@@ -5,8 +5,10 @@
 console.log = () => {};
 process.on('uncaughtException', () => {});
 process.on('unhandledRejection', () => {});
-const names = ['async_wrap', 'buffer', 'cares_wrap', 'config', 'constants', 'contextify', 'crypto', 'fs', 'fs_event_wrap', 'http_parser', 'icu', 'inspector', 'js_stream', 'natives', 'os', 'pipe_wrap', 'process_wrap', 'signal_wrap', 'spawn_sync', 'stream_wrap', 'tcp_wrap', 'tls_wrap', 'tty_wrap', 'udp_wrap', 'url', 'util', 'uv', 'v8', 'zlib', 'errors', 'module_wrap', 'worker', 'messaging', 'serdes'];
-const values = [undefined, null, -1, 2 ** 32, NaN, 1n, '', 'x', Symbol('s'), {}, [], () => {}, new Uint8Array(4), new Proxy({}, {}), globalThis];
+const names = ['buffer', 'cares_wrap', 'config', 'constants', 'contextify', 'crypto', 'fs', 'fs_event_wrap', 'http_parser', 'icu', 'inspector', 'js_stream', 'natives', 'os', 'pipe_wrap', 'process_wrap', 'signal_wrap', 'spawn_sync', 'stream_wrap', 'tcp_wrap', 'tls_wrap', 'tty_wrap', 'udp_wrap', 'url', 'util', 'uv', 'v8', 'zlib', 'errors', 'module_wrap', 'worker', 'messaging', 'serdes'];
+const { proxy: revoked, revoke } = Proxy.revocable(function () {}, {});
+revoke();
+const values = [undefined, null, -1, 2 ** 32, NaN, 1n, '', 'x', Symbol('s'), {}, [], () => {}, new Uint8Array(4), new Proxy({}, {}), new Proxy(function () {}, {}), revoked, globalThis];
 let seed = 11;
 const pick = () => values[(seed = (seed * 1103515245 + 12345) & 0x7fffffff) % values.length];
 for (const name of names) {

@@ -357,6 +357,12 @@ impl Kernel {
         self.shared.lock().ledger.usage()
     }
 
+    /// All files and mounts, to be dropped: nothing runs any more, and who still holds the kernel may do so for long.
+    #[must_use]
+    pub fn take_files(&self) -> impl Send + use<> {
+        self.shared.lock().take_all()
+    }
+
     /// Open sockets and connections of all processes.
     #[must_use]
     pub fn open_sockets(&self) -> (u64, u64) {

@@ -117,6 +117,16 @@ impl MemFs {
         }
     }
 
+    /// Everything that was made and mounted, for the caller to drop without the lock. What is asked for afterwards is not
+    /// there, and what it counted stays counted.
+    pub fn take_all(&mut self) -> impl Send + use<> {
+        (
+            std::mem::take(&mut self.inodes),
+            std::mem::take(&mut self.mounts),
+            self.spare.take(),
+        )
+    }
+
     /// An inode as the image of its tree has it; `EIO` once the tree is unmounted.
     fn image_node(&self, ino: Ino) -> Result<&Inode> {
         let image = match tree_of(ino) {

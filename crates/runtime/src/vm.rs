@@ -422,6 +422,23 @@ impl Vm {
         }
     }
 
+    /// Lets go of the files once everything has ended: who holds the VM may do so for long.
+    pub fn forget_files(&self) {
+        /// More take a while, which is not the caller's thread to spend.
+        const FEW_INODES: u64 = 4096;
+        const FEW_BYTES: u64 = 16 << 20;
+        const STACK_BYTES: usize = 256 << 10;
+        let usage = self.kernel.usage();
+        let many = usage.inodes > FEW_INODES || usage.filesystem_bytes > FEW_BYTES;
+        let files = self.kernel.take_files();
+        if many {
+            let name = "secure-exec files".to_owned();
+            if let Err(error) = crate::engine::spawn(name, STACK_BYTES, move || drop(files)) {
+                tracing::warn!(%error, "files are dropped on the caller's thread");
+            }
+        }
+    }
+
     /// Ends every process and refuses new ones. Idempotent.
     pub fn dispose(&self) {
         {

@@ -199,7 +199,9 @@ impl Stream for JsStream {
         write: Write<'_>,
     ) -> i32 {
         v8::scope!(let scope, scope);
-        let pending = self.base.start_write(scope, env, write.request);
+        let pending = self
+            .base
+            .start_write(scope, env, write.request, &write.chunks);
         let mut buffers = Vec::with_capacity(write.chunks.len());
         let mut offset = write.offset;
         for chunk in &write.chunks {

@@ -19,6 +19,7 @@ use crate::binding::{Args, Callback, Function, Ret, function};
 use crate::bindings::fs::resource::{Provider, Resource};
 use crate::bindings::request::{self, Request};
 use crate::env::Env;
+use crate::memory::NativeCharge;
 use crate::text::{self, Encoding};
 use crate::throw::Throw;
 
@@ -97,6 +98,8 @@ pub enum Requester<'s> {
 pub struct Pending {
     request: Request,
     on_done: Option<OnDone>,
+    /// For bytes that only the write holds.
+    charge: Option<NativeCharge>,
 }
 
 impl Pending {
@@ -247,20 +250,32 @@ impl StreamBase {
         held.or_else(|| self.own.borrow().as_ref()?.to_local(scope))
     }
 
-    /// Takes a write that is not done at once.
+    /// Takes a write of `chunks` that is not done at once. Their bytes count until it is.
     pub fn start_write<'s>(
         &self,
         scope: &mut v8::PinScope<'s, '_>,
         env: &Rc<Env>,
         requester: Requester<'s>,
+        chunks: &[Chunk],
     ) -> Result<Pending, Errno> {
-        self.start(
+        let held = chunks.iter().map(|chunk| match chunk {
+            Chunk::Bytes(bytes) => bytes.len(),
+            Chunk::View(_) => 0,
+        });
+        let charge = env
+            .memory_account()
+            .map(|budget| budget.charge_native(held.sum()))
+            .transpose()
+            .map_err(|_| Errno::ENOMEM)?;
+        let mut pending = self.start(
             scope,
             env,
             requester,
             WRITE_PROVIDER,
             "stream_wrap.WriteWrap",
-        )
+        )?;
+        pending.charge = charge;
+        Ok(pending)
     }
 
     /// Takes a shutdown.
@@ -296,6 +311,7 @@ impl StreamBase {
             }
         };
         Ok(Pending {
+            charge: None,
             request: Request::start(scope, env, object, provider, trigger),
             on_done,
         })

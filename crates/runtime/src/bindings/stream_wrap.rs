@@ -698,7 +698,10 @@ impl Stream for KernelStream {
             },
             None => None,
         };
-        let request = match self.base.start_write(scope, env, write.request) {
+        let request = match self
+            .base
+            .start_write(scope, env, write.request, &write.chunks)
+        {
             Ok(request) => request,
             Err(errno) => return errno.uv(),
         };

@@ -700,7 +700,10 @@ impl Stream for TlsStream {
             return Errno::ENOBUFS.uv();
         }
         v8::scope!(let scope, scope);
-        let mut request = match self.base.start_write(scope, env, write.request) {
+        let mut request = match self
+            .base
+            .start_write(scope, env, write.request, &write.chunks)
+        {
             Ok(request) => request,
             Err(errno) => return errno.uv(),
         };

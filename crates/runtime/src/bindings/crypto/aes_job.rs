@@ -179,20 +179,17 @@ pub fn new_job<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s>
         _ => 0,
     };
     let held = data.len().saturating_mul(2).saturating_add(held);
-    let charge = super::random::charge(scope, held)?;
     job::construct(
         scope,
         args,
         CIPHER_REQUEST,
-        move |_| {
-            let _charge = charge;
-            match work.run(encrypts, &key, &data) {
-                Some(output) => Outcome::Bytes(output),
-                None => Outcome::Failed(Throw::Plain(
-                    ErrorClass::Error,
-                    "Cipher job failed".to_owned(),
-                )),
-            }
+        held,
+        move |_| match work.run(encrypts, &key, &data) {
+            Some(output) => Outcome::Bytes(output),
+            None => Outcome::Failed(Throw::Plain(
+                ErrorClass::Error,
+                "Cipher job failed".to_owned(),
+            )),
         },
         job::outcome,
     )

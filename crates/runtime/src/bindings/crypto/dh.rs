@@ -269,6 +269,7 @@ pub fn new_bits_job<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Re
         scope,
         args,
         DERIVE_REQUEST,
+        0,
         move |_| match agree(&private, &public) {
             Ok(shared) => Outcome::Bytes(shared.to_vec()),
             Err(throw) => Outcome::Failed(throw),

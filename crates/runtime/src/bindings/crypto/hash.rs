@@ -191,6 +191,7 @@ pub fn new_hash_job<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Re
         scope,
         args,
         HASH_REQUEST,
+        data.len(),
         move |_| algorithm.digest(&data),
         |scope, digest| Ok(array_buffer_of(scope, &digest)?.into()),
     )
@@ -251,10 +252,12 @@ pub fn new_hmac_job<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Re
         value if value.is_undefined() => None,
         value => Some(bytes(scope, value, "signature")?),
     };
+    let held = key.len() + data.len() + signature.as_ref().map_or(0, Vec::len);
     job::construct(
         scope,
         args,
         SIGN_REQUEST,
+        held,
         move |_| {
             let mac = algorithm.mac(&key).map(|mut mac| {
                 mac.update(&data);

@@ -64,17 +64,24 @@ fn pair<'s>(
     }
 }
 
-/// The constructor of a job: its mode is the first argument. `work` runs anywhere, `finish` on the isolate's thread.
+/// The constructor of a job: its mode is the first argument. `work` runs anywhere, `finish` on the isolate's thread. What it
+/// holds, its arguments and what it makes of them, are `held` bytes: they count until the work is done.
 pub fn construct<'s, T: Send + 'static>(
     scope: &mut v8::PinScope<'s, '_>,
     args: &Args<'s>,
     provider: Provider,
+    held: usize,
     work: impl FnOnce(&mut Meter) -> T + Send + 'static,
     finish: impl for<'t, 'i> FnOnce(&mut v8::PinScope<'t, 'i>, T) -> Ret<'t> + 'static,
 ) -> Ret<'s> {
     if !args.is_construct_call() {
         return Err(constructor_call("Job"));
     }
+    let charge = super::random::charge(scope, held)?;
+    let work = move |meter: &mut Meter| {
+        let _charge = charge;
+        work(meter)
+    };
     let sync = args.get(0).int32_value(scope) == Some(SYNC);
     let run: Run = Box::new(move |scope, resource, object| {
         let env = Env::of(scope);

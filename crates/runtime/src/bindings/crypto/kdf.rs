@@ -5,7 +5,6 @@ use super::algorithm::{Algorithm, with_digest};
 use super::argument::{bytes, number, string};
 use super::job::{self, Outcome};
 use super::keys::{DERIVE_REQUEST, KeyData};
-use super::random::charge;
 use crate::binding::{Args, Ret};
 use crate::bindings::fs::resource::Provider;
 use crate::throw::Throw;
@@ -49,13 +48,13 @@ pub fn new_pbkdf2_job<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> 
     let length = length(scope, args.get(4))?;
     let name = string(scope, args.get(5), "digest")?;
     let algorithm = Algorithm::for_mac(&name)?;
-    let charge = charge(scope, length)?;
+    let held = length + password.len() + salt.len();
     job::construct(
         scope,
         args,
         PBKDF2_REQUEST,
+        held,
         move |meter| {
-            let _charge = charge;
             Outcome::Bytes(pbkdf2(
                 algorithm, &password, &salt, iterations, length, meter,
             ))
@@ -138,13 +137,13 @@ pub fn new_scrypt_job<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> 
     let log_n = u8::try_from(n.trailing_zeros()).map_err(|_| refused())?;
     let params = scrypt::Params::new(log_n, r, p).map_err(|_| refused())?;
     let memory = usize::try_from(memory).map_err(|_| refused())?;
-    let charge = charge(scope, memory.saturating_add(length))?;
+    let held = memory.saturating_add(length + password.len() + salt.len());
     job::construct(
         scope,
         args,
         SCRYPT_REQUEST,
+        held,
         move |_| {
-            let _charge = charge;
             let mut output = vec![0; length];
             // Fails for an empty output only, which stays empty.
             let _ = scrypt::scrypt(&password, &salt, &params, &mut output);
@@ -165,10 +164,12 @@ pub fn new_hkdf_job<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Re
     if length > algorithm.length().unwrap_or_default() * 255 {
         return Err(invalid_length());
     }
+    let held = length + key.len() + salt.len() + info.len();
     job::construct(
         scope,
         args,
         DERIVE_REQUEST,
+        held,
         move |_| {
             let mut output = vec![0; length];
             let expanded = with_digest!(

@@ -71,7 +71,7 @@ fn pair<'s>(
     let public_form = Form::of(scope, args, at)?;
     let private_form = Form::of(scope, args, at + 2)?;
     let encryption = keys::encryption(scope, args, at + 4)?;
-    job::construct(scope, args, PAIR_REQUEST, make, move |scope, key| {
+    job::construct(scope, args, PAIR_REQUEST, 0, make, move |scope, key| {
         let key = key?;
         let public = key.public().ok_or_else(|| invalid("key"))?;
         let public = public_form.give(scope, KeyData::Public(public), None)?;

@@ -570,6 +570,7 @@ pub fn new_export_job<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> 
         scope,
         args,
         KEY_EXPORT_REQUEST,
+        0,
         move |_| {
             let bytes = match (format, &key) {
                 (RAW, KeyData::Public(PublicKey::Ec(_, point))) => Some(point.to_vec()),
@@ -592,15 +593,12 @@ pub fn new_secret_key_job<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>)
         return Err(invalid("length"));
     }
     let length = bits as usize / 8;
-    let charge = charge(scope, length)?;
     job::construct(
         scope,
         args,
         KEYGEN_REQUEST,
-        move |_| {
-            let _charge = charge;
-            random_bytes(length)
-        },
+        length,
+        move |_| random_bytes(length),
         |scope, key| KeyData::Secret(key?.into()).into_handle(scope),
     )
 }

@@ -263,6 +263,7 @@ pub fn new_random_prime_job<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s
         scope,
         args,
         RANDOM_PRIME_REQUEST,
+        0,
         move |meter| {
             let tiny = bits < 2 || (congruence.is_none() && safe && bits < 6 && bits != 3);
             let prime = match &congruence {
@@ -290,6 +291,7 @@ pub fn new_check_prime_job<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>
         scope,
         args,
         CHECK_PRIME_REQUEST,
+        candidate.len(),
         move |meter| match check(&candidate, checks, meter) {
             Ok(prime) => Outcome::Bool(prime),
             Err(throw) => Outcome::Failed(throw),

@@ -36,6 +36,7 @@ pub fn new_random_bytes_job<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s
         scope,
         args,
         RANDOM_BYTES_REQUEST,
+        0,
         |_| (),
         move |scope, ()| {
             let value = v8::Local::new(scope, buffer);

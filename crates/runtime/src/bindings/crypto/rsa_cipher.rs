@@ -432,13 +432,13 @@ pub fn new_cipher_job<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> 
         value if value.is_undefined() => Vec::new(),
         value => bytes(scope, value, "label")?,
     };
-    let charge = super::random::charge(scope, data.len().saturating_add(label.len()))?;
+    let held = data.len() + label.len();
     job::construct(
         scope,
         args,
         CIPHER_REQUEST,
+        held,
         move |_| {
-            let _charge = charge;
             let label = Label { digest, label };
             let output = match (&key, encrypts) {
                 (KeyData::Private(PrivateKey::Rsa(key, _)), false) => {

@@ -291,33 +291,29 @@ pub fn new_sign_job<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Re
     if verifies {
         let key = KeyData::public_argument(scope, args, 2)?;
         let signature = bytes(scope, args.get(11), "signature")?;
-        let charge = super::random::charge(scope, data.len().saturating_add(signature.len()))?;
+        let held = data.len() + signature.len();
         return job::construct(
             scope,
             args,
             SIGN_REQUEST,
-            move |_| {
-                let _charge = charge;
-                match verify_data(&key, scheme, algorithm, &data, &signature) {
-                    Ok(verified) => Outcome::Bool(verified),
-                    Err(throw) => Outcome::Failed(throw),
-                }
+            held,
+            move |_| match verify_data(&key, scheme, algorithm, &data, &signature) {
+                Ok(verified) => Outcome::Bool(verified),
+                Err(throw) => Outcome::Failed(throw),
             },
             job::outcome,
         );
     }
     let key = KeyData::private_argument(scope, args, 2)?;
-    let charge = super::random::charge(scope, data.len())?;
+    let held = data.len();
     job::construct(
         scope,
         args,
         SIGN_REQUEST,
-        move |_| {
-            let _charge = charge;
-            match sign_data(&key, scheme, algorithm, &data) {
-                Ok(signature) => Outcome::Bytes(signature),
-                Err(throw) => Outcome::Failed(throw),
-            }
+        held,
+        move |_| match sign_data(&key, scheme, algorithm, &data) {
+            Ok(signature) => Outcome::Bytes(signature),
+            Err(throw) => Outcome::Failed(throw),
         },
         job::outcome,
     )

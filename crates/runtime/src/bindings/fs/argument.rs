@@ -118,12 +118,13 @@ fn received<'s>(scope: &mut v8::PinScope<'s, '_>, value: v8::Local<'s, v8::Value
         return value.to_rust_string_lossy(scope);
     }
     if let Ok(function) = v8::Local::<v8::Function>::try_from(value) {
-        let name = function.get_name(scope).to_rust_string_lossy(scope);
-        return if name.is_empty() {
-            "function ".to_owned()
+        // V8 has no name for a proxy that can be called, and the crate would take what it answers for a string.
+        let name = if value.is_proxy() {
+            String::new()
         } else {
-            format!("function {name}")
+            function.get_name(scope).to_rust_string_lossy(scope)
         };
+        return format!("function {name}");
     }
     if let Ok(object) = v8::Local::<v8::Object>::try_from(value) {
         return format!(

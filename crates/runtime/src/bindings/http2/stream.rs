@@ -398,9 +398,10 @@ impl Stream for Http2Stream {
             .memory_account()
             .map(|budget| budget.charge_native(bytes.len()))
             .transpose();
-        let (Ok(charge), Ok(mut pending)) =
-            (charge, self.base.start_write(scope, env, write.request))
-        else {
+        let (Ok(charge), Ok(mut pending)) = (
+            charge,
+            self.base.start_write(scope, env, write.request, &[]),
+        ) else {
             return Errno::ENOMEM.uv();
         };
         // The connection keeps the process, not what waits for it.

@@ -28,12 +28,12 @@ function prepare() {
   prepareMainThreadExecution(false, true);
 }
 
-function setProcess(main, args, pid, ppid, isFinal = true) {
+function setProcess(main, args, pid, ppid) {
   const argv = [process.execPath, main];
   for (let i = 0; i < args.length; i++) ArrayPrototypePush(argv, args[i]);
   process.argv = argv;
   ObjectDefineProperty(process, 'pid', {
-    __proto__: null, value: pid, writable: false, enumerable: true, configurable: !isFinal,
+    __proto__: null, value: pid, writable: false, enumerable: true, configurable: true,
   });
   process.ppid = ppid;
   const { Module } = require('internal/modules/cjs/loader');
@@ -78,7 +78,7 @@ function warmUpProcess(main) {
       __proto__: null, value: new SyncWriteStream(1, { autoClose: false }), configurable: true,
     });
   }
-  setProcess(main, [], 0, 0, false);
+  setProcess(main, [], 0, 0);
 }
 
 function warmUpProgram(main) {

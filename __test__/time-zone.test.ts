@@ -41,6 +41,10 @@ test("a program sets it for itself; workers have that of their process", async (
     console.log(${now}, date.getHours(), date.toLocaleTimeString('en'));
     process.env.TZ = 'Asia/Tokyo';
     console.log(${now}, date.getHours(), date.toLocaleTimeString('en'));
+    for (let i = 0; i < 6; i++) {
+      process.env.TZ = i % 2 ? 'Asia/Tokyo' : 'America/New_York';
+      if (date.getHours() !== (i % 2 ? 9 : 20)) console.log('stale', i);
+    }
     for (const zone of ['EST5', 'UTC-5:30', 'No/Such', '', '\\0', 'é', 'x'.repeat(1e5)]) {
       process.env.TZ = zone;
       console.log(new Date(0).getTimezoneOffset());

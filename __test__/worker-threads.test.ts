@@ -133,10 +133,12 @@ describe("worker threads", () => {
         const keep = setInterval(() => {}, 1000);
         for (let i = 0; i < 100; i++) await waitAsync(cells, 1, 0, 1).value;
         let made = 0;
-        try { for (;;) { waitAsync(cells, 1, 0); made++; } } catch (error) { console.log(made, error.code); }
+        let last;
+        try { for (;;) { last = waitAsync(cells, 1, 0).value; made++; } } catch (error) { console.log(made, error.code); }
         console.log(Atomics.notify(cells, 1));
+        await last;
         clearInterval(keep);
-        setImmediate(() => console.log(waitAsync(cells, 1, 0).async));
+        console.log(waitAsync(cells, 1, 0).async);
       });`));
     expect(result).toMatchObject({
       code: 0,

@@ -5,7 +5,7 @@
 //! wrap (macOS, Windows) all guests have UTC.
 //! Source of behaviour: ICU's `putil.cpp` and `timezone.cpp`, which read `TZ`; Node's `src/node_env_var.cc`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use crate::env::Env;
 
@@ -37,20 +37,34 @@ pub fn adopt(zone: String) {
     ZONE.set(zone);
 }
 
+/// Whether the guest's zone was another one before.
+#[derive(Default)]
+struct Changed(Cell<bool>);
+
 /// Gives the guest on this thread the zone that its variables name; V8 forgets what it knew of the last one.
-pub fn read_variable(isolate: &mut v8::Isolate, env: &Env) {
+pub fn read_variable(scope: &mut v8::PinScope<'_, '_>, env: &Env) {
     let zone = zone_of(env.variables.get("TZ").as_deref());
     if ZONE.with_borrow(|before| *before == zone) {
         return;
     }
     ZONE.set(zone);
-    isolate.date_time_configuration_change_notification(v8::TimeZoneDetection::Skip);
+    // V8 counts changes from the first `Date` on. Its builtins compare the count, taken for a tagged value, with the tagged
+    // count that a `Date` keeps with its fields: an even count is that of half as many changes. So it is kept odd.
+    let _ = v8::Date::new(scope, 0.0);
+    let steps = if env.extension::<Changed>().0.replace(true) {
+        2
+    } else {
+        1
+    };
+    for _ in 0..steps {
+        scope.date_time_configuration_change_notification(v8::TimeZoneDetection::Skip);
+    }
 }
 
 /// Notes that the guest changed the variable `name`. Those of a worker do not reach its process.
-pub fn variable_changed(isolate: &mut v8::Isolate, env: &Env, name: &str) {
+pub fn variable_changed(scope: &mut v8::PinScope<'_, '_>, env: &Env, name: &str) {
     if name == "TZ" && !env.extension::<crate::threads::Thread>().is_worker() {
-        read_variable(isolate, env);
+        read_variable(scope, env);
     }
 }
 

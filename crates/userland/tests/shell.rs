@@ -388,12 +388,12 @@ fn commands() {
             0,
         ),
         (
-            "sleep 9 | { until pgrep sleep >p; do :; done; pgrep -c sleep; pgrep -lf 'eep 9$' | cut -d' ' -f2; pkill -9 -x sleep; }; pgrep sleep; echo $?",
+            "echo 9 | xargs sleep | { until pgrep sleep >p; do :; done; pgrep -c sleep; pgrep -lf 'eep 9$' | cut -d' ' -f2; pkill -9 -x sleep; }; pgrep sleep; echo $?",
             "1\nsleep\n1\n",
             0,
         ),
         (
-            "sleep 9 | { until pgrep sleep >p; do :; done; killall -9 sleep; }; killall sleep; echo $?; killall -q sleep; pkill '('; echo $?",
+            "echo 9 | xargs sleep | { until pgrep sleep >p; do :; done; killall -9 sleep; }; killall sleep; echo $?; killall -q sleep; pkill '('; echo $?",
             "sleep: no process found\n1\npkill: regex parse error: unclosed group\n2\n",
             0,
         ),

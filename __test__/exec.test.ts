@@ -150,6 +150,31 @@ describe("programs", () => {
   });
 });
 
+describe("what Node has", () => {
+  test.each([
+    ["require('zlib').constants.Z_MAX_CHUNK", "Infinity"],
+    ["typeof require('zlib').Z_MAX_CHUNK", "number"],
+    ["Object.getOwnPropertyDescriptor(process, 'pid').configurable", "true"],
+    ["typeof process.report.getReport().resourceUsage.rss", "number"],
+    ["Object.keys(process.report.getReport().header.release).join()", "name,lts,headersUrl,sourceUrl"],
+    ["/Max open files +1024 +1024 +files/.test(require('fs').readFileSync('/proc/self/limits', 'utf8'))", "true"],
+  ])("%s", async (expression, value) => {
+    const result = await (await make()).exec(`console.log(String(${expression}))`);
+    expect(result).toMatchObject({ code: 0, stdout: `${value}\n` });
+  });
+
+  test("a wrong vector of a cipher is told of before a wrong key", async () => {
+    const result = await (await make()).exec(`
+      const { createCipheriv } = require('crypto');
+      for (const [name, key, iv] of [['aes-128-cbc', 1, 1], ['aes-128-cbc', 1, 16], ['aes-128-gcm', 1, 12], ['aes-128-gcm', 16, 0]]) {
+        try { createCipheriv(name, Buffer.alloc(key), Buffer.alloc(iv)); } catch ({ code }) { console.log(code); }
+      }`);
+    expect(result.stdout).toBe(
+      "ERR_CRYPTO_INVALID_IV\nERR_CRYPTO_INVALID_KEYLEN\nERR_CRYPTO_INVALID_KEYLEN\nERR_CRYPTO_INVALID_IV\n",
+    );
+  });
+});
+
 describe("thrown values", () => {
   test.each([
     ["null", "null"],

@@ -116,6 +116,38 @@ describe("worker threads", () => {
     expect(result).toMatchObject({ code: 0, stdout: "undefined,undefined\nundefined,undefined\n" });
   });
 
+  test("with real clocks threads wait without blocking, so many at a time as there may be timers", async () => {
+    const runtime = await make({ timingMitigation: "off", resourceBudgets: { maxTimers: 20 } });
+    const result = await runtime.exec(program(`
+      const cells = new Int32Array(new SharedArrayBuffer(8));
+      const { waitAsync } = Atomics;
+      console.log(waitAsync.name, waitAsync.length, JSON.stringify(waitAsync(cells, 0, 1)),
+        require('vm').runInNewContext('typeof Atomics.waitAsync'));
+      try { waitAsync(new Int32Array(2), 0, 0); } catch (error) { console.log(error.name); }
+      const worker = new wt.Worker(
+        "const { workerData: cells } = require('worker_threads');" +
+          "setTimeout(() => { Atomics.store(cells, 0, 7); Atomics.notify(cells, 0); }, 20)",
+        { eval: true, workerData: cells });
+      waitAsync(cells, 0, 0).value.then((end) => console.log(end, cells[0]));
+      worker.on('exit', async () => {
+        const keep = setInterval(() => {}, 1000);
+        for (let i = 0; i < 100; i++) await waitAsync(cells, 1, 0, 1).value;
+        let made = 0;
+        let last;
+        try { for (;;) { last = waitAsync(cells, 1, 0).value; made++; } } catch (error) { console.log(made, error.code); }
+        console.log(Atomics.notify(cells, 1));
+        await last;
+        clearInterval(keep);
+        console.log(waitAsync(cells, 1, 0).async);
+      });`));
+    expect(result).toMatchObject({
+      code: 0,
+      // Like Node's, the last of them keeps no loop alive.
+      stdout:
+        'waitAsync 4 {"async":false,"value":"not-equal"} function\nTypeError\nok 7\n20 ERR_RESOURCE_BUDGET_EXCEEDED\n20\ntrue\n',
+    });
+  });
+
   test("with real clocks threads share memory and wait for it", async () => {
     const runtime = await make({ timingMitigation: "off" });
     const result = await runtime.exec(program(`

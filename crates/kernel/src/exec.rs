@@ -307,10 +307,10 @@ pub(crate) fn placeholder(name: &str) -> Vec<u8> {
 /// Programs of the machine beside node: in `/bin`, and linked from `/usr/bin`.
 pub const MACHINE_PROGRAMS: &[&str] = &[
     "[", "basename", "cat", "chmod", "cp", "cut", "date", "dirname", "echo", "env", "false",
-    "find", "grep", "head", "hostname", "id", "kill", "ln", "ls", "mkdir", "mktemp", "mv",
-    "printenv", "printf", "ps", "pwd", "readlink", "realpath", "rm", "rmdir", "sed", "seq", "sh",
-    "sleep", "sort", "stty", "tail", "tee", "test", "touch", "tr", "true", "uname", "uniq", "wc",
-    "which", "whoami", "xargs",
+    "find", "grep", "head", "hostname", "id", "kill", "killall", "ln", "ls", "mkdir", "mktemp",
+    "mv", "pgrep", "pkill", "printenv", "printf", "ps", "pwd", "readlink", "realpath", "rm",
+    "rmdir", "sed", "seq", "sh", "sleep", "sort", "stty", "tail", "tee", "test", "touch", "tr",
+    "true", "uname", "uniq", "wc", "which", "whoami", "xargs",
 ];
 
 /// Every file and link that a bare machine has for its programs: path, and contents or the link's target.

@@ -55,6 +55,11 @@ impl FdTable {
         }
     }
 
+    /// How many files may be open.
+    pub fn max(&self) -> u32 {
+        self.max
+    }
+
     /// Whether one more file can be opened.
     pub fn has_room(&self) -> Result<(), LimitError> {
         if self.open < self.max {

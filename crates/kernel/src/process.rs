@@ -495,6 +495,12 @@ impl Process {
         self.inner.lock().fds.numbers()
     }
 
+    /// How many descriptors may be open.
+    #[must_use]
+    pub fn max_fds(&self) -> u32 {
+        self.inner.lock().fds.max()
+    }
+
     /// How many descriptors are open.
     #[must_use]
     pub fn open_fds(&self) -> u32 {

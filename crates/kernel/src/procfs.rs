@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   /proc  cpuinfo  loadavg  meminfo  self -> <pid>  stat  uptime  version
-//!          <pid>/   cmdline  comm  cwd ->  exe ->  fd/  root ->  status
+//!          <pid>/   cmdline  comm  cwd ->  exe ->  fd/  limits  root ->  status
 //!                                                  fd/<n> ->  (opens the same file again)
 //! ```
 //!
@@ -40,6 +40,7 @@ pub(crate) enum ProcNode {
     Cwd,
     Exe,
     FdDir,
+    Limits,
     RootLink,
     Status,
     Fd(i32),
@@ -56,12 +57,13 @@ const TOP: [(&str, ProcNode); 8] = [
     ("version", ProcNode::Version),
 ];
 
-const PROCESS: [(&str, ProcNode); 7] = [
+const PROCESS: [(&str, ProcNode); 8] = [
     ("cmdline", ProcNode::Cmdline),
     ("comm", ProcNode::Comm),
     ("cwd", ProcNode::Cwd),
     ("exe", ProcNode::Exe),
     ("fd", ProcNode::FdDir),
+    ("limits", ProcNode::Limits),
     ("root", ProcNode::RootLink),
     ("status", ProcNode::Status),
 ];
@@ -278,6 +280,22 @@ pub(crate) fn contents(cx: &Cx<'_>, node: ProcNode) -> Vec<u8> {
             .iter()
             .try_for_each(|word| write!(out, "{word}\0")),
         ProcNode::Comm => writeln!(out, "node"),
+        ProcNode::Limits => {
+            let max = cx.process.max_fds();
+            [
+                ("Limit", "Soft Limit", "Hard Limit", "Units"),
+                (
+                    "Max open files",
+                    &max.to_string(),
+                    &max.to_string(),
+                    "files",
+                ),
+            ]
+            .iter()
+            .try_for_each(|(limit, soft, hard, unit)| {
+                writeln!(out, "{limit:<25} {soft:<20} {hard:<20} {unit:<10}")
+            })
+        }
         ProcNode::Status => writeln!(
             out,
             "Name:\tnode\nUmask:\t{:04o}\nState:\tR (running)\nTgid:\t{pid}\nPid:\t{pid}\nPPid:\t{}\n\

@@ -609,6 +609,19 @@ fn proc_files() {
     );
     assert!(text(&k, &p, "/proc/meminfo").starts_with("MemTotal:"));
     assert!(text(&k, &p, "/proc/self/status").contains("Pid:\t2"));
+    let limits = text(&k, &p, "/proc/self/limits");
+    let files = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let words: Vec<_> = files.unwrap().split_whitespace().collect();
+    assert_eq!(
+        words[3..],
+        [
+            Quotas::DEFAULT_OPEN_FDS.to_string(),
+            Quotas::DEFAULT_OPEN_FDS.to_string(),
+            "files".to_owned()
+        ]
+    );
     assert_eq!(text(&k, &p, "/proc/self/cmdline"), format!("{EXEC_PATH}\0"));
     assert_eq!(
         k.readlink(&p, b"/proc/self/cwd"),

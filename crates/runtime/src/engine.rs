@@ -227,6 +227,7 @@ fn initialize() {
     }
     crate::icu_memory::install();
     v8::icu::set_default_locale("en-US");
+    crate::time_zone::initialize();
     let platform = v8::new_custom_platform(2, false, false, Platform).make_shared();
     // V8's own source opens a file for each of the tables of an isolate.
     v8::V8::set_entropy_source(fill_random);

@@ -218,7 +218,9 @@ fn store<'s>(
         .to_rust_string_lossy(scope);
     let env = Env::of(scope);
     env.trace_variable(scope, "set", Some(&name));
-    env.variables.set(name, value)
+    env.variables.set(name.clone(), value)?;
+    crate::time_zone::variable_changed(scope, &env, &name);
+    Ok(())
 }
 
 /// Whether DEP0104 was emitted.
@@ -286,6 +288,7 @@ fn delete<'s>(
         let env = Env::of(scope);
         env.trace_variable(scope, "delete", Some(&name));
         env.variables.remove(&name);
+        crate::time_zone::variable_changed(scope, &env, &name);
     }
     result.set_bool(true);
     v8::Intercepted::kYes

@@ -103,6 +103,7 @@ mod stack_overflow;
 pub mod text;
 pub mod threads;
 pub mod throw;
+mod time_zone;
 pub mod trace_calls;
 pub mod tracer;
 pub mod tree;

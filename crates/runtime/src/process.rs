@@ -892,6 +892,7 @@ pub(crate) fn apply_options(
     main: &str,
 ) {
     env.trace_variables(scope);
+    crate::time_zone::read_variable(scope, env);
     crate::bindings::errors::apply_options(scope, env);
     if crate::snapshot::apply_options(scope, env).is_err() {
         tracing::error!("modules of the snapshot keep the options of its build");

@@ -276,22 +276,17 @@ pub fn boot<'s>(
     Ok(())
 }
 
-/// Takes away what no context has here: `Intl.v8BreakIterator`, which is not of the standard (Node does so too), and
-/// `Atomics.waitAsync`, since nothing is shared between threads.
+/// Takes away what no context has here: `Intl.v8BreakIterator`, which is not of the standard. Node does so too.
 pub(crate) fn restrict_global(scope: &mut v8::PinScope<'_, '_>, global: v8::Local<v8::Object>) {
-    for (namespace, name) in [("Intl", "v8BreakIterator"), ("Atomics", "waitAsync")] {
-        let (Some(namespace), Some(name)) = (
-            v8::String::new(scope, namespace),
-            v8::String::new(scope, name),
-        ) else {
-            return;
-        };
-        let object = global.get(scope, namespace.into());
-        if let Some(object) =
-            object.and_then(|object| v8::Local::<v8::Object>::try_from(object).ok())
-        {
-            object.delete(scope, name.into());
-        }
+    let (Some(intl), Some(name)) = (
+        v8::String::new(scope, "Intl"),
+        v8::String::new(scope, "v8BreakIterator"),
+    ) else {
+        return;
+    };
+    let object = global.get(scope, intl.into());
+    if let Some(object) = object.and_then(|object| v8::Local::<v8::Object>::try_from(object).ok()) {
+        object.delete(scope, name.into());
     }
 }
 

@@ -76,6 +76,8 @@ pub struct WorkerJob {
     pub options: ProcessOptions,
     /// Its environment variables.
     pub variables: Store,
+    /// The time zone of its process.
+    pub time_zone: String,
     /// How others end it; told when it has ended.
     pub control: Arc<Control>,
     /// The account of its CPU time.
@@ -111,6 +113,7 @@ pub fn start(job: WorkerJob) -> Result<(), crate::engine::EngineError> {
 }
 
 fn thread_main(job: WorkerJob) {
+    crate::time_zone::adopt(job.time_zone.clone());
     let control = job.control.clone();
     let current = CurrentControl::default();
     current

@@ -8,6 +8,7 @@ mod listing;
 mod options;
 mod print;
 mod processes;
+mod ps;
 mod sed;
 mod stty;
 mod test;
@@ -41,14 +42,17 @@ pub(crate) fn find(name: &str) -> Option<Command> {
         "hostname" => identity::hostname,
         "id" => identity::id,
         "kill" => processes::kill,
+        "killall" => ps::killall,
         "ln" => entries::ln,
         "ls" => listing::ls,
         "mkdir" => entries::mkdir,
         "mktemp" => entries::mktemp,
         "mv" => entries::mv,
+        "pgrep" => ps::pgrep,
+        "pkill" => ps::pkill,
         "printenv" => processes::printenv,
         "printf" => print::printf,
-        "ps" => processes::ps,
+        "ps" => ps::ps,
         "pwd" => print::pwd,
         "readlink" => entries::readlink,
         "realpath" => entries::realpath,

@@ -372,6 +372,32 @@ fn commands() {
             1,
         ),
         (
+            "ps -o comm= -p $$; ps -o pid= --ppid 999; echo $?; ps -o nope",
+            "sh\n1\nps: error: unknown user-defined format specifier \"nope\"\n",
+            1,
+        ),
+        (
+            "[ $(ps -o pid --no-headers -p $$) = $$ ] && ps -A -o ppid=,pid= | grep -c \"^ *[0-9]* *$$\\$\"",
+            "1\n",
+            0,
+        ),
+        (
+            "ps aux | head -n 1; ps -ef | head -n 1; ps -o pid,args=X -p $$ | head -n 1; ps -f --ppid $$ --no-headers | wc -l",
+            "USER       PID %CPU %MEM    VSZ   RSS TTY      STAT START     TIME COMMAND\n\
+             UID        PID  PPID  C STIME TTY          TIME CMD\n  PID X\n2\n",
+            0,
+        ),
+        (
+            "echo 9 | xargs sleep | { until pgrep sleep >p; do :; done; pgrep -c sleep; pgrep -lf 'eep 9$' | cut -d' ' -f2; pkill -9 -x sleep; }; pgrep sleep; echo $?",
+            "1\nsleep\n1\n",
+            0,
+        ),
+        (
+            "echo 9 | xargs sleep | { until pgrep sleep >p; do :; done; killall -9 sleep; }; killall sleep; echo $?; killall -q sleep; pkill '('; echo $?",
+            "sleep: no process found\n1\npkill: error: unclosed group\n2\n",
+            0,
+        ),
+        (
             "kill -0 1; kill -l TERM",
             "kill: (1) - Operation not permitted\nTERM\n",
             0,

@@ -97,6 +97,12 @@ pub const VERSIONS: &[(&str, &str)] = &[
     ("zstd", "1.5.7"),
 ];
 
+/// Where `process.release` says that the sources are.
+pub const SOURCE_URL: &str = "https://nodejs.org/download/release/v22.23.3/node-v22.23.3.tar.gz";
+/// Where it says that the headers are.
+pub const HEADERS_URL: &str =
+    "https://nodejs.org/download/release/v22.23.3/node-v22.23.3-headers.tar.gz";
+
 /// The `process` object before the library fills it in.
 pub fn make_process_object<'s>(
     scope: &mut v8::PinScope<'s, '_>,
@@ -122,14 +128,8 @@ pub fn make_process_object<'s>(
     for (name, text) in [
         ("name", "node"),
         ("lts", "Jod"),
-        (
-            "sourceUrl",
-            "https://nodejs.org/download/release/v22.23.3/node-v22.23.3.tar.gz",
-        ),
-        (
-            "headersUrl",
-            "https://nodejs.org/download/release/v22.23.3/node-v22.23.3-headers.tar.gz",
-        ),
+        ("sourceUrl", SOURCE_URL),
+        ("headersUrl", HEADERS_URL),
     ] {
         let text = v8::String::new(scope, text).ok_or(Throw::Pending)?;
         set(scope, release, name, text.into());
@@ -587,7 +587,8 @@ fn load_env_file<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'
     };
     for (name, value) in crate::dotenv::parse(&String::from_utf8_lossy(&contents)) {
         if env.variables.get(&name).is_none() {
-            env.variables.set(name, value)?;
+            env.variables.set(name.clone(), value)?;
+            crate::time_zone::variable_changed(scope, &env, &name);
         }
     }
     Ok(v8::undefined(scope).into())

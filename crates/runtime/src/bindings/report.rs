@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 use crate::binding::{Args, Binding, Ret, function};
 use crate::bindings::options;
 use crate::bindings::os::{HARDWARE_ADDRESS, INTERFACES, machine};
-use crate::bindings::process_methods::VERSIONS;
+use crate::bindings::process_methods::{HEADERS_URL, SOURCE_URL, VERSIONS};
 use crate::env::Env;
 use crate::permission_model::Scope;
 use crate::realm::NODE_VERSION;
@@ -306,7 +306,12 @@ fn header(env: &Env, settings: &Settings, cause: &Cause<'_>) -> Json {
         "arch": "x64",
         "platform": os.platform,
         "componentVersions": versions,
-        "release": { "name": "node", "lts": "Jod" },
+        "release": {
+            "name": "node",
+            "lts": "Jod",
+            "headersUrl": HEADERS_URL,
+            "sourceUrl": SOURCE_URL,
+        },
         "osName": os.kind,
         "osRelease": os.release,
         "osVersion": os.version,
@@ -423,19 +428,19 @@ fn resource_usage(env: &Env, memory: &Memory) -> Json {
     let os = machine(env).os.clone();
     let (user, system) = env.cpu_micros();
     json!({
-        "free_memory": os.free_memory.to_string(),
-        "total_memory": os.total_memory.to_string(),
-        "rss": memory.rss().to_string(),
-        "constrained_memory": os.total_memory.to_string(),
-        "available_memory": os.free_memory.to_string(),
+        "free_memory": os.free_memory,
+        "total_memory": os.total_memory,
+        "rss": memory.rss(),
+        "constrained_memory": os.total_memory,
+        "available_memory": os.free_memory,
         "userCpuSeconds": user / 1e6,
         "kernelCpuSeconds": system / 1e6,
         "cpuConsumptionPercent": 0,
         "userCpuConsumptionPercent": 0,
         "kernelCpuConsumptionPercent": 0,
-        "maxRss": memory.rss().to_string(),
-        "pageFaults": { "IORequired": "0", "IONotRequired": "0" },
-        "fsActivity": { "reads": "0", "writes": "0" },
+        "maxRss": memory.rss(),
+        "pageFaults": { "IORequired": 0, "IONotRequired": 0 },
+        "fsActivity": { "reads": 0, "writes": 0 },
     })
 }
 

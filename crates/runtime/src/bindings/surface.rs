@@ -14,7 +14,7 @@ use crate::throw::Throw;
 /// One recorded property.
 #[derive(Deserialize)]
 struct Entry {
-    /// f function, c class, v value, u undefined, big BigInt, s symbol, t typed array, a array, o object
+    /// f function, c class, v value, inf Infinity, u undefined, big BigInt, s symbol, t typed array, a array, o object
     #[serde(rename = "k")]
     kind: String,
     #[serde(rename = "v", default)]
@@ -320,6 +320,7 @@ impl Builder<'_> {
                 }
             }
             "c" => self.recorded_class(scope, key, &entry)?,
+            "inf" => v8::Number::new(scope, f64::INFINITY).into(),
             "t" => {
                 let array = typed_array(scope, &entry.array_type, entry.length)?;
                 self.env

@@ -237,6 +237,7 @@ fn construct<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
             ..parent
         },
         variables,
+        time_zone: crate::time_zone::current(),
         control: control.clone(),
         tree: env.extension::<Current>().get(),
         mitigation: env.clock().mitigation(),

@@ -1,4 +1,4 @@
-//! Processes: `env`, `which`, `kill`, `ps`, `sleep`, `xargs`.
+//! Processes: `env`, `which`, `kill`, `sleep`, `xargs`.
 
 use std::time::Duration;
 
@@ -218,34 +218,6 @@ pub(super) fn kill(context: &Context, words: &[String]) -> Result<i32, Errno> {
         }
     }
     Ok(code)
-}
-
-/// `ps [options]`: every process of the machine.
-pub(super) fn ps(context: &Context, words: &[String]) -> Result<i32, Errno> {
-    let full = words.iter().skip(1).any(|word| word.contains('f'));
-    let mut output = Output::new(context);
-    let title = if full {
-        "  PID  PPID STAT CMD"
-    } else {
-        "  PID STAT CMD"
-    };
-    output.line(title)?;
-    for process in context.kernel().processes() {
-        let state = if process.is_zombie { 'Z' } else { 'S' };
-        let command = if full {
-            process.argv.join(" ")
-        } else {
-            let program = process.argv.first().map_or("", String::as_str);
-            program.rsplit('/').next().unwrap_or_default().to_owned()
-        };
-        let parent = if full {
-            format!("{:>5} ", process.ppid)
-        } else {
-            String::new()
-        };
-        output.line(format!("{:>5} {parent}{state}    {command}", process.pid))?;
-    }
-    output.finish(0)
 }
 
 /// `sleep number[smhd]...`

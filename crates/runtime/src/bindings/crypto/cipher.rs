@@ -144,14 +144,15 @@ pub fn init_iv<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s>
     let base = this(scope, args)?;
     let cipher = Cipher::from_name(&name).ok_or_else(|| unknown_cipher(&name))?;
     let invalid_key = || Throw::range_error("ERR_CRYPTO_INVALID_KEYLEN", "Invalid key length");
-    if key.len() != cipher.key {
-        return Err(invalid_key());
-    }
+    // In Node's order: a vector of a wrong length is told of before the key, but for modes that take many lengths.
     if !cipher.allows_iv(iv.len()) {
         return Err(Throw::type_error(
             "ERR_CRYPTO_INVALID_IV",
             "Invalid initialization vector",
         ));
+    }
+    if key.len() != cipher.key {
+        return Err(invalid_key());
     }
     let tag_length = usize::try_from(tag_length).ok();
     let tag_length = match cipher.mode {

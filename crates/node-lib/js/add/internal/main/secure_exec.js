@@ -29,12 +29,12 @@ function prepare() {
   prepareMainThreadExecution(false, true);
 }
 
-function setProcess(main, args, pid, ppid, isFinal = true) {
+function setProcess(main, args, pid, ppid) {
   const argv = [process.execPath, main];
   for (let i = 0; i < args.length; i++) ArrayPrototypePush(argv, args[i]);
   process.argv = argv;
   ObjectDefineProperty(process, 'pid', {
-    __proto__: null, value: pid, writable: false, enumerable: true, configurable: !isFinal,
+    __proto__: null, value: pid, writable: false, enumerable: true, configurable: true,
   });
   process.ppid = ppid;
   if (hasStdout && isFinal && guessHandleType(1) !== 'FILE') resetStdioForTesting();

@@ -527,7 +527,7 @@ impl Env {
     }
 
     /// Emits `exit` on `process`; answers the exit code after its listeners ran.
-    pub fn emit_exit(&self, scope: &mut v8::PinScope<'_, '_>) -> i32 {
+    pub fn emit_exit(self: &Rc<Self>, scope: &mut v8::PinScope<'_, '_>) -> i32 {
         const EXITING: usize = 0;
         const EXIT_CODE: usize = 1;
         const HAS_EXIT_CODE: usize = 2;
@@ -542,6 +542,7 @@ impl Env {
             }
         }
         self.emit_with_exit_code(scope, "exit");
+        crate::inspector::profiles::end(scope, self);
         self.exit_code(scope).unwrap_or(0)
     }
 

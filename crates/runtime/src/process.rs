@@ -359,6 +359,7 @@ pub(crate) fn run_isolate<R, T>(
     let _waits = crate::host::enter(env.shared());
     let result = body(&mut isolate, &env, &guest);
     let workers = env.shared().workers.end();
+    crate::inspector::shut_down(&mut isolate, &env);
     env.release_handles();
     isolate.remove_slot::<Rc<Env>>();
     drop(env);
@@ -879,7 +880,7 @@ pub(crate) fn setup(
 /// Does what options ask of V8, once they are known.
 pub(crate) fn apply_options(
     scope: &mut v8::PinScope<'_, '_>,
-    env: &Env,
+    env: &Rc<Env>,
     vm: &Vm,
     process: &secure_exec_kernel::Process,
     main: &str,
@@ -905,6 +906,7 @@ pub(crate) fn apply_options(
     env.set_tracer();
     env.trace_from_options();
     crate::bindings::trace_events::refresh(scope, env);
+    crate::inspector::profiles::start(scope, env);
 }
 
 /// What is left to do for a process that ended by itself: its code does not run any more.

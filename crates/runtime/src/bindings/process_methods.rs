@@ -697,7 +697,7 @@ fn get_active_resources_info<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<
     Ok(v8::Array::new_with_elements(scope, &names).into())
 }
 
-/// There is no inspector, and no other process to start one in.
+/// Nothing can be told to listen for a debugger.
 fn debug_process<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     if args.length() < 1 {
         return Err(Throw::type_error(
@@ -732,6 +732,7 @@ fn really_exit<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s>
     if options::flag(&env, "--trace-exit") {
         env.trace_exit(scope, code);
     }
+    crate::inspector::profiles::end(scope, &env);
     Err(env.end(scope, End::Exit(code)))
 }
 

@@ -33,6 +33,7 @@ use v8::inspector::{
     V8InspectorClientImpl, V8InspectorClientTrustLevel, V8InspectorSession,
 };
 
+use crate::call_timer::CallTimer;
 use crate::callback_scope::AsyncContext;
 use crate::env::Env;
 use crate::latch::End;
@@ -56,6 +57,8 @@ const SESSION_BYTES: usize = 64 << 10;
 const REMOTE_OBJECT_BYTES: usize = 512;
 /// Groups of remote objects that are counted by name; the others are released with the session.
 const MAX_GROUPS: usize = 256;
+/// UTF-16 units of a context's name.
+const MAX_CONTEXT_NAME: usize = 256;
 /// How an answer names an object.
 const OBJECT_ID: &str = "\"objectId\":\"";
 /// Told when V8 finds a context dead, in the middle of a garbage collection.
@@ -167,9 +170,8 @@ pub(crate) enum Listener {
 pub(crate) struct Session {
     link: Rc<Link>,
     cpu: cpu_profiler::CpuProfiler,
-    /// Dropped before the inspector.
-    v8: RefCell<Option<V8InspectorSession>>,
-    _inspector: Rc<Inspector>,
+    /// V8's session, which is dropped before the inspector that it is of.
+    v8: RefCell<Option<(V8InspectorSession, Rc<Inspector>)>>,
 }
 
 /// What a session and its channel have in common.
@@ -467,8 +469,7 @@ impl Agent {
         let session = Rc::new(Session {
             link,
             cpu: cpu_profiler::CpuProfiler::default(),
-            v8: RefCell::new(Some(session)),
-            _inspector: inspector,
+            v8: RefCell::new(Some((session, inspector))),
         });
         self.sessions.borrow_mut().push(session.clone());
         Ok(session)
@@ -528,7 +529,8 @@ impl Agent {
         } else {
             name
         };
-        let name: Vec<u16> = name.encode_utf16().collect();
+        // V8 keeps it until the context is collected.
+        let name: Vec<u16> = name.encode_utf16().take(MAX_CONTEXT_NAME).collect();
         let _inside = Depth::enter(&self.depth);
         inspector.v8.context_created(
             context,
@@ -678,14 +680,19 @@ impl Session {
         }
         let group = link.group.replace(request.object_group.clone());
         let message: Vec<u16> = request.text.encode_utf16().collect();
+        let timer = request
+            .timeout
+            .and_then(|timeout| CallTimer::start(env, timeout));
         {
             let _inside = Depth::enter(&agent.depth);
             let session = self.v8.borrow();
-            if let Some(session) = session.as_ref() {
+            if let Some((session, _)) = session.as_ref() {
                 let _count = counted::Count::begin();
                 session.dispatch_protocol_message(StringView::from(message.as_slice()));
             }
         }
+        // V8 has answered by itself that the evaluation was ended.
+        let _ = timer.map(|timer| timer.stop(env, scope));
         link.group.replace(group);
         if let Some(depth) = request.async_depth {
             follow_tasks(scope, env, depth > 0);

@@ -276,17 +276,14 @@ pub fn boot<'s>(
     Ok(())
 }
 
-/// Takes away what no context has here: `Intl.v8BreakIterator`, which is not of the standard (Node does so too),
-/// `Atomics.waitAsync`, since nothing is shared between threads, and those functions of V8's `console` that start its CPU
-/// profiler, or lead to them.
-pub(crate) fn restrict_global(scope: &mut v8::PinScope<'_, '_>, global: v8::Local<v8::Object>) {
-    for (namespace, name) in [
-        ("Intl", "v8BreakIterator"),
-        ("Atomics", "waitAsync"),
-        ("console", "context"),
-        ("console", "profile"),
-        ("console", "profileEnd"),
-    ] {
+/// Takes away what no context has here: `Intl.v8BreakIterator`, which is not of the standard (Node does so too), and
+/// `Atomics.waitAsync`, since nothing is shared between threads. See also [`bindings::inspector::tame_console`].
+pub(crate) fn restrict_global<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    global: v8::Local<'s, v8::Object>,
+) {
+    bindings::inspector::tame_console(scope, global);
+    for (namespace, name) in [("Intl", "v8BreakIterator"), ("Atomics", "waitAsync")] {
         let (Some(namespace), Some(name)) = (
             v8::String::new(scope, namespace),
             v8::String::new(scope, name),

@@ -74,7 +74,7 @@ const PROVIDER: Provider = Provider {
     number: 0,
 };
 
-/// What V8's console has and no context of ours: its own functions start its CPU profiler, or lead to those.
+/// In the place of V8's own. The first one makes consoles of V8's with all functions.
 const OWN_CONSOLE: &[(&str, Callback)] = &[
     ("context", function!(console_context)),
     ("profile", function!(console_profile)),
@@ -84,15 +84,22 @@ const OWN_CONSOLE: &[(&str, Callback)] = &[
 /// What is behind a `Connection`.
 struct Connection(RefCell<Option<Rc<Session>>>);
 
-/// Keeps V8's console before the library puts its own in the place.
-fn init(scope: &mut v8::PinScope<'_, '_>, _env: &Env, target: v8::Local<v8::Object>) {
-    let global = scope.get_current_context().global(scope);
-    let Some(key) = v8::String::new(scope, "console") else {
-        return;
-    };
-    let console = global.get(scope, key.into());
-    let Some(console) = console.and_then(|console| v8::Local::<v8::Object>::try_from(console).ok())
-    else {
+/// V8's own console of a context, before the library puts its own in the place.
+fn console_of<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    global: v8::Local<'s, v8::Object>,
+) -> Option<v8::Local<'s, v8::Object>> {
+    let key = v8::String::new(scope, "console")?;
+    global.get(scope, key.into())?.try_into().ok()
+}
+
+/// Replaces those functions of a new context's console that start V8's CPU profiler, which takes signals of the host's, or
+/// lead to them.
+pub(crate) fn tame_console<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    global: v8::Local<'s, v8::Object>,
+) {
+    let Some(console) = console_of(scope, global) else {
         return;
     };
     for (name, callback) in OWN_CONSOLE {
@@ -107,7 +114,14 @@ fn init(scope: &mut v8::PinScope<'_, '_>, _env: &Env, target: v8::Local<v8::Obje
         function.set_name(key);
         set(scope, console, name, function.into());
     }
-    set(scope, target, "console", console.into());
+}
+
+fn init(scope: &mut v8::PinScope<'_, '_>, _env: &Env, target: v8::Local<v8::Object>) {
+    v8::scope!(let scope, scope);
+    let global = scope.get_current_context().global(scope);
+    if let Some(console) = console_of(scope, global) {
+        set(scope, target, "console", console.into());
+    }
 }
 
 fn invalid(what: &str, kind: &str) -> Throw {

@@ -477,6 +477,11 @@ fn kill<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let pid = args.get(0).int32_value(scope).ok_or(Throw::Pending)?;
     let signal = args.get(1).int32_value(scope).ok_or(Throw::Pending)?;
     let env = Env::of(scope);
+    let own = env.options().pid.cast_signed();
+    if [0, -1, own, -own].contains(&pid) && env.process()?.ends_by(signal) {
+        // Its profiles would be lost.
+        crate::inspector::profiles::end(scope, &env);
+    }
     let sent = env.kernel()?.kill(&*env.process()?, pid, signal);
     if env.is_ending() {
         // It was for this process, too.

@@ -7,6 +7,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -122,8 +123,14 @@ unsafe extern "C" fn take_samples(isolate: v8::UnsafeRawIsolatePtr, _data: *mut 
     let scope = &mut v8::ContextScope::new(scope, context);
     let agent = env.extension::<Agent>();
     let sessions = agent.sessions.borrow().clone();
-    for session in sessions {
-        session.cpu.sample(scope, &env);
+    // An unwinding would end the OS process here.
+    let taken = catch_unwind(AssertUnwindSafe(|| {
+        for session in sessions {
+            session.cpu.sample(scope, &env);
+        }
+    }));
+    if let Err(panic) = taken {
+        env.condemn(scope, panic.as_ref());
     }
 }
 

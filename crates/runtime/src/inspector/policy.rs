@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -164,6 +165,8 @@ pub struct Request {
     pub object_group: String,
     /// The new number of asynchronous causes.
     pub async_depth: Option<i64>,
+    /// How long it may take.
+    pub timeout: Option<Duration>,
 }
 
 #[derive(Deserialize)]
@@ -259,13 +262,19 @@ fn request(id: i32, method: &'static str, mut params: Params) -> Request {
     let size: usize = params.values().map(|value| value.get().len()).sum();
     let mut kept_bytes = 0;
     let mut async_depth = None;
+    let mut timeout = None;
     // What is said anew in the place of what the guest said.
     let mut own = Map::new();
     match method {
         "Runtime.evaluate" | "Debugger.evaluateOnCallFrame" | "Runtime.callFunctionOn"
         | "Runtime.runScript" | "Runtime.awaitPromise" => {
-            // The CPU limit holds. V8 would start a timer on threads that all guests share, and withdraw a termination.
-            params.remove("timeout");
+            // V8 would start a timer on threads that all guests share, and withdraw any termination: ours is started.
+            let milliseconds = params
+                .remove("timeout")
+                .and_then(|value| serde_json::from_str::<f64>(value.get()).ok());
+            timeout = milliseconds
+                .filter(|milliseconds| *milliseconds > 0.0)
+                .and_then(|milliseconds| Duration::try_from_secs_f64(milliseconds / 1e3).ok());
             // Has the profiler, and no `require`.
             params.remove("includeCommandLineAPI");
             if let Some(options) = params.remove("serializationOptions") {
@@ -335,6 +344,7 @@ fn request(id: i32, method: &'static str, mut params: Params) -> Request {
         kept_bytes,
         object_group,
         async_depth,
+        timeout,
     }
 }
 

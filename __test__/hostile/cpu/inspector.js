@@ -1,7 +1,7 @@
 // Loops behind the inspector: none may outlive the CPU limit, and no withdrawn termination may revive the guest.
 // @outcome cpu | memory | error
 // @options {"memoryLimit": 128, "cpuTimeLimitMs": 300}
-// @within 4000
+// @within 9000
 // @each s.post('Runtime.evaluate', { expression: 'for(;;);' }); for (;;);
 // @each s.post('Runtime.evaluate', { expression: 'for(;;);', timeout: 1e9 }); for (;;);
 // @each for (;;) s.post('Runtime.evaluate', { expression: 'for(;;);', timeout: 1 })

@@ -74,6 +74,10 @@ pub(crate) struct Agent {
     inspector: RefCell<Option<Rc<Inspector>>>,
     /// Dispatches and deliveries on the stack.
     depth: Cell<u32>,
+    /// Dispatches alone.
+    dispatches: Cell<u32>,
+    /// What a listener threw during the innermost dispatch.
+    thrown: RefCell<Option<v8::Global<v8::Value>>>,
     /// Whether V8 may call listeners from anywhere: a domain with notifications was enabled.
     notifies: Cell<bool>,
     drops_later: Cell<bool>,
@@ -123,10 +127,7 @@ impl V8InspectorClientImpl for Client {
         })
     }
 
-    fn resource_name_to_url(
-        &self,
-        name: &StringView,
-    ) -> Option<v8::UniquePtr<StringBuffer>> {
+    fn resource_name_to_url(&self, name: &StringView) -> Option<v8::UniquePtr<StringBuffer>> {
         let _uncounted = Suspended::new();
         let text = name.to_string();
         let url = file_url(&text)?;
@@ -144,8 +145,18 @@ fn file_url(path: &str) -> Option<String> {
     url.push_str("file://");
     for byte in path.bytes() {
         match byte {
-            b'\0'..=b' ' | b'"' | b'#' | b'%' | b'<' | b'>' | b'?' | b'[' | b'\\' | b']' | b'^'
-            | b'`' | b'{' | b'|' | b'}' | b'~' | 0x7f.. => {
+            b'\0'..=b' '
+            | b'"'
+            | b'#'
+            | b'%'
+            | b'<'
+            | b'>'
+            | b'?'
+            | b'\\'
+            | b'`'
+            | b'{'
+            | b'}'
+            | 0x7f.. => {
                 let _ = write!(url, "%{byte:02X}");
             }
             _ => url.push(char::from(byte)),
@@ -306,7 +317,17 @@ impl Link {
         let _inside = Depth::enter(&agent.depth);
         // Ticks wait until V8 is done with what it tells.
         let _ticks = Depth::enter(&env.callback_depth);
-        env.make_callback(scope, receiver, callback, &[argument.into()], *context);
+        if agent.dispatches.get() == 0 {
+            env.make_callback(scope, receiver, callback, &[argument.into()], *context);
+        } else {
+            v8::tc_scope!(catch, scope);
+            env.call_nested(catch, receiver, callback, &[argument.into()], *context);
+            if let Some(exception) = catch.exception().filter(|_| !catch.has_terminated()) {
+                // V8 has to go on; whoever asked gets it afterwards.
+                let exception = v8::Global::new(catch, exception);
+                agent.thrown.borrow_mut().get_or_insert(exception);
+            }
+        }
         if env.is_ending() {
             scope.terminate_execution();
         }
@@ -500,9 +521,11 @@ impl Agent {
             env.event_loop.complete_unref(Box::new(|_, env| {
                 let agent = env.extension::<Self>();
                 agent.drops_later.set(false);
-                agent.drop_all_ended();
-                if !agent.is_active() {
-                    agent.notifies.set(false);
+                if agent.depth.get() == 0 {
+                    agent.drop_all_ended();
+                    if !agent.is_active() {
+                        agent.notifies.set(false);
+                    }
                 }
             }));
         }
@@ -517,7 +540,7 @@ impl Agent {
     }
 
     /// Tells of a context that `vm` made.
-    pub fn context_created<'s>(&self, context: v8::Local<'s, v8::Context>, name: &str) {
+    pub fn context_created(&self, context: v8::Local<'_, v8::Context>, name: &str) {
         let inspector = self.inspector.borrow().clone();
         let Some(inspector) = inspector else { return };
         let number = self.contexts.get().saturating_add(1);
@@ -552,7 +575,9 @@ impl Agent {
         )]
         // V8 takes even numbers for tasks of its embedder, and never looks behind them.
         let task = |id: f64| {
-            std::ptr::without_provenance::<std::ffi::c_void>((id as i64).cast_unsigned() as usize * 2)
+            std::ptr::without_provenance::<std::ffi::c_void>(
+                (id as i64).cast_unsigned() as usize * 2,
+            )
         };
         let _inside = Depth::enter(&self.depth);
         // SAFETY: V8 compares the pointers only.
@@ -634,6 +659,8 @@ impl Session {
         if self.link.has_ended.get() {
             return Ok(());
         }
+        let agent = env.extension::<Agent>();
+        let dispatching = Depth::enter(&agent.dispatches);
         match policy::judge(text) {
             Verdict::Answer(answer) => self.link.deliver(scope, env, &answer),
             Verdict::Profile(id, request) => {
@@ -646,22 +673,23 @@ impl Session {
             }
             Verdict::Forward(request) => self.forward(scope, env, &request),
         }
-        let agent = env.extension::<Agent>();
+        drop(dispatching);
         agent.drop_ended(env);
+        let thrown = agent.thrown.take();
         if env.is_ending() {
             // The end that is set already stays.
             return Err(env.end(scope, End::Exit(0)));
         }
         crate::call_timer::insist(env, scope);
+        if let Some(thrown) = thrown {
+            let exception = v8::Local::new(scope, thrown);
+            scope.throw_exception(exception);
+            return Err(Throw::Pending);
+        }
         Ok(())
     }
 
-    fn forward(
-        &self,
-        scope: &mut v8::PinScope<'_, '_>,
-        env: &Rc<Env>,
-        request: &policy::Request,
-    ) {
+    fn forward(&self, scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>, request: &policy::Request) {
         let agent = env.extension::<Agent>();
         let link = &self.link;
         link.charge(request.kept_bytes);
@@ -718,10 +746,7 @@ impl Session {
         let Listener::Answers(answers) = &self.link.listener else {
             return None;
         };
-        let (_, text) = answers
-            .take()
-            .into_iter()
-            .find(|(known, _)| *known == id)?;
+        let (_, text) = answers.take().into_iter().find(|(known, _)| *known == id)?;
         let answer: Answer = serde_json::from_str(&text).ok()?;
         Some(answer.result.get().to_owned())
     }
@@ -746,13 +771,18 @@ mod tests {
 
     #[test]
     fn urls_of_paths_are_those_of_node() {
-        assert_eq!(file_url("/a b/ü#.js").unwrap(), "file:///a%20b/%C3%BC%23.js");
+        assert_eq!(
+            file_url("/a b/ü#.js").unwrap(),
+            "file:///a%20b/%C3%BC%23.js"
+        );
         assert_eq!(file_url("node:fs"), None);
     }
 
     #[test]
     fn only_the_last_timestamp_is_replaced() {
-        let mut text = r#"{"id":1,"result":{"result":[{"url":"\"timestamp\":1}"}],"timestamp":9.5}}"#.to_owned();
+        let mut text =
+            r#"{"id":1,"result":{"result":[{"url":"\"timestamp\":1}"}],"timestamp":9.5}}"#
+                .to_owned();
         replace_timestamp(&mut text, 2.0);
         assert!(text.ends_with(r#"],"timestamp":2}}"#), "{text}");
     }

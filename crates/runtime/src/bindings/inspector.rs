@@ -131,7 +131,11 @@ fn invalid(what: &str, kind: &str) -> Throw {
     )
 }
 
-fn function_at<'s>(args: &Args<'s>, index: i32, what: &str) -> Result<v8::Local<'s, v8::Function>, Throw> {
+fn function_at<'s>(
+    args: &Args<'s>,
+    index: i32,
+    what: &str,
+) -> Result<v8::Local<'s, v8::Function>, Throw> {
     v8::Local::try_from(args.get(index)).map_err(|_| invalid(what, "function"))
 }
 
@@ -298,8 +302,8 @@ fn dispatch<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     /// Copies of a message while it is worked on, in bytes for each unit of UTF-16.
     const COPIES: usize = 8;
     let (_, connection) = Resource::this::<Connection>(scope, args)?;
-    let text = v8::Local::<v8::String>::try_from(args.get(0))
-        .map_err(|_| invalid("message", "string"))?;
+    let text =
+        v8::Local::<v8::String>::try_from(args.get(0)).map_err(|_| invalid("message", "string"))?;
     if text.length() > MAX_MESSAGE {
         return Err(too_long());
     }

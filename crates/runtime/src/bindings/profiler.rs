@@ -10,7 +10,10 @@ pub static BINDING: Binding = Binding {
     name: "profiler",
     functions: &[
         ("setCoverageDirectory", function!(set_coverage_directory)),
-        ("setSourceMapCacheGetter", function!(set_source_map_cache_getter)),
+        (
+            "setSourceMapCacheGetter",
+            function!(set_source_map_cache_getter),
+        ),
         ("takeCoverage", function!(take_coverage)),
         ("stopCoverage", function!(stop_coverage)),
         ("endCoverage", function!(end_coverage)),

@@ -80,7 +80,11 @@ impl Asker {
 
 impl Drop for Asker {
     fn drop(&mut self) {
-        *self.0.is_over.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        *self
+            .0
+            .is_over
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = true;
         self.0.over.notify_one();
     }
 }
@@ -237,7 +241,11 @@ impl Profile {
 
     fn child(&mut self, parent: usize, frame: Frame) -> Option<usize> {
         const NODE_BYTES: usize = 512;
-        let line = if frame.function.is_empty() { frame.line } else { 0 };
+        let line = if frame.function.is_empty() {
+            frame.line
+        } else {
+            0
+        };
         let key = (parent, frame.script, frame.function.clone(), line);
         if let Some(known) = self.known.get(&key) {
             return Some(*known);
@@ -389,7 +397,9 @@ impl CpuProfiler {
             .count()
             >= MAX_PROFILES
         {
-            return Err(format!("{MAX_PROFILES} CPU profiles are being taken already"));
+            return Err(format!(
+                "{MAX_PROFILES} CPU profiles are being taken already"
+            ));
         }
         drop(sessions);
         let interval = self.interval.borrow().unwrap_or(INTERVAL);
@@ -418,5 +428,38 @@ impl CpuProfiler {
             running.asker.0.waits.store(false, Ordering::SeqCst);
             running.profile.add(frames, time);
         }
+    }
+}
+
+/// V8's own profiler never starts for a guest, whatever way of the inspector leads to it.
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+mod wrapped {
+    use std::ffi::{c_int, c_void};
+
+    use crate::link_wrap::wrap;
+
+    type Pointer = *mut c_void;
+
+    wrap!(
+        "_ZN2v811CpuProfiler14StartProfilingENS_5LocalINS_6StringEEENS_19CpuProfilingOptionsENSt4__Cr10unique_ptrINS_24DiscardedSamplesDelegateENS5_14default_deleteIS7_EEEE" =>
+        start_profiling,
+        fn real_start_profiling(profiler: Pointer, title: Pointer, options: Pointer, delegate: Pointer) -> c_int
+    );
+
+    unsafe extern "C" fn start_profiling(
+        profiler: Pointer,
+        title: Pointer,
+        options: Pointer,
+        delegate: Pointer,
+    ) -> c_int {
+        const TOO_MANY_PROFILERS: c_int = 2;
+        if crate::fatal::is_guest_thread() {
+            return TOO_MANY_PROFILERS;
+        }
+        // SAFETY: V8's own call, passed on; the ABI passes what has a destructor by its address.
+        unsafe { real_start_profiling(profiler, title, options, delegate) }
     }
 }

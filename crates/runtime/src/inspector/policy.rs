@@ -266,8 +266,11 @@ fn request(id: i32, method: &'static str, mut params: Params) -> Request {
     // What is said anew in the place of what the guest said.
     let mut own = Map::new();
     match method {
-        "Runtime.evaluate" | "Debugger.evaluateOnCallFrame" | "Runtime.callFunctionOn"
-        | "Runtime.runScript" | "Runtime.awaitPromise" => {
+        "Runtime.evaluate"
+        | "Debugger.evaluateOnCallFrame"
+        | "Runtime.callFunctionOn"
+        | "Runtime.runScript"
+        | "Runtime.awaitPromise" => {
             // V8 would start a timer on threads that all guests share, and withdraw any termination: ours is started.
             let milliseconds = params
                 .remove("timeout")
@@ -409,9 +412,7 @@ mod tests {
             r#"{"id":1,"method":"Runtime.evaluate","params":{"serializationOptions":{"serialization":"deep","maxDepth":32}}}"#
         );
         assert_eq!(
-            forwarded(
-                r#"{"id":1,"method":"Debugger.resume","params":{"terminateOnResume":true}}"#
-            ),
+            forwarded(r#"{"id":1,"method":"Debugger.resume","params":{"terminateOnResume":true}}"#),
             r#"{"id":1,"method":"Debugger.resume","params":{}}"#
         );
     }

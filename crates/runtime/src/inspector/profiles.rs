@@ -71,7 +71,12 @@ impl Profiles {
         .clone()
     }
 
-    fn connect(&self, scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>, kind: Kind) -> Option<Rc<Session>> {
+    fn connect(
+        &self,
+        scope: &mut v8::PinScope<'_, '_>,
+        env: &Rc<Env>,
+        kind: Kind,
+    ) -> Option<Rc<Session>> {
         let agent = env.extension::<Agent>();
         let session = agent
             .connect(scope, env, Listener::Answers(RefCell::default()))
@@ -117,7 +122,13 @@ pub(crate) fn start(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>) {
         let interval = options::number(env, "--cpu-prof-interval").unwrap_or(0.0);
         #[expect(clippy::cast_possible_truncation, reason = "saturates, as wanted")]
         let params = json!({ "interval": interval as i64 });
-        profiles.ask(scope, env, Kind::Cpu, "Profiler.setSamplingInterval", &params);
+        profiles.ask(
+            scope,
+            env,
+            Kind::Cpu,
+            "Profiler.setSamplingInterval",
+            &params,
+        );
         if profiles
             .ask(scope, env, Kind::Cpu, "Profiler.start", &json!({}))
             .is_none()
@@ -133,7 +144,13 @@ pub(crate) fn start(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>) {
         let interval = options::number(env, "--heap-prof-interval").unwrap_or(0.0);
         profiles.ask(scope, env, Kind::Heap, "HeapProfiler.enable", &json!({}));
         let params = json!({ "samplingInterval": interval });
-        profiles.ask(scope, env, Kind::Heap, "HeapProfiler.startSampling", &params);
+        profiles.ask(
+            scope,
+            env,
+            Kind::Heap,
+            "HeapProfiler.startSampling",
+            &params,
+        );
     }
 }
 
@@ -165,14 +182,21 @@ fn write_sampled(scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>, kind: Kind, me
         return;
     };
     let (option, prefix, extension) = kind.option();
-    let thread = thread_id(env);
+    let (pid, thread) = (env.options().pid, thread_id(env));
     let name = options::text(env, &format!("{option}-name"))
         .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| {
-            let time = compact_time(env);
-            format!("{prefix}.{time}.{}.{thread}.001.{extension}", env.options().pid)
-        });
-    let directory = options::text(env, &format!("{option}-dir")).unwrap_or_default();
+        .map_or_else(
+            || {
+                let time = compact_time(env);
+                format!("{prefix}.{time}.{pid}.{thread}.001.{extension}")
+            },
+            |name| name.replace("${pid}", &pid.to_string()),
+        );
+    let directory = [format!("{option}-dir"), "--diagnostic-dir".to_owned()]
+        .iter()
+        .filter_map(|option| options::text(env, option))
+        .find(|directory| !directory.is_empty())
+        .unwrap_or_default();
     write(env, kind, &directory, &name, result.profile.get());
 }
 

@@ -14,7 +14,7 @@ use crate::inspector::{Agent, Listener, MAX_MESSAGE, Session, TaskEvent};
 use crate::latch::End;
 use crate::realm::set;
 use crate::text::too_long;
-use crate::throw::Throw;
+use crate::throw::{ErrorClass, Throw};
 
 /// See the module's text.
 pub static BINDING: Binding = Binding {
@@ -74,12 +74,16 @@ const PROVIDER: Provider = Provider {
     number: 0,
 };
 
-/// In the place of V8's own. The first one makes consoles of V8's with all functions.
+/// In the place of V8's own. The first one makes consoles of V8's with all functions; the last one V8 has only when its
+/// inspector is there.
 const OWN_CONSOLE: &[(&str, Callback)] = &[
     ("context", function!(console_context)),
     ("profile", function!(console_profile)),
     ("profileEnd", function!(console_profile_end)),
+    ("createTask", function!(console_create_task)),
 ];
+
+const RUN_TASK: Callback = function!(run_task);
 
 /// What is behind a `Connection`.
 struct Connection(RefCell<Option<Rc<Session>>>);
@@ -150,6 +154,32 @@ fn console_profile<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Re
 
 fn console_profile_end<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
     undefined(scope)
+}
+
+/// `console.createTask(name)`: what it runs is no task for an inspector that is not there.
+fn console_create_task<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let name = v8::Local::<v8::String>::try_from(args.get(0));
+    if !name.is_ok_and(|name| name.length() > 0) {
+        let text = "First argument must be a non-empty string.";
+        return Err(Throw::Plain(ErrorClass::Error, text.to_owned()));
+    }
+    let task = v8::Object::new(scope);
+    let run = v8::Function::builder_raw(RUN_TASK)
+        .constructor_behavior(v8::ConstructorBehavior::Throw)
+        .build(scope)
+        .ok_or(Throw::Pending)?;
+    set(scope, task, "run", run.into());
+    Ok(task.into())
+}
+
+/// `task.run(function)`
+fn run_task<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
+    let Ok(function) = v8::Local::<v8::Function>::try_from(args.get(0)) else {
+        let text = "First argument must be a function.";
+        return Err(Throw::Plain(ErrorClass::Error, text.to_owned()));
+    };
+    let undefined = v8::undefined(scope).into();
+    function.call(scope, undefined, &[]).ok_or(Throw::Pending)
 }
 
 fn console_context<'s>(_scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {

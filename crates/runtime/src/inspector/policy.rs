@@ -276,7 +276,7 @@ fn request(id: i32, method: &'static str, mut params: Params) -> Request {
                 .remove("timeout")
                 .and_then(|value| serde_json::from_str::<f64>(value.get()).ok());
             timeout = milliseconds
-                .filter(|milliseconds| *milliseconds > 0.0)
+                .filter(|milliseconds| *milliseconds >= 0.0)
                 .and_then(|milliseconds| Duration::try_from_secs_f64(milliseconds / 1e3).ok());
             // Has the profiler, and no `require`.
             params.remove("includeCommandLineAPI");

@@ -142,7 +142,6 @@ where
     // SAFETY: the caller passes V8's own pointer, valid for this call.
     let info = unsafe { &*info };
     let _unlimited = crate::allocator::Suspended::new();
-    let _uncounted = crate::inspector::Suspended::new();
     v8::callback_scope!(unsafe scope, info);
     let args = v8::FunctionCallbackArguments::from_function_callback_info(info);
     let mut result = v8::ReturnValue::<v8::Value>::from_function_callback_info(info);

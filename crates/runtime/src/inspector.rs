@@ -33,6 +33,7 @@ use v8::inspector::{
     V8InspectorClientImpl, V8InspectorClientTrustLevel, V8InspectorSession,
 };
 
+use crate::allocator::Suspended;
 use crate::call_timer::CallTimer;
 use crate::callback_scope::AsyncContext;
 use crate::env::Env;
@@ -40,7 +41,6 @@ use crate::latch::End;
 use crate::memory::MemoryBudget;
 use crate::throw::Throw;
 
-pub(crate) use counted::Suspended;
 #[cfg(all(
     target_os = "linux",
     any(target_arch = "x86_64", target_arch = "aarch64")
@@ -493,6 +493,7 @@ impl Agent {
             v8: RefCell::new(Some((session, inspector))),
         });
         self.sessions.borrow_mut().push(session.clone());
+        env.inspected.set(true);
         Ok(session)
     }
 
@@ -505,6 +506,7 @@ impl Agent {
         self.sessions
             .borrow_mut()
             .retain(|known| !Rc::ptr_eq(known, session));
+        env.inspected.set(self.is_active());
         self.ended.borrow_mut().push(session.clone());
         self.drop_ended(env);
     }

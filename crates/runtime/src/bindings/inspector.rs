@@ -188,15 +188,18 @@ fn console_context<'s>(_scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> R
 
 /// `consoleCall(ofV8, ofNode, ...args)`: V8's method while a session is there, and Node's.
 fn console_call<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    let of_v8 = function_at(args, 0, "inspectorMethod")?;
     let of_node = function_at(args, 1, "nodeMethod")?;
     let rest: Vec<_> = (2..args.length()).map(|index| args.get(index)).collect();
-    let agent = Env::of(scope).extension::<Agent>();
-    if agent.is_active() && !agent.in_console_call.replace(true) {
-        let done = of_v8.call(scope, args.this().into(), &rest);
-        agent.in_console_call.set(false);
-        if done.is_none() {
-            return Err(Throw::Pending);
+    let env = Env::of(scope);
+    if env.inspected.get() {
+        let of_v8 = function_at(args, 0, "inspectorMethod")?;
+        let agent = env.extension::<Agent>();
+        if !agent.in_console_call.replace(true) {
+            let done = of_v8.call(scope, args.this().into(), &rest);
+            agent.in_console_call.set(false);
+            if done.is_none() {
+                return Err(Throw::Pending);
+            }
         }
     }
     of_node
@@ -237,7 +240,7 @@ fn wait_for_debugger<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> 
 }
 
 fn is_enabled<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<'s>) -> Ret<'s> {
-    let active = Env::of(scope).extension::<Agent>().is_active();
+    let active = Env::of(scope).inspected.get();
     Ok(v8::Boolean::new(scope, active).into())
 }
 

@@ -7,11 +7,12 @@
 use std::cell::Cell;
 use std::ffi::c_void;
 
+use crate::allocator::{Suspended, counts, set_counts};
+
 /// A guest near its limit may still have so much for an answer.
 const LEAST: usize = 64 << 20;
 
 thread_local! {
-    static COUNTS: Cell<bool> = const { Cell::new(false) };
     /// Bytes taken and not given back.
     static TAKEN: Cell<isize> = const { Cell::new(0) };
     static MOST: Cell<isize> = const { Cell::new(isize::MAX) };
@@ -33,7 +34,7 @@ impl Count {
         });
         let most = isize::try_from(free).unwrap_or(isize::MAX);
         Self {
-            before: (COUNTS.replace(true), TAKEN.replace(0), MOST.replace(most)),
+            before: (set_counts(true), TAKEN.replace(0), MOST.replace(most)),
         }
     }
 }
@@ -41,32 +42,15 @@ impl Count {
 impl Drop for Count {
     fn drop(&mut self) {
         let (counts, taken, most) = self.before;
-        COUNTS.set(counts);
+        set_counts(counts);
         TAKEN.set(taken);
         MOST.set(most);
     }
 }
 
-/// Counts nothing on this thread until it is dropped: what our own code takes meanwhile is not the inspector's, and it may
-/// hold what must not be left for ever.
-pub(crate) struct Suspended(bool);
-
-impl Suspended {
-    /// See the type.
-    pub fn new() -> Self {
-        Self(COUNTS.replace(false))
-    }
-}
-
-impl Drop for Suspended {
-    fn drop(&mut self) {
-        COUNTS.set(self.0);
-    }
-}
-
 /// C++ code is about to take `size` bytes. Does not return when this thread's guest may not have them.
 pub(crate) fn taking(size: usize) {
-    if !COUNTS.get() {
+    if !counts() {
         return;
     }
     let taken = TAKEN
@@ -82,7 +66,7 @@ pub(crate) fn taking(size: usize) {
 
 /// C++ code gives a block back.
 pub(crate) fn giving_back(block: *mut c_void) {
-    if !COUNTS.get() || block.is_null() {
+    if !counts() || block.is_null() {
         return;
     }
     // SAFETY: a block of the allocator that this function belongs to, which is about to be freed there.

@@ -118,7 +118,7 @@ impl Asking {
 unsafe extern "C" fn take_samples(isolate: v8::UnsafeRawIsolatePtr, _data: *mut std::ffi::c_void) {
     // SAFETY: V8 calls this with the isolate that was interrupted, on its thread.
     let mut isolate = unsafe { v8::Isolate::from_raw_isolate_ptr(isolate) };
-    let _uncounted = super::Suspended::new();
+    let _uncounted = crate::allocator::Suspended::new();
     let env = Env::of(&isolate);
     v8::scope!(let scope, &mut isolate);
     let Some(context) = env.context(scope) else {

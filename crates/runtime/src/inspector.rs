@@ -57,6 +57,8 @@ const SESSION_BYTES: usize = 64 << 10;
 const REMOTE_OBJECT_BYTES: usize = 512;
 /// Groups of remote objects that are counted by name; the others are released with the session.
 const MAX_GROUPS: usize = 256;
+/// What a message takes for each unit of UTF-16 while it is handed on: UTF-8, and a string of the guest's.
+const MESSAGE_COPIES: usize = 4;
 /// UTF-16 units of a context's name.
 const MAX_CONTEXT_NAME: usize = 256;
 /// How an answer names an object.
@@ -261,6 +263,11 @@ impl Link {
             if env.is_ending() {
                 return;
             }
+            let bytes = message.string().len().saturating_mul(MESSAGE_COPIES);
+            let budget = self.budget.as_ref();
+            let Ok(_charge) = budget.map(|budget| budget.charge_native(bytes)).transpose() else {
+                return;
+            };
             let mut text = message.string().to_string();
             if id.is_some() && id == self.timed.get() {
                 replace_timestamp(&mut text, env.clock().monotonic().as_secs_f64());

@@ -38,7 +38,6 @@ fn main() {
     check_hashes(&sources, &list_path);
     patch_undici(&lib_dir);
     patch_shared_memory(&lib_dir);
-    patch_coverage(&lib_dir);
     generate(
         &sources,
         &manifest_dir,
@@ -240,20 +239,6 @@ fn patch_shared_memory(lib_dir: &Path) {
         }
         std::fs::write(&path, source).expect("write a source");
     }
-}
-
-/// Gives `v8` the functions that a Node with an inspector has; without `NODE_V8_COVERAGE` they do nothing there either.
-fn patch_coverage(lib_dir: &Path) {
-    let path = lib_dir.join("v8.js");
-    let source = std::fs::read_to_string(&path).expect("read a source");
-    let theirs = "let profiler = {};\n";
-    let ours = "let profiler = { takeCoverage() {}, stopCoverage() {} };\n";
-    assert_eq!(
-        source.matches(theirs).count(),
-        1,
-        "v8 has its coverage another way than before"
-    );
-    std::fs::write(&path, source.replace(theirs, ours)).expect("write a source");
 }
 
 /// Writes `SOURCES`: ASCII sources become static external strings, the few others UTF-8 text.

@@ -11,7 +11,9 @@
 // @each new ShadowRealm()
 // @each gc()
 // @each require('inspector').open()
-// @each new (require('inspector').Session)().connect()
+// @each let failure; const s = new (require('inspector').Session)(); s.connect(); s.post('Profiler.enable'); s.post('Profiler.start', (e) => (failure = e)); if (failure) throw failure
+// @each let failure; const s = new (require('inspector').Session)(); s.connect(); s.post('Profiler.enable'); s.post('Runtime.getHeapUsage', (e) => (failure = e)); if (failure) throw failure
+// @each let failure; const s = new (require('inspector').Session)(); s.connect(); s.post('Profiler.enable'); s.post('HeapProfiler.startTrackingHeapObjects', (e) => (failure = e)); if (failure) throw failure
 // @each require('v8').startCpuProfile()
 // @each process.binding('natives').x.y
 let reached = false;

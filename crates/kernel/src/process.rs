@@ -319,6 +319,15 @@ impl Process {
         Ok(())
     }
 
+    /// Whether `signal` would end this process.
+    #[must_use]
+    pub fn ends_by(&self, signal: i32) -> bool {
+        let inner = self.inner.lock();
+        let is_ignored = inner.ignored.contains(signal);
+        !inner.caught.contains(signal)
+            && (signal == SIGKILL || (!is_ignored && ends_by_default(signal)))
+    }
+
     /// Does what a signal does to this process.
     pub(crate) fn signal(&self, signal: i32) {
         let (caught, ignored) = {

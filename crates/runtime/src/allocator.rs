@@ -14,11 +14,23 @@ use crate::large_blocks::{for_rust, is_large};
 const SMALL: usize = 4096;
 
 thread_local! {
-    static LIMIT: Cell<usize> = const { Cell::new(usize::MAX) };
+    static STATE: State = const {
+        State {
+            limit: Cell::new(usize::MAX),
+            counts: Cell::new(false),
+        }
+    };
     static GRANTED: Cell<usize> = const { Cell::new(0) };
     static DENIED: Cell<bool> = const { Cell::new(false) };
     /// What the outer budgets granted.
     static HELD: Cell<usize> = const { Cell::new(0) };
+}
+
+/// What each binding call changes, in one place.
+struct State {
+    limit: Cell<usize>,
+    /// Whether C++'s allocations are counted, see `inspector/counted.rs`.
+    counts: Cell<bool>,
 }
 
 /// See the module's text.
@@ -32,7 +44,7 @@ fn permits(size: usize, align: usize) -> bool {
     if size < SMALL || align != 1 {
         return true;
     }
-    let Ok(limit) = LIMIT.try_with(Cell::get) else {
+    let Ok(limit) = STATE.try_with(|state| state.limit.get()) else {
         return true;
     };
     if limit == usize::MAX {
@@ -114,7 +126,7 @@ impl Budget {
             .checked_sub(held)
             .filter(|limit| *limit >= Self::LEAST)?;
         let previous = (
-            LIMIT.replace(limit),
+            STATE.with(|state| state.limit.replace(limit)),
             GRANTED.replace(0),
             DENIED.replace(false),
             HELD.replace(held),
@@ -134,21 +146,32 @@ impl Budget {
 impl Drop for Budget {
     fn drop(&mut self) {
         let (limit, granted, denied, held) = self.previous;
-        LIMIT.set(limit);
+        STATE.with(|state| state.limit.set(limit));
         GRANTED.set(granted);
         DENIED.set(denied);
         HELD.set(held);
     }
 }
 
-/// Lifts the limit on this thread until it is dropped: for binding functions, which the guest's JavaScript may call
-/// while a value is serialized.
-pub struct Suspended(usize);
+/// Whether C++'s allocations on this thread are counted.
+pub(crate) fn counts() -> bool {
+    STATE.with(|state| state.counts.get())
+}
+
+/// Changes [`counts`]; answers what it was.
+pub(crate) fn set_counts(counts: bool) -> bool {
+    STATE.with(|state| state.counts.replace(counts))
+}
+
+/// Lifts the limit on this thread, and ends counting, until it is dropped: for binding functions, which the guest's
+/// JavaScript may call while a value is serialized or inspected. What our own code takes is not V8's, and it may hold what
+/// must not be left for ever.
+pub struct Suspended(usize, bool);
 
 impl Suspended {
     /// See the type.
     pub fn new() -> Self {
-        Self(LIMIT.replace(usize::MAX))
+        STATE.with(|state| Self(state.limit.replace(usize::MAX), state.counts.replace(false)))
     }
 }
 
@@ -160,7 +183,10 @@ impl Default for Suspended {
 
 impl Drop for Suspended {
     fn drop(&mut self) {
-        LIMIT.set(self.0);
+        STATE.with(|state| {
+            state.limit.set(self.0);
+            state.counts.set(self.1);
+        });
     }
 }
 

@@ -173,3 +173,16 @@ fn leave(env: &Env, isolate: &v8::Isolate, fired: &AtomicBool) -> Outcome {
     }
     Outcome::Fired
 }
+
+/// Asks again for the termination of a call whose time is up: code in between may have withdrawn it.
+pub(crate) fn insist(env: &Env, isolate: &v8::Isolate) {
+    let nested = env.extension::<Nested>();
+    let is_up = nested
+        .0
+        .borrow()
+        .iter()
+        .any(|call| call.load(Ordering::SeqCst));
+    if is_up {
+        isolate.terminate_execution();
+    }
+}

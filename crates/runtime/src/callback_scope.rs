@@ -472,6 +472,7 @@ impl Env {
                     return;
                 }
                 let code = self.exit_code(scope).unwrap_or(1);
+                crate::inspector::profiles::end(scope, &Self::of(scope));
                 self.end(scope, End::Error(code));
             }
             Err(second) => {

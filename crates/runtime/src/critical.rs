@@ -49,6 +49,7 @@ mod wrapped {
     use std::ffi::{c_int, c_void};
 
     use super::{enter, leave, section};
+    use crate::inspector::{giving_back, taking};
     use crate::link_wrap::wrap;
 
     type Pointer = *mut c_void;
@@ -220,10 +221,11 @@ mod wrapped {
 
     /// One function of the allocator: counted, judged by its size if it has one, then passed on.
     macro_rules! allocator_function {
-        ($symbol:literal, $name:ident, $real:ident($($argument:ident: $type:ty),*) $(-> $result:ty)? $(, $size:expr)?) => {
+        ($symbol:literal, $name:ident, $real:ident($($argument:ident: $type:ty),*) $(-> $result:ty)? $(, $size:expr)? $(; $note:expr)?) => {
             wrap!($symbol => $name, fn $real($($argument: $type),*) $(-> $result)?);
             unsafe extern "C" fn $name($($argument: $type),*) $(-> $result)? {
                 $(crate::large_blocks::judge($size);)?
+                $($note;)?
                 let _section = section();
                 // SAFETY: the caller's own call of the allocator, passed on.
                 unsafe { $real($($argument),*) }
@@ -258,6 +260,7 @@ mod wrapped {
     wrap!("_Znwm" => new, fn real_new(size: usize) -> Pointer);
     unsafe extern "C" fn new(size: usize) -> Pointer {
         crate::large_blocks::judge(size);
+        taking(size);
         let _section = section();
         // SAFETY: the caller's own call of the allocator, passed on.
         let block = unsafe { real_new(size) };
@@ -268,32 +271,35 @@ mod wrapped {
         }
         block
     }
-    allocator_function!("_Znam", new_array, real_new_array(size: usize) -> Pointer, size);
-    allocator_function!("_ZnwmRKSt9nothrow_t", new_nothrow, real_new_nothrow(size: usize, tag: Pointer) -> Pointer, size);
+    allocator_function!("_Znam", new_array, real_new_array(size: usize) -> Pointer, size; taking(size));
+    allocator_function!("_ZnwmRKSt9nothrow_t", new_nothrow, real_new_nothrow(size: usize, tag: Pointer) -> Pointer, size; taking(size));
     allocator_function!(
         "_ZnamRKSt9nothrow_t",
         new_array_nothrow,
         real_new_array_nothrow(size: usize, tag: Pointer) -> Pointer,
-        size
+        size;
+        taking(size)
     );
-    allocator_function!("_ZnwmSt11align_val_t", new_aligned, real_new_aligned(size: usize, alignment: usize) -> Pointer, size);
+    allocator_function!("_ZnwmSt11align_val_t", new_aligned, real_new_aligned(size: usize, alignment: usize) -> Pointer, size; taking(size));
     allocator_function!(
         "_ZnamSt11align_val_t",
         new_array_aligned,
         real_new_array_aligned(size: usize, alignment: usize) -> Pointer
     );
-    allocator_function!("_ZdlPv", delete, real_delete(block: Pointer));
-    allocator_function!("_ZdaPv", delete_array, real_delete_array(block: Pointer));
-    allocator_function!("_ZdlPvm", delete_sized, real_delete_sized(block: Pointer, size: usize));
-    allocator_function!("_ZdaPvm", delete_array_sized, real_delete_array_sized(block: Pointer, size: usize));
+    allocator_function!("_ZdlPv", delete, real_delete(block: Pointer); giving_back(block));
+    allocator_function!("_ZdaPv", delete_array, real_delete_array(block: Pointer); giving_back(block));
+    allocator_function!("_ZdlPvm", delete_sized, real_delete_sized(block: Pointer, size: usize); giving_back(block));
+    allocator_function!("_ZdaPvm", delete_array_sized, real_delete_array_sized(block: Pointer, size: usize); giving_back(block));
     allocator_function!(
         "_ZdlPvmSt11align_val_t",
         delete_sized_aligned,
-        real_delete_sized_aligned(block: Pointer, size: usize, alignment: usize)
+        real_delete_sized_aligned(block: Pointer, size: usize, alignment: usize);
+        giving_back(block)
     );
     allocator_function!(
         "_ZdaPvSt11align_val_t",
         delete_array_aligned,
-        real_delete_array_aligned(block: Pointer, alignment: usize)
+        real_delete_array_aligned(block: Pointer, alignment: usize);
+        giving_back(block)
     );
 }

@@ -96,6 +96,8 @@ pub struct Env {
     /// Nesting of callback scopes; ticks run when it falls to zero.
     pub(crate) callback_depth: Cell<u32>,
     pub(crate) constructing_from_rust: Cell<bool>,
+    /// Whether an inspector's session is connected.
+    pub(crate) inspected: Cell<bool>,
     keeps_running: Cell<bool>,
     process: RefCell<Option<Arc<secure_exec_kernel::Process>>>,
     kernel: RefCell<Option<Arc<secure_exec_kernel::Kernel>>>,
@@ -159,6 +161,7 @@ impl Env {
             async_stack: RefCell::default(),
             callback_depth: Cell::new(0),
             constructing_from_rust: Cell::new(false),
+            inspected: Cell::new(false),
             keeps_running: Cell::new(false),
             process: RefCell::default(),
             kernel: RefCell::default(),
@@ -527,7 +530,7 @@ impl Env {
     }
 
     /// Emits `exit` on `process`; answers the exit code after its listeners ran.
-    pub fn emit_exit(&self, scope: &mut v8::PinScope<'_, '_>) -> i32 {
+    pub fn emit_exit(self: &Rc<Self>, scope: &mut v8::PinScope<'_, '_>) -> i32 {
         const EXITING: usize = 0;
         const EXIT_CODE: usize = 1;
         const HAS_EXIT_CODE: usize = 2;
@@ -542,6 +545,7 @@ impl Env {
             }
         }
         self.emit_with_exit_code(scope, "exit");
+        crate::inspector::profiles::end(scope, self);
         self.exit_code(scope).unwrap_or(0)
     }
 

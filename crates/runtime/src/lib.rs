@@ -71,6 +71,7 @@ pub mod host_pool;
 pub mod host_watches;
 mod icu_memory;
 mod idle;
+pub(crate) mod inspector;
 mod large_blocks;
 pub mod latch;
 pub mod launch;

@@ -266,7 +266,8 @@ impl Parser {
         };
         Ok(Some(match info.kind {
             kind::INTEGER => Json::from(leading_integer(&text)),
-            kind::UNSIGNED => Json::from(leading_integer(&text).max(0)),
+            // As `strtoull` reads it: -1 is the largest number.
+            kind::UNSIGNED => Json::from(leading_integer(&text).cast_unsigned()),
             kind::STRING_LIST => {
                 let mut list = match self.values.get(name) {
                     Some(Json::Array(list)) => list.clone(),
@@ -275,7 +276,7 @@ impl Parser {
                 list.push(Json::from(text));
                 Json::Array(list)
             }
-            // There is no inspector that would listen there.
+            // Nothing listens there, ever.
             kind::HOST_PORT => return Ok(None),
             _ => Json::from(text),
         }))

@@ -364,6 +364,7 @@ pub(crate) fn run_isolate<R, T>(
     let _waits = crate::host::enter(env.shared());
     let result = body(&mut isolate, &env, &guest);
     let workers = env.shared().workers.end();
+    crate::inspector::shut_down(&mut isolate, &env);
     env.release_handles();
     isolate.remove_slot::<Rc<Env>>();
     drop(env);
@@ -886,7 +887,7 @@ pub(crate) fn setup(
 /// Does what options ask of V8, once they are known.
 pub(crate) fn apply_options(
     scope: &mut v8::PinScope<'_, '_>,
-    env: &Env,
+    env: &Rc<Env>,
     vm: &Vm,
     process: &secure_exec_kernel::Process,
     main: &str,
@@ -915,6 +916,7 @@ pub(crate) fn apply_options(
     if env.traces() {
         crate::bindings::trace_events::refresh(scope, env);
     }
+    crate::inspector::profiles::start(scope, env);
 }
 
 /// What is left to do for a process that ended by itself: its code does not run any more.

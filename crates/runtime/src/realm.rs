@@ -276,8 +276,13 @@ pub fn boot<'s>(
     Ok(())
 }
 
-/// Takes away what no context has here: `Intl.v8BreakIterator`, which is not of the standard. Node does so too.
-pub(crate) fn restrict_global(scope: &mut v8::PinScope<'_, '_>, global: v8::Local<v8::Object>) {
+/// Takes away what no context has here: `Intl.v8BreakIterator`, which is not of the standard. Node does so too. See also
+/// [`bindings::inspector::tame_console`].
+pub(crate) fn restrict_global<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    global: v8::Local<'s, v8::Object>,
+) {
+    bindings::inspector::tame_console(scope, global);
     let (Some(intl), Some(name)) = (
         v8::String::new(scope, "Intl"),
         v8::String::new(scope, "v8BreakIterator"),

@@ -291,6 +291,7 @@ fn boot<'s>(
     let _ = crate::disabled_proto::apply(scope, env);
     let _ = crate::shared_memory::install(scope, env, global);
     crate::bindings::performance::start(scope, env);
+    crate::inspector::profiles::start(scope, env);
     Some(())
 }
 

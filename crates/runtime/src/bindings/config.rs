@@ -1,5 +1,4 @@
-//! `internalBinding('config')`. Source: `src/node_config.cc`. The recorded surface gives the constants; there is no
-//! inspector in guests.
+//! `internalBinding('config')`. Source: `src/node_config.cc`. The recorded surface gives the constants.
 
 use crate::binding::{Args, Binding, Ret, function};
 use crate::throw::Throw;

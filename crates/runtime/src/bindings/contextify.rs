@@ -249,6 +249,10 @@ fn make_context<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s
             .set_private(scope, option_key, id.into())
             .ok_or(Throw::Pending)?;
     }
+    let name = v8::Local::<v8::String>::try_from(args.get(1))
+        .map_or_else(|_| String::new(), |name| name.to_rust_string_lossy(scope));
+    env.extension::<crate::inspector::Agent>()
+        .context_created(context, &name);
     Ok(holder.into())
 }
 

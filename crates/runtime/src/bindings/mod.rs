@@ -26,6 +26,7 @@ pub mod heap_utils;
 pub mod http2;
 pub mod http_parser;
 pub mod icu;
+pub mod inspector;
 pub mod js_stream;
 pub mod js_udp_wrap;
 pub mod messaging;
@@ -39,6 +40,7 @@ pub mod permission;
 pub mod pipe_wrap;
 pub mod process_methods;
 pub mod process_wrap;
+pub mod profiler;
 pub mod report;
 pub mod request;
 pub mod serdes;
@@ -100,6 +102,7 @@ pub static BINDINGS: &[&Binding] = &[
     &http2::BINDING,
     &http_parser::BINDING,
     &icu::BINDING,
+    &inspector::BINDING,
     &js_stream::BINDING,
     &js_udp_wrap::BINDING,
     &messaging::BINDING,
@@ -113,6 +116,7 @@ pub static BINDINGS: &[&Binding] = &[
     &pipe_wrap::BINDING,
     &process_methods::BINDING,
     &process_wrap::BINDING,
+    &profiler::BINDING,
     &report::BINDING,
     &serdes::BINDING,
     &signal_wrap::BINDING,

@@ -477,6 +477,11 @@ fn kill<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let pid = args.get(0).int32_value(scope).ok_or(Throw::Pending)?;
     let signal = args.get(1).int32_value(scope).ok_or(Throw::Pending)?;
     let env = Env::of(scope);
+    let own = env.options().pid.cast_signed();
+    if [0, -1, own, -own].contains(&pid) && env.process()?.ends_by(signal) {
+        // Its profiles would be lost.
+        crate::inspector::profiles::end(scope, &env);
+    }
     let sent = env.kernel()?.kill(&*env.process()?, pid, signal);
     if env.is_ending() {
         // It was for this process, too.
@@ -698,7 +703,7 @@ fn get_active_resources_info<'s>(scope: &mut v8::PinScope<'s, '_>, _args: &Args<
     Ok(v8::Array::new_with_elements(scope, &names).into())
 }
 
-/// There is no inspector, and no other process to start one in.
+/// Nothing can be told to listen for a debugger.
 fn debug_process<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     if args.length() < 1 {
         return Err(Throw::type_error(
@@ -733,6 +738,7 @@ fn really_exit<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s>
     if options::flag(&env, "--trace-exit") {
         env.trace_exit(scope, code);
     }
+    crate::inspector::profiles::end(scope, &env);
     Err(env.end(scope, End::Exit(code)))
 }
 

@@ -223,12 +223,17 @@ fn write<'s>(
     Ok(filename)
 }
 
+/// The wall time as the names of Node's diagnostic files have it.
+pub(crate) fn compact_time(env: &Env) -> String {
+    let time = iso_seconds(env.clock().wall().as_secs()).replace(['-', ':', 'Z'], "");
+    time.replace('T', ".")
+}
+
 /// `report.<date>.<time>.<pid>.<thread>.<number>.json`
 fn default_name(env: &Env, settings: &Settings) -> String {
     let number = settings.written.get().saturating_add(1);
     settings.written.set(number);
-    let time = iso_seconds(env.clock().wall().as_secs()).replace(['-', ':', 'Z'], "");
-    let time = time.replace('T', ".");
+    let time = compact_time(env);
     format!("report.{time}.{}.0.{number:03}.json", env.options().pid)
 }
 

@@ -29,7 +29,7 @@ function prepare() {
   prepareMainThreadExecution(false, true);
 }
 
-function setProcess(main, args, pid, ppid) {
+function setProcess(main, args, pid, ppid, isFinal = true) {
   const argv = [process.execPath, main];
   for (let i = 0; i < args.length; i++) ArrayPrototypePush(argv, args[i]);
   process.argv = argv;

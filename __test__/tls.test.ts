@@ -32,6 +32,40 @@ async function secure(runtime: NodeRuntime, options: ConnectionOptions): Promise
   return secured;
 }
 
+describe("the order of a handshake", () => {
+  const listen = (handler: string) => `
+    const tls = require("node:tls");
+    const told = [];
+    const server = tls.createServer({ key: pki["server-key"], cert: pki["server-cert"] }, (socket) => { ${handler} });
+    server.on("tlsClientError", (error) => told.push("refused " + error.code)).listen(0, () => client(server.address().port));
+  `;
+
+  test("a server whose certificate is refused never has a connection", async () => {
+    const runtime = await make();
+    const code = `${listen(`told.push("secure")`)}
+      function client(port) {
+        const socket = tls.connect({ port });
+        socket.on("error", (error) => told.push(error.code));
+        socket.on("close", () => server.close(() => console.log(JSON.stringify(told.sort()))));
+      }
+    `;
+    expect(await answer(runtime, code)).toEqual(["UNABLE_TO_VERIFY_LEAF_SIGNATURE", "refused ECONNRESET"]);
+  });
+
+  test("a stream that is ended at once, with nothing, ends after the handshake", async () => {
+    const runtime = await make();
+    const code = `${listen(`socket.on("end", () => told.push("end")); socket.resume().end();`)}
+      function client(port) {
+        const socket = tls.connect({ port, rejectUnauthorized: false }, () => told.push("secure"));
+        socket.on("finish", () => told.push("finish")).on("error", (error) => told.push(error.code)).resume();
+        socket.on("close", () => server.close(() => console.log(JSON.stringify(told.filter((what) => what !== "end")))));
+        socket.end("");
+      }
+    `;
+    expect(await answer(runtime, code)).toEqual(["secure", "finish"]);
+  });
+});
+
 describe("a server in the guest", () => {
   test("https and fetch from within", async () => {
     const runtime = await make();

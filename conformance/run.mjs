@@ -5,14 +5,17 @@
 //                          [--update] [--check] [--verbose]
 //
 // Each test runs in its own VM, from one shared image of the suite, with the flags of its own `// Flags:` line.
-// `--check` compares with expectations.json: a listed pass that fails is an error, and so is a test that passes although
-// it is not listed (add it with `--update`). Tests are never changed and never special-cased by name.
+// expectations.json lists each test: those that pass, those that fail with the reason, those whose result says nothing.
+// `--check` compares with it: a listed pass that fails is an error, and so are a listed failure that passes, a test that
+// is not listed, and a failure without a reason. `--update` writes it; whoever lists a new failure writes the reason.
+// Tests are never changed and never special-cased by name.
 
 import { existsSync, readFileSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { compare, merge } from './expectations.mjs';
 import { groupOf, stageOf } from './groups.mjs';
 
 const here = path.dirname(fileURLToPath(import.meta.url));
@@ -49,14 +52,14 @@ function findSuite(folder) {
   return fail(`conformance: no test/common below ${folder}`);
 }
 
-/** Every file of the suite as [guest path, bytes or link target, kind]. */
+/** Every file of the suite as [guest path, bytes, permissions]. */
 function* entries(root, folder = root) {
   for (const entry of readdirSync(folder, { withFileTypes: true })) {
     const host = path.join(folder, entry.name);
     const guest = path.posix.join(GUEST_ROOT, path.relative(root, host));
     if (entry.isDirectory()) yield* entries(root, host);
     else if (entry.isFile() || (entry.isSymbolicLink() && statSync(host, { throwIfNoEntry: false })?.isFile())) {
-      yield [guest, readFileSync(host)];
+      yield [guest, readFileSync(host), statSync(host).mode & 0o777];
     }
   }
 }
@@ -107,7 +110,8 @@ async function runTest(api, image, test, root) {
     filePath: `${GUEST_ROOT}/test/${test}`,
     // As Node's own runner does: paths in flags begin there.
     cwd: GUEST_ROOT,
-    env: { NODE_TEST_DIR: '/tmp', PATH: '/usr/local/bin:/usr/bin:/bin', HOME: '/home/sandbox' },
+    // Tests take the first for a run by Node's own runner.
+    env: { TEST_THREAD_ID: '0', NODE_TEST_DIR: '/tmp', PATH: '/usr/local/bin:/usr/bin:/bin', HOME: '/home/sandbox' },
     memoryLimit: 512,
     cpuTimeLimitMs: TEST_MS,
     wallTimeLimitMs: TEST_MS,
@@ -120,7 +124,9 @@ async function runTest(api, image, test, root) {
   if (outcome.reason === 'exit' && outcome.code === 0) {
     return /^1\.\.0 # Skipped/m.test(stdout) ? { result: 'skip' } : { result: 'pass' };
   }
-  const why = (outcome.stderr ?? '').split('\n').filter((line) => line.trim() !== '').slice(0, 8).join('\n');
+  // `node:test` tells its failures on stdout.
+  const failures = stdout.split('\n').filter((line) => /^\s*(?:not ok |error: )/.test(line));
+  const why = [...failures, ...(outcome.stderr ?? '').split('\n')].filter((line) => line.trim() !== '').slice(0, 8).join('\n');
   return { result: 'fail', why: `${outcome.reason} ${outcome.code} ${outcome.errorMessage ?? ''}\n${why}` };
 }
 
@@ -154,24 +160,6 @@ function print(groups) {
   }
 }
 
-/** Compares with the committed list; answers the number of differences. */
-function check(results) {
-  const { pass: listed, unstable } = JSON.parse(readFileSync(EXPECTATIONS, 'utf8'));
-  const expected = new Set(listed);
-  let wrong = 0;
-  for (const [test, { result, why }] of results) {
-    if (unstable[test] !== undefined) continue;
-    if (expected.has(test) && result !== 'pass') {
-      wrong += 1;
-      console.error(`REGRESSED ${test}: ${why ?? result}`);
-    } else if (!expected.has(test) && result === 'pass') {
-      wrong += 1;
-      console.error(`NEW PASS ${test}: add it with npm run conformance -- --suite <dir> --update`);
-    }
-  }
-  return wrong;
-}
-
 const root = findSuite(options.suite);
 const api = await import('../dist/internal.js').catch((error) => fail(`conformance: build first (npm run build): ${error.message}`));
 const image = api.createImage([...entries(root)]);
@@ -193,11 +181,15 @@ if (options.json !== undefined) {
   const json = { tests: Object.fromEntries(sorted), groups: Object.fromEntries([...groups].sort()) };
   writeFileSync(options.json, `${JSON.stringify(json, null, 1)}\n`);
 }
-if (options.update) {
-  const old = existsSync(EXPECTATIONS) ? JSON.parse(readFileSync(EXPECTATIONS, 'utf8')) : { pass: [], unstable: {} };
-  const passed = [...sorted].filter(([test, { result }]) => result === 'pass' && old.unstable[test] === undefined);
-  const kept = old.pass.filter((test) => !sorted.has(test));
-  const pass = [...kept, ...passed.map(([test]) => test)].sort();
-  writeFileSync(EXPECTATIONS, `${JSON.stringify({ unstable: old.unstable, pass }, null, 1)}\n`);
+if (options.update || options.check) {
+  let list = existsSync(EXPECTATIONS) ? JSON.parse(readFileSync(EXPECTATIONS, 'utf8')) : {};
+  if (options.update) {
+    list = merge(list, sorted);
+    writeFileSync(EXPECTATIONS, `${JSON.stringify(list, null, 1)}\n`);
+  }
+  if (options.check) {
+    const problems = compare(list, sorted, { complete: options.filter === undefined && options.stage === undefined });
+    for (const problem of problems) console.error(problem);
+    if (problems.length > 0) process.exitCode = 1;
+  }
 }
-if (options.check && check(sorted) > 0) process.exitCode = 1;

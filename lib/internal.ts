@@ -18,10 +18,10 @@ export interface ImageRun extends NodeRuntimeCreateOptions {
   tty?: { columns: number; rows: number };
 }
 
-/** A file tree that many runs share. */
-export function createImage(files: Iterable<[path: string, data: Buffer]>): NativeImage {
+/** A file tree that many runs share. Files without permissions of their own have 0o644. */
+export function createImage(files: Iterable<[path: string, data: Buffer, mode?: number]>): NativeImage {
   const { NativeImage } = native();
-  return new NativeImage(Array.from(files, ([path, data]) => ({ path, data })));
+  return new NativeImage(Array.from(files, ([path, data, mode = 0o644]) => ({ path, data, mode })));
 }
 
 /** Runs a file of an image in a VM of its own. */

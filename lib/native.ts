@@ -13,6 +13,8 @@ export interface NativePair {
 export interface NativeFile {
   path: string;
   data: Buffer;
+  /** Permissions, in an image. */
+  mode?: number;
 }
 
 export interface NativeLimits {

@@ -37,6 +37,8 @@ pub struct NativeFile {
     pub path: String,
     /// What it holds.
     pub data: Buffer,
+    /// Its permissions in an image; 0o644 where there are none.
+    pub mode: Option<u32>,
 }
 
 /// Limits of a VM. Absent numbers mean the default.

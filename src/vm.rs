@@ -42,14 +42,16 @@ impl NativeImage {
     #[napi(constructor)]
     pub fn new(files: Vec<NativeFile>) -> Result<Self> {
         let mut builder = Image::builder();
-        for NativeFile { path, data } in files {
-            builder.file(&path, data.to_vec(), 0o644).map_err(|errno| {
-                napi::Error::from_reason(format!(
-                    "{0}{CODE_END}{0}: {1}, open '{path}'",
-                    errno.name(),
-                    errno.message()
-                ))
-            })?;
+        for NativeFile { path, data, mode } in files {
+            builder
+                .file(&path, data.to_vec(), mode.unwrap_or(0o644))
+                .map_err(|errno| {
+                    napi::Error::from_reason(format!(
+                        "{0}{CODE_END}{0}: {1}, open '{path}'",
+                        errno.name(),
+                        errno.message()
+                    ))
+                })?;
         }
         Ok(Self(builder.build()))
     }
@@ -350,7 +352,7 @@ impl NativeVm {
         options.snapshot = snapshot.iter().map(|archive| archive.to_vec()).collect();
         options.files = files
             .into_iter()
-            .map(|NativeFile { path, data }| (path, data.to_vec()))
+            .map(|NativeFile { path, data, .. }| (path, data.to_vec()))
             .collect();
         let adapter = has_adapter.then(|| {
             let ports = options.exempt_ports.clone();

@@ -115,6 +115,11 @@ impl Clock {
         (since.as_secs_f64() * 1e3).floor()
     }
 
+    /// [`Self::monotonic`] at a real instant, in whole milliseconds.
+    pub fn monotonic_ms_of(&self, instant: Instant) -> f64 {
+        MONOTONIC_ORIGIN.as_secs_f64() * 1e3 + self.ms_of(instant)
+    }
+
     /// The real instant at which the loop's time will be `ms`.
     pub fn instant_of(&self, ms: f64) -> Instant {
         let ms = if ms.is_finite() {

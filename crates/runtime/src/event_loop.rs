@@ -10,7 +10,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -158,7 +157,15 @@ mod immediate_field {
 #[derive(Default)]
 pub struct LoopTimes {
     started: OnceLock<Instant>,
-    idle_nanos: AtomicU64,
+    idle: Mutex<Idle>,
+}
+
+#[derive(Default)]
+struct Idle {
+    /// How long it slept before.
+    before: Duration,
+    /// Since when it sleeps now.
+    asleep: Option<Instant>,
 }
 
 impl LoopTimes {
@@ -167,14 +174,22 @@ impl LoopTimes {
         self.started.get().copied()
     }
 
-    /// How long the loop has slept.
+    /// How long the loop has slept, up to now.
     pub fn idle(&self) -> Duration {
-        Duration::from_nanos(self.idle_nanos.load(Ordering::Relaxed))
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.before + idle.asleep.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    fn slept(&self, time: Duration) {
-        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        self.idle_nanos.fetch_add(nanos, Ordering::Relaxed);
+    fn falls_asleep(&self) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.asleep = Some(Instant::now());
+    }
+
+    fn wakes(&self) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(since) = idle.asleep.take() {
+            idle.before += since.elapsed();
+        }
     }
 }
 
@@ -446,13 +461,13 @@ impl Env {
             let due = self.clock().instant_of(*due as f64);
             deadline = Some(deadline.map_or(due, |deadline| deadline.min(due)));
         }
-        let asleep = Instant::now();
         let rest = work
             .idle
             .rest_at()
             .filter(|rest| deadline.is_none_or(|deadline| *rest < deadline));
+        work.shared.loop_times.falls_asleep();
         work.inbox.wait(rest.or(deadline));
-        work.shared.loop_times.slept(asleep.elapsed());
+        work.shared.loop_times.wakes();
         if rest.is_some_and(|rest| rest <= Instant::now()) && !self.is_ending() {
             work.idle.rest(scope, self.memory_account().as_deref());
         } else {

@@ -83,7 +83,8 @@ const V8_FLAGS: &[&str] = &[
     "--wasm-max-mem-pages",
 ];
 
-fn is_v8_flag(name: &str) -> bool {
+/// Whether this names a flag of V8 that is accepted, in its positive form.
+pub fn is_v8_flag(name: &str) -> bool {
     name.starts_with("--harmony-")
         || name.starts_with("--experimental-wasm-")
         || V8_FLAGS.contains(&name)
@@ -462,6 +463,12 @@ impl Parser {
         }
         if let Some(text) = self.wrong_percentage() {
             return refuse(&text, INVALID_COMMAND_LINE_ARGUMENT);
+        }
+        if self.flag("--watch") && !self.flag("--test") && args.is_empty() {
+            return refuse(
+                "--watch requires specifying a file",
+                INVALID_COMMAND_LINE_ARGUMENT,
+            );
         }
         match self.invalid_for_process() {
             Some(text) => refuse(&text, INVALID_FOR_PROCESS),
@@ -844,6 +851,7 @@ mod tests {
                 &["--max-old-space-size-percentage=101"],
                 "node: --max-old-space-size-percentage must be greater than 0 and up to 100. Got: 101\n",
             ),
+            (&["--watch"], "node: --watch requires specifying a file\n"),
             (
                 &["-c", "-e", "1"],
                 "node: either --check or --eval can be used, not both\n",

@@ -64,16 +64,54 @@ impl Memory {
     }
 }
 
+/// The names of V8's spaces, by V8's numbers.
+#[derive(Default)]
+struct SpacePlaces(RefCell<Vec<String>>);
+
 /// The reading of this turn of the event loop.
 #[derive(Default)]
 struct Reading(RefCell<Option<(Duration, Memory)>>);
 
 impl Env {
-    /// What the heap holds, as this process may know it.
+    /// What the heap holds, as this process may know it; with its spaces where the clock is frozen.
     pub fn memory(&self, scope: &mut v8::PinScope<'_, '_>) -> Memory {
         if self.clock().mitigation() == Mitigation::Off {
             return read(scope, 1);
         }
+        self.frozen_memory(scope)
+    }
+
+    /// The same, with its spaces. V8 looks at each page of a space for it.
+    pub fn memory_with_spaces(&self, scope: &mut v8::PinScope<'_, '_>) -> Memory {
+        if self.clock().mitigation() == Mitigation::Off {
+            let mut memory = read(scope, 1);
+            memory.spaces = read_spaces(scope, 1);
+            return memory;
+        }
+        self.frozen_memory(scope)
+    }
+
+    /// The sizes of one space: of zeros, if V8 has none of this name.
+    pub fn memory_of_space(&self, scope: &mut v8::PinScope<'_, '_>, name: &str) -> [usize; 4] {
+        if self.clock().mitigation() == Mitigation::Off {
+            let places = self.extension::<SpacePlaces>();
+            let mut places = places.0.borrow_mut();
+            if places.is_empty() {
+                *places = (0..scope.number_of_heap_spaces())
+                    .map(|place| read_space(scope, place, 1).map_or_else(String::new, |it| it.name))
+                    .collect();
+            }
+            let place = places.iter().position(|place| place == name);
+            return place
+                .and_then(|place| read_space(scope, place, 1))
+                .map_or([0; 4], |space| space.sizes);
+        }
+        let memory = self.frozen_memory(scope);
+        let space = memory.spaces.into_iter().find(|space| space.name == name);
+        space.map_or([0; 4], |space| space.sizes)
+    }
+
+    fn frozen_memory(&self, scope: &mut v8::PinScope<'_, '_>) -> Memory {
         let now = self.clock().elapsed();
         let reading = self.extension::<Reading>();
         if let Some((at, memory)) = reading.0.borrow().as_ref()
@@ -81,7 +119,8 @@ impl Env {
         {
             return memory.clone();
         }
-        let memory = read(scope, GRAIN);
+        let mut memory = read(scope, GRAIN);
+        memory.spaces = read_spaces(scope, GRAIN);
         reading.0.replace(Some((now, memory.clone())));
         memory
     }
@@ -109,25 +148,29 @@ impl Env {
     }
 }
 
+fn read_space(scope: &mut v8::PinScope<'_, '_>, place: usize, grain: usize) -> Option<Space> {
+    let space = scope.get_heap_space_statistics(place)?;
+    let sizes = [
+        space.space_size(),
+        space.space_used_size(),
+        space.space_available_size(),
+        space.physical_space_size(),
+    ];
+    Some(Space {
+        name: space.space_name().to_string_lossy().into_owned(),
+        sizes: sizes.map(|bytes| bytes.div_ceil(grain) * grain),
+    })
+}
+
+fn read_spaces(scope: &mut v8::PinScope<'_, '_>, grain: usize) -> Vec<Space> {
+    (0..scope.number_of_heap_spaces())
+        .filter_map(|place| read_space(scope, place, grain))
+        .collect()
+}
+
 fn read(scope: &mut v8::PinScope<'_, '_>, grain: usize) -> Memory {
     let round = |bytes: usize| bytes.div_ceil(grain) * grain;
     let heap = scope.get_heap_statistics();
-    let mut spaces = Vec::new();
-    for index in 0..scope.number_of_heap_spaces() {
-        let Some(space) = scope.get_heap_space_statistics(index) else {
-            continue;
-        };
-        let sizes = [
-            space.space_size(),
-            space.space_used_size(),
-            space.space_available_size(),
-            space.physical_space_size(),
-        ];
-        spaces.push(Space {
-            name: space.space_name().to_string_lossy().into_owned(),
-            sizes: sizes.map(round),
-        });
-    }
     let code = scope
         .get_heap_code_and_metadata_statistics()
         .map_or([0; 4], |code| {
@@ -155,7 +198,7 @@ fn read(scope: &mut v8::PinScope<'_, '_>, grain: usize) -> Memory {
             round(heap.used_global_handles_size()),
             round(heap.external_memory()),
         ],
-        spaces,
+        spaces: Vec::new(),
         code: code.map(round),
     }
 }

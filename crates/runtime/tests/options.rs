@@ -77,7 +77,11 @@ fn collects_garbage_on_request() {
     holds(
         "require('v8').setFlagsFromString('--expose_gc');
          require('vm').runInNewContext('gc')();
-         assert.throws(() => require('v8').setFlagsFromString('--allow-natives-syntax'));",
+         const { setFlagsFromString } = require('v8');
+         assert.strictEqual(setFlagsFromString('--stack_size=500 --no-opt --noopt'), undefined);
+         for (const flags of ['--allow-natives-syntax', '--no-opt --allow-natives-syntax', '--what', 'x'.repeat(2000)]) {
+             assert.throws(() => setFlagsFromString(flags), { code: 'ERR_FEATURE_UNAVAILABLE_ON_PLATFORM' });
+         }",
         &[],
     );
 }

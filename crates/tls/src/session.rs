@@ -90,6 +90,10 @@ struct KeyLines(Mutex<VecDeque<Vec<u8>>>);
 
 impl KeyLog for KeyLines {
     fn log(&self, label: &str, client_random: &[u8], secret: &[u8]) {
+        // Resumed sessions have a secret for early data, which nobody sends here: OpenSSL would not tell of it.
+        if label == "CLIENT_EARLY_TRAFFIC_SECRET" {
+            return;
+        }
         let hex = |bytes: &[u8]| crate::der::hex(bytes).to_ascii_lowercase();
         let line = format!("{label} {} {}\n", hex(client_random), hex(secret));
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -322,6 +322,18 @@ fn commands() {
             0,
         ),
         (
+            "touch -t 204001020304 later; date -r later +%Y%m%d%H%M; date -r none; echo $?",
+            "204001020304\ndate: none: No such file or directory\n1\n",
+            0,
+        ),
+        (
+            "touch -d '2024-02-29 12:30:05' leap; date -r leap +%FT%T; touch -r leap same; date -r same +%F; \
+             touch -m -d @86400 same; date -r same +%F; touch -t 202302291200 none; touch -d soon none; rm leap same later",
+            "2024-02-29T12:30:05\n2024-02-29\n1970-01-02\n\
+             touch: invalid date format '202302291200'\ntouch: invalid date format 'soon'\n",
+            0,
+        ),
+        (
             "mkdir -p d/e; touch d/e/x.js d/y.js; ls d; find d -name '*.js' | sort",
             "e\ny.js\nd/e/x.js\nd/y.js\n",
             0,

@@ -604,6 +604,9 @@ const WRONG_ONLY_IN_COMMON_JS: &[&str] = &[
     "Identifier '__filename' has already been declared",
     "Identifier '__dirname' has already been declared",
     "await is only valid in async functions and the top level bodies of modules",
+    // `f(await x)` and `[await x]`: without the keyword, V8 takes `await` for a name and stumbles over what follows it.
+    "missing ) after argument list",
+    "SyntaxError: Unexpected",
 ];
 
 /// The parameters of a CommonJS module's function.

@@ -284,7 +284,7 @@ fn initialize<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> 
 /// `close()`: nothing can be done with the parser any more.
 fn close<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     if let Some((resource, parser)) = this(scope, args)? {
-        resource.end(scope, &Env::of(scope));
+        resource.end(scope, &Env::of(scope), args.this());
         parser.closed.set(true);
         parser.generation.set(parser.generation.get() + 1);
         parser.headers.take();
@@ -301,7 +301,7 @@ fn close<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
 fn free<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     if let Some((resource, _)) = this(scope, args)? {
         let env = Env::of(scope);
-        resource.end(scope, &env);
+        resource.end(scope, &env, args.this());
     }
     Ok(v8::undefined(scope).into())
 }

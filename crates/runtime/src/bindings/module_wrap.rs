@@ -13,6 +13,7 @@ use crate::bindings::contextify::{
     cache_of, checked_source, construct_call_required, context_of_holder, host_options, new_buffer,
     plain_error, run_own_microtasks, shared_symbol, timed,
 };
+use crate::bindings::options;
 use crate::bindings::symbols::symbol;
 use crate::code_cache::{Form, Lookup};
 use crate::compile_cache::Compilation;
@@ -769,12 +770,18 @@ pub fn has_unsettled_top_level_await(scope: &mut v8::PinScope<'_, '_>, env: &Env
     unsettled_entry(scope, env).is_some()
 }
 
-/// What Node does when the loop has run dry: warns about the entry module's unsettled top-level await. Answers whether
-/// there is one (the exit code is 13 then).
+/// What Node does when the loop has run dry: warns about the entry module's unsettled top-level await, unless warnings
+/// are off. Answers whether there is one (the exit code is 13 then).
 pub fn warn_unsettled_top_level_await(scope: &mut v8::PinScope<'_, '_>, env: &Env) -> bool {
     let Some(wrapped) = unsettled_entry(scope, env) else {
         return false;
     };
+    if !options::flag(env, "--warnings") {
+        return !wrapped
+            .module
+            .get_stalled_top_level_await_message(scope)
+            .is_empty();
+    }
     print_stalled(
         scope,
         wrapped.module,

@@ -15,6 +15,7 @@ use crate::bindings::process_methods::{HEADERS_URL, SOURCE_URL, VERSIONS};
 use crate::env::Env;
 use crate::permission_model::Scope;
 use crate::realm::NODE_VERSION;
+use crate::threads::Thread;
 use crate::throw::Throw;
 use crate::usage::Memory;
 
@@ -234,7 +235,16 @@ fn default_name(env: &Env, settings: &Settings) -> String {
     let number = settings.written.get().saturating_add(1);
     settings.written.set(number);
     let time = compact_time(env);
-    format!("report.{time}.{}.0.{number:03}.json", env.options().pid)
+    let thread = thread_id(env);
+    let pid = env.options().pid;
+    format!("report.{time}.{pid}.{thread}.{number:03}.json")
+}
+
+/// `threadId` of this thread: the main thread's is 0.
+fn thread_id(env: &Env) -> u64 {
+    env.extension::<Thread>()
+        .worker()
+        .map_or(0, |worker| worker.id)
 }
 
 /// `getReport(error)`: the report as JSON.
@@ -255,22 +265,26 @@ fn report<'s>(
 ) -> Result<String, Throw> {
     let env = Env::of(scope);
     let settings = env.extension::<Settings>();
-    let memory = env.memory(scope);
+    let memory = env.memory_with_spaces(scope);
     let stack = javascript_stack(scope, error)?;
-    let report = json!({
+    let mut report = json!({
         "header": header(&env, &settings, cause),
         "javascriptStack": stack,
         "javascriptHeap": javascript_heap(&memory),
         "nativeStack": [],
         "resourceUsage": resource_usage(&env, &memory),
         "uvthreadResourceUsage": { "userCpuSeconds": 0, "kernelCpuSeconds": 0, "cpuConsumptionPercent": 0,
-            "fsActivity": { "reads": 0, "writes": 0 } },
+            "userCpuConsumptionPercent": 0, "kernelCpuConsumptionPercent": 0, "fsActivity": { "reads": 0, "writes": 0 } },
         "libuv": [],
         "workers": [],
-        "environmentVariables": environment(&env, &settings),
         "userLimits": {},
         "sharedObjects": [],
     });
+    if !settings.exclude_env(&env)
+        && let Some(report) = report.as_object_mut()
+    {
+        report.insert("environmentVariables".to_owned(), environment(&env));
+    }
     let text = if settings.compact(&env) {
         serde_json::to_string(&report)
     } else {
@@ -303,7 +317,7 @@ fn header(env: &Env, settings: &Settings, cause: &Cause<'_>) -> Json {
         "dumpEventTime": iso_seconds(wall.as_secs()),
         "dumpEventTimeStamp": wall.as_millis().to_string(),
         "processId": env.options().pid,
-        "threadId": 0,
+        "threadId": thread_id(env),
         "cwd": cwd.map(|cwd| String::from_utf8_lossy(&cwd).into_owned()),
         "commandLine": process.map(|process| process.argv().to_vec()).unwrap_or_default(),
         "nodejsVersion": format!("v{NODE_VERSION}"),
@@ -449,10 +463,7 @@ fn resource_usage(env: &Env, memory: &Memory) -> Json {
     })
 }
 
-fn environment(env: &Env, settings: &Settings) -> Json {
-    if settings.exclude_env(env) {
-        return json!({});
-    }
+fn environment(env: &Env) -> Json {
     let variables = env
         .variables
         .all()

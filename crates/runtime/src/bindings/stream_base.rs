@@ -927,12 +927,14 @@ fn write_string<'s>(
             let (length, written, rest) = env.with_scratch(SMALL_STRING, |scratch| {
                 let length = text::encode_into(scope, string, encoding, scratch);
                 let bytes = scratch.get(..length).unwrap_or_default();
-                let written = match stream.try_write(env, bytes) {
-                    Err(Errno::EAGAIN) => Ok(0),
-                    other => other,
+                let (written, waits) = match stream.try_write(env, bytes) {
+                    // A write of nothing waits too, for what goes before it.
+                    Err(Errno::EAGAIN) => (Ok(0), true),
+                    Ok(written) => (Ok(written), written < length),
+                    Err(errno) => (Err(errno), false),
                 };
                 let rest = match written {
-                    Ok(written) if written < length => bytes.get(written..).map(<[u8]>::to_vec),
+                    Ok(written) if waits => bytes.get(written..).map(<[u8]>::to_vec),
                     _ => None,
                 };
                 (length, written, rest)

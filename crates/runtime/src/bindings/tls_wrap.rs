@@ -384,9 +384,8 @@ impl TlsStream {
                     };
                     self.call(scope, env, "onocspresponse", &[status]);
                 }
-                // The last of the handshake goes out even if JavaScript closes the connection now. What JavaScript
-                // wrote does not, until it has seen who the peer is.
-                self.pump_as(scope, env, false);
+                // As in Node, before the last of the handshake goes out: a peer that is refused now never learns that
+                // it was done.
                 self.call(scope, env, "onhandshakedone", &[]);
             }
             Some(Event::Closed) | None => {}
@@ -501,23 +500,16 @@ impl TlsStream {
 
     /// Encrypts what waits, a piece at a time, and hands it to the stream below.
     fn pump(self: &Rc<Self>, scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>) {
-        self.pump_as(scope, env, true);
+        self.pump_output(scope, env);
         if !env.is_ending() {
             self.end_if_asked(scope, env);
         }
     }
 
-    fn pump_as(
-        self: &Rc<Self>,
-        scope: &mut v8::PinScope<'_, '_>,
-        env: &Rc<Env>,
-        with_writes: bool,
-    ) {
+    fn pump_output(self: &Rc<Self>, scope: &mut v8::PinScope<'_, '_>, env: &Rc<Env>) {
         while !self.writing.get() && !self.waits_for_others.get() && !env.is_ending() {
             v8::scope!(let scope, scope);
-            if with_writes {
-                self.encrypt(scope);
-            }
+            self.encrypt(scope);
             let output = self.with(Session::take_output).unwrap_or_default();
             if output.is_empty() {
                 if self.encrypted.borrow().is_empty() {

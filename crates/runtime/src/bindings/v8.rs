@@ -6,6 +6,7 @@ use std::rc::Rc;
 use crate::binding::{Args, Binding, Class, Ret, function};
 use crate::bindings::surface::json_value;
 use crate::env::Env;
+use crate::node_command;
 use crate::realm::set;
 use crate::throw::Throw;
 
@@ -86,16 +87,8 @@ fn update_heap_space_statistics_buffer<'s>(
     let name = usize::try_from(index)
         .ok()
         .and_then(|index| SPACES.get(index));
-    let memory = Env::of(scope).memory(scope);
-    let space = memory
-        .spaces
-        .iter()
-        .find(|space| Some(&space.name.as_str()) == name);
-    fill(
-        scope,
-        "v8.heapSpaceStatisticsBuffer",
-        &space.map_or([0; 4], |space| space.sizes),
-    );
+    let sizes = name.map_or([0; 4], |name| Env::of(scope).memory_of_space(scope, name));
+    fill(scope, "v8.heapSpaceStatisticsBuffer", &sizes);
     Ok(v8::undefined(scope).into())
 }
 
@@ -154,21 +147,40 @@ fn args_level(scope: &mut v8::PinScope<'_, '_>, args: &Args<'_>) -> u32 {
     args.get(0).uint32_value(scope).unwrap_or(0)
 }
 
-/// V8's flags are those of the whole OS process: a guest never sets them. `--expose-gc` is the one that we keep per
-/// process ourselves.
+/// `setFlagsFromString(flags)`: V8's flags are those of the whole OS process, so that one has an effect, and those that
+/// `node` accepts have none. Native syntax is refused: programs ask for it to use what it does not give here.
 fn set_flags_from_string<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
-    /// No flag that counts is longer.
-    const LONGEST: usize = 64;
-    let flag = v8::Local::<v8::String>::try_from(args.get(0))
+    /// No flags that count are longer.
+    const LONGEST: usize = 1024;
+    let unavailable = || Throw::unavailable("v8.setFlagsFromString");
+    let flags = v8::Local::<v8::String>::try_from(args.get(0))
         .ok()
-        .filter(|flag| flag.length() <= LONGEST)
-        .map(|flag| flag.to_rust_string_lossy(scope).replace('_', "-"));
-    let exposed = match flag.as_deref().map(str::trim) {
-        Some("--expose-gc") => true,
-        Some("--no-expose-gc" | "--noexpose-gc") => false,
-        _ => return Err(Throw::unavailable("v8.setFlagsFromString")),
-    };
-    crate::exposed_gc::expose(&Env::of(scope), exposed);
+        .filter(|flags| flags.length() <= LONGEST)
+        .map(|flags| flags.to_rust_string_lossy(scope))
+        .ok_or_else(unavailable)?;
+    let mut exposed = None;
+    for word in flags.split_whitespace() {
+        let name = word.split('=').next().unwrap_or(word).replace('_', "-");
+        match name.as_str() {
+            "--expose-gc" => exposed = Some(true),
+            "--no-expose-gc" | "--noexpose-gc" => exposed = Some(false),
+            "--allow-natives-syntax" => return Err(unavailable()),
+            name => {
+                let positive = name
+                    .strip_prefix("--no-")
+                    .or_else(|| name.strip_prefix("--no"))
+                    .map(|name| format!("--{name}"));
+                let is_known = node_command::is_v8_flag(name)
+                    || positive.is_some_and(|name| node_command::is_v8_flag(&name));
+                if !is_known {
+                    return Err(unavailable());
+                }
+            }
+        }
+    }
+    if let Some(exposed) = exposed {
+        crate::exposed_gc::expose(&Env::of(scope), exposed);
+    }
     Ok(v8::undefined(scope).into())
 }
 

@@ -504,7 +504,7 @@ fn get_resource_limits<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) ->
     limits_array(scope, worker.limits).ok_or(Throw::Pending)
 }
 
-/// As with the main thread's: it would show the library's and our own objects.
+/// As with the main thread's: nothing bounds what V8 allocates for one.
 fn take_heap_snapshot<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     this(scope, args)?;
     Err(Throw::unavailable("worker.getHeapSnapshot"))
@@ -535,7 +535,7 @@ fn loop_idle_time<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<
     Ok(v8::Number::new(scope, idle).into())
 }
 
-/// When the worker's loop started, in milliseconds of this thread's `performance.now()`; -1 before.
+/// When the worker's loop started, in milliseconds of this thread's `process.hrtime()`; -1 before.
 fn loop_start_time<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret<'s> {
     let (_, worker) = this(scope, args)?;
     let started = worker
@@ -543,7 +543,7 @@ fn loop_start_time<'s>(scope: &mut v8::PinScope<'s, '_>, args: &Args<'s>) -> Ret
         .get()
         .and_then(|shared| shared.loop_times.started());
     let clock = Env::of(scope);
-    let ms = started.map_or(-1.0, |started| clock.clock().ms_of(started));
+    let ms = started.map_or(-1.0, |started| clock.clock().monotonic_ms_of(started));
     Ok(v8::Number::new(scope, ms).into())
 }
 

@@ -155,3 +155,14 @@ for (const act of ['close', 'free', 'remove', 'pause', 'resume', 'unconsume', 'f
     });
   });
 }
+
+// A parser that is free keeps nothing of its last message.
+{
+  const it = new HTTPParser();
+  const resource = { message: {} };
+  it.initialize(HTTPParser.RESPONSE, resource);
+  const kept = () => Reflect.ownKeys(it).some((key) => it[key] === resource);
+  assert(kept());
+  it.free();
+  assert(!kept());
+}

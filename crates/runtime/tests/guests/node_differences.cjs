@@ -93,3 +93,35 @@ for (const line of ['get "NODE_ICU_DATA"', 'get "BAR"', 'set "FOO"', 'query "BAZ
 const natives = 'function f() { return 1 } eval("%PrepareFunctionForOptimization(f)"); eval("%OptimizeFunctionOnNextCall(f)"); f()';
 assert.strictEqual(node(['--allow-natives-syntax', '-p', natives]).stdout, '1\n');
 assert.notStrictEqual(node(['-p', natives]).status, 0);
+
+// A wrong place for `await` shows only as what comes after it: such programs are tried as modules too.
+for (const program of ['(() => {})(await "");', '[await ""]', 'if (await 0) {}']) {
+  assert.deepStrictEqual([node(['-e', program]).status, node(['-e', program]).stderr], [0, ''], program);
+}
+assert.match(node(['-e', 'f(a b)']).stderr, /SyntaxError: missing \) after argument list/);
+
+// Warnings that are off do not tell of an unsettled await.
+const unsettled = ['--input-type=module', '-e', 'await new Promise(() => {});'];
+assert.match(node(unsettled).stderr, /^Warning: Detected unsettled top-level await at /);
+assert.deepStrictEqual([node(['--no-warnings', ...unsettled]).status, node(['--no-warnings', ...unsettled]).stderr], [13, '']);
+
+// A report leaves out what it is to leave out, and knows its thread.
+process.report.excludeEnv = true;
+assert.strictEqual('environmentVariables' in process.report.getReport(), false);
+process.report.excludeEnv = false;
+const { Worker } = require('node:worker_threads');
+const reporter = new Worker('require("worker_threads").parentPort.postMessage(process.report.getReport().header.threadId)', { eval: true });
+reporter.on('message', (id) => assert.strictEqual(id, reporter.threadId));
+
+// What the parent sees of a worker's loop has the worker's clock.
+const idle = new Worker('setTimeout(() => {}, 200)', { eval: true });
+idle.on('online', () => setTimeout(() => {
+  const { idle: slept, active } = idle.performance.eventLoopUtilization();
+  assert(slept + active < 60_000, `${slept} ms idle, ${active} ms active`);
+  idle.terminate();
+}, 50));
+
+// No guest is a single executable application.
+const sea = require('node:sea');
+assert.strictEqual(sea.isSea(), false);
+assert.throws(() => sea.getAsset('a'), { code: 'ERR_NOT_IN_SINGLE_EXECUTABLE_APPLICATION' });

@@ -1,8 +1,9 @@
 //! Entries of folders: `mkdir`, `rmdir`, `rm`, `cp`, `mv`, `ln`, `touch`, `chmod`, `mktemp`, `readlink`, `realpath`.
 
-use secure_exec_kernel::{Errno, FileType, oflag};
+use secure_exec_kernel::{Errno, FileType, TimeSpec, oflag};
 
 use super::options::{Options, Spec, options};
+use super::print::{Calendar, days_before};
 use crate::Context;
 use crate::context::describe;
 use crate::output::Output;
@@ -412,7 +413,7 @@ pub(super) fn ln(context: &Context, words: &[String]) -> Result<i32, Errno> {
     }
 }
 
-/// `touch [-c] path...`
+/// `touch [-acm] [-r file | -t stamp | -d date] path...`
 pub(super) fn touch(context: &Context, words: &[String]) -> Result<i32, Errno> {
     const SPEC: Spec = Spec {
         flags: "camf",
@@ -423,9 +424,36 @@ pub(super) fn touch(context: &Context, words: &[String]) -> Result<i32, Errno> {
     let (kernel, process) = (context.kernel(), context.process());
     process.clock().catch_up();
     let now = process.clock().time();
+    let mut times = (now, now);
+    if let Some(file) = options.value('r') {
+        match kernel.stat(process, file.as_bytes()) {
+            Ok(stat) => times = (stat.atime, stat.mtime),
+            Err(error) => {
+                let what = format!("failed to get attributes of '{file}'");
+                return fail(context, "touch", &what, error);
+            }
+        }
+    } else if let Some(text) = options.value('t').or(options.value('d')) {
+        let stamp = options.value('t').is_some();
+        let Some(time) = (if stamp {
+            time_of_stamp(text, now)
+        } else {
+            time_of_date(text)
+        }) else {
+            context.complain("touch", format!("invalid date format '{text}'"))?;
+            return Ok(1);
+        };
+        times = (time, time);
+    }
+    // Of `-a` and `-m`, either leaves the other time alone.
+    let accessed = (options.has('a') || !options.has('m')).then_some(times.0);
+    let modified = (options.has('m') || !options.has('a')).then_some(times.1);
+    let chosen = ['r', 't', 'd']
+        .iter()
+        .any(|option| options.value(*option).is_some());
     let mut code = 0;
     for path in &options.operands {
-        let touched = match kernel.utimes(process, path.as_bytes(), Some(now), Some(now)) {
+        let touched = match kernel.utimes(process, path.as_bytes(), accessed, modified) {
             Err(Errno::ENOENT) if options.has('c') => Ok(()),
             Err(Errno::ENOENT) => kernel
                 .open(
@@ -434,7 +462,14 @@ pub(super) fn touch(context: &Context, words: &[String]) -> Result<i32, Errno> {
                     oflag::O_WRONLY | oflag::O_CREAT,
                     0o666,
                 )
-                .and_then(|fd| kernel.close(process, fd)),
+                .and_then(|fd| kernel.close(process, fd))
+                .and_then(|()| {
+                    if chosen {
+                        kernel.utimes(process, path.as_bytes(), accessed, modified)
+                    } else {
+                        Ok(())
+                    }
+                }),
             touched => touched,
         };
         if let Err(error) = touched {
@@ -442,6 +477,73 @@ pub(super) fn touch(context: &Context, words: &[String]) -> Result<i32, Errno> {
         }
     }
     Ok(code)
+}
+
+/// The time that `touch -t` names: `[[CC]YY]MMDDhhmm[.ss]`, in UTC.
+fn time_of_stamp(text: &str, now: TimeSpec) -> Option<TimeSpec> {
+    let (digits, seconds) = text.split_once('.').unwrap_or((text, "00"));
+    if !digits
+        .bytes()
+        .chain(seconds.bytes())
+        .all(|byte| byte.is_ascii_digit())
+    {
+        return None;
+    }
+    let number = |digits: &str| digits.parse::<i64>().ok();
+    let (year, rest) = match digits.len() {
+        8 => (Calendar::new(now.seconds, 0).year(), digits),
+        10 => {
+            let (year, rest) = digits.split_at(2);
+            let year = number(year)?;
+            (if year < 69 { 2000 + year } else { 1900 + year }, rest)
+        }
+        12 => {
+            let (year, rest) = digits.split_at(4);
+            (number(year)?, rest)
+        }
+        _ => return None,
+    };
+    let field = |at: usize| rest.get(at..at + 2).and_then(number);
+    let time = [field(4)?, field(6)?, number(seconds)?];
+    at_time(&[year, field(0)?, field(2)?], &time)
+}
+
+/// The time that `touch -d` names: `@seconds`, or `YYYY-MM-DD[{T| }hh:mm[:ss]][Z]` in UTC.
+fn time_of_date(text: &str) -> Option<TimeSpec> {
+    if let Some(seconds) = text.strip_prefix('@') {
+        let seconds = seconds.parse().ok()?;
+        return Some(TimeSpec { seconds, nanos: 0 });
+    }
+    let text = text.trim_end_matches('Z');
+    let (date, time) = text.split_once(['T', ' ']).unwrap_or((text, "00:00"));
+    let numbers = |text: &str, separator: char| -> Option<Vec<i64>> {
+        text.split(separator)
+            .map(|word| word.parse().ok().filter(|number| *number >= 0))
+            .collect()
+    };
+    at_time(&numbers(date, '-')?, &numbers(time, ':')?)
+}
+
+fn at_time(date: &[i64], time: &[i64]) -> Option<TimeSpec> {
+    let ([year, month, day], [hour, minute, rest @ ..]) = (date, time) else {
+        return None;
+    };
+    let second = match rest {
+        [] => 0,
+        [second] => *second,
+        _ => return None,
+    };
+    if !(1..=12).contains(month)
+        || !(1..=31).contains(day)
+        || !(0..24).contains(hour)
+        || !(0..60).contains(minute)
+        || !(0..=60).contains(&second)
+    {
+        return None;
+    }
+    let days = days_before(*year, *month, *day)?;
+    let seconds = days * 86_400 + hour * 3600 + minute * 60 + second;
+    Some(TimeSpec { seconds, nanos: 0 })
 }
 
 /// The mode that `text` makes of `mode`: octal, or `[ugoa]*[-+=][rwxX]*` with commas.

@@ -361,16 +361,28 @@ pub(super) fn seq(context: &Context, words: &[String]) -> Result<i32, Errno> {
     output.finish(0)
 }
 
-/// `date [-u] [+format]`, in UTC: the machine has no other zone.
+/// `date [-u] [-r file] [+format]`, in UTC: the machine has no other zone.
 pub(super) fn date(context: &Context, words: &[String]) -> Result<i32, Errno> {
     const NAMES: Spec = Spec {
         flags: "uI",
+        values: "r",
         ..Spec::NONE
     };
     let options = options!(context, words, NAMES);
-    let clock = context.process().clock();
-    clock.catch_up();
-    let now = clock.time();
+    let time = match options.value('r') {
+        Some(file) => match context.kernel().stat(context.process(), file.as_bytes()) {
+            Ok(stat) => stat.mtime,
+            Err(errno) => {
+                context.complain("date", format!("{file}: {}", describe(errno)))?;
+                return Ok(1);
+            }
+        },
+        None => {
+            let clock = context.process().clock();
+            clock.catch_up();
+            clock.time()
+        }
+    };
     let format = match options.operands.first() {
         Some(operand) => {
             if let Some(format) = operand.strip_prefix('+') {
@@ -383,7 +395,7 @@ pub(super) fn date(context: &Context, words: &[String]) -> Result<i32, Errno> {
         None if options.has('I') => "%Y-%m-%d",
         None => "%a %b %e %H:%M:%S UTC %Y",
     };
-    let text = Calendar::new(now.seconds, now.nanos).format(format);
+    let text = Calendar::new(time.seconds, time.nanos).format(format);
     context.write(1, format!("{text}\n").as_bytes())?;
     Ok(0)
 }
@@ -423,7 +435,32 @@ const MONTHS: [&str; 12] = [
     "December",
 ];
 
+/// Days from 1970-01-01 to a day of the Gregorian calendar; nothing when there is no such day.
+pub(super) fn days_before(year: i64, month: i64, day: i64) -> Option<i64> {
+    if !(0..=9999).contains(&year) {
+        return None;
+    }
+    // Years that begin in March, as in `Calendar::new`.
+    let (year_from_march, month_from_march) = if month < 3 {
+        (year - 1, month + 9)
+    } else {
+        (year, month - 3)
+    };
+    let before_year = 365 * year_from_march + year_from_march.div_euclid(4)
+        - year_from_march.div_euclid(100)
+        + year_from_march.div_euclid(400);
+    let days = before_year + (153 * month_from_march + 2) / 5 + day - 1 - 719_468;
+    let found = Calendar::new(days * 86_400, 0);
+    (found.day == day && i64::try_from(found.month).is_ok_and(|month0| month0 + 1 == month))
+        .then_some(days)
+}
+
 impl Calendar {
+    /// The year.
+    pub fn year(&self) -> i64 {
+        self.year
+    }
+
     pub fn new(seconds: i64, nanos: u32) -> Calendar {
         let days = seconds.div_euclid(86_400);
         // Years that begin in March make the leap day the last one; 719,468 days lie between 0000-03-01 and 1970.

@@ -107,8 +107,18 @@ impl Resource {
         env.emit_async_init(scope, provider.name, context, resource);
     }
 
-    /// Its `destroy` hooks run soon; it is no async resource until [`Self::begin`] again.
-    pub fn end(&self, scope: &mut v8::PinScope<'_, '_>, env: &Env) {
+    /// Its `destroy` hooks run soon; it is no async resource until [`Self::begin`] again. The object no longer keeps what
+    /// stood in its place.
+    pub fn end<'s>(
+        &self,
+        scope: &mut v8::PinScope<'s, '_>,
+        env: &Env,
+        object: v8::Local<'s, v8::Object>,
+    ) {
+        let symbol = crate::bindings::symbols::symbol(scope, env, "resource_symbol");
+        if let Ok(symbol) = v8::Local::<v8::Name>::try_from(symbol) {
+            object.create_data_property(scope, symbol, object.into());
+        }
         self.destroy(scope, env);
         let trigger_async_id = self.context.get().trigger_async_id;
         self.context.set(AsyncContext {

@@ -41,6 +41,7 @@ pub mod process_methods;
 pub mod process_wrap;
 pub mod report;
 pub mod request;
+pub mod sea;
 pub mod serdes;
 pub mod shared_cells;
 pub mod signal_wrap;
@@ -114,6 +115,7 @@ pub static BINDINGS: &[&Binding] = &[
     &process_methods::BINDING,
     &process_wrap::BINDING,
     &report::BINDING,
+    &sea::BINDING,
     &serdes::BINDING,
     &signal_wrap::BINDING,
     &spawn_sync::BINDING,

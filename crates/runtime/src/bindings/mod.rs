@@ -43,6 +43,7 @@ pub mod process_wrap;
 pub mod profiler;
 pub mod report;
 pub mod request;
+pub mod sea;
 pub mod serdes;
 pub mod shared_cells;
 pub mod signal_wrap;
@@ -118,6 +119,7 @@ pub static BINDINGS: &[&Binding] = &[
     &process_wrap::BINDING,
     &profiler::BINDING,
     &report::BINDING,
+    &sea::BINDING,
     &serdes::BINDING,
     &signal_wrap::BINDING,
     &spawn_sync::BINDING,

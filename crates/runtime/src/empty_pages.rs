@@ -160,10 +160,8 @@ mod linux {
             for _ in 0..8 {
                 let mut block = std::ptr::null_mut();
                 // SAFETY: the arguments are what POSIX asks for.
-                assert_eq!(
-                    unsafe { libc::posix_memalign(&raw mut block, PAGE, SIZE) },
-                    0
-                );
+                let failure = unsafe { libc::posix_memalign(&raw mut block, PAGE, SIZE) };
+                assert_eq!(failure, 0);
                 // SAFETY: the block has that many bytes, and whatever it holds beyond them is nobody's.
                 unsafe {
                     block.cast::<u8>().write_bytes(0xA5, SIZE);

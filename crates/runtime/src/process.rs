@@ -437,6 +437,9 @@ fn run_in_isolate(
     let context = main.unwrap_or_else(|| v8::Context::new(scope, v8::ContextOptions::default()));
     let scope = &mut v8::ContextScope::new(scope, context);
     let restored = main.is_some() && snapshot::restore(scope, env, context);
+    if spec.prepare_early && restored {
+        crate::shared_memory::withhold(scope, env);
+    }
     let prepared = spec.prepare_early
         && restored
         && call_main(scope, env, "prepare", |_| Ok(Vec::new())).is_ok();
@@ -909,7 +912,7 @@ pub(crate) fn apply_options(
     // They fail only for a process that is being ended.
     let _ = crate::exposed_gc::install(scope, env, global);
     let _ = crate::disabled_proto::apply(scope, env);
-    let _ = crate::shared_memory::install(scope, env, global);
+    let _ = crate::shared_memory::install_main(scope, env);
     crate::compile_cache::enable_from_environment(env);
     env.set_tracer();
     env.trace_from_options();

@@ -20,25 +20,82 @@ const WAIT_ENDED: Callback = function!(wait_ended);
 #[derive(Default)]
 struct Waits(Cell<u64>);
 
+/// Whether the main context is without `Atomics.waitAsync` already.
+#[derive(Default)]
+struct Withheld(Cell<bool>);
+
+/// Key of the registry for what was withheld.
+const WITHHELD: &str = "shared_memory.waitAsync";
+
 /// Whether threads of the process may share memory.
 pub fn is_allowed(env: &Env) -> bool {
     env.clock().mitigation() == Mitigation::Off
+}
+
+/// Does what [`install_main`] usually does before it is known which process the isolate is for.
+pub fn withhold(scope: &mut v8::PinScope<'_, '_>, env: &Env) {
+    let global = scope.get_current_context().global(scope);
+    let Ok(atomics) = atomics_of(scope, global) else {
+        return;
+    };
+    let Ok(name) = key(scope, "waitAsync") else {
+        return;
+    };
+    let Some(original) = atomics.get(scope, name.into()) else {
+        return;
+    };
+    env.register(scope, WITHHELD, original);
+    if atomics.delete(scope, name.into()) == Some(true) {
+        env.extension::<Withheld>().0.set(true);
+    }
+}
+
+/// [`install`] for the main context.
+///
+/// # Errors
+/// As there.
+pub fn install_main(scope: &mut v8::PinScope<'_, '_>, env: &Env) -> Result<(), Throw> {
+    let is_withheld = env.extension::<Withheld>().0.replace(false);
+    if is_withheld && !is_allowed(env) {
+        return Ok(());
+    }
+    let global = scope.get_current_context().global(scope);
+    if is_withheld && let Some(original) = env.registered(scope, WITHHELD) {
+        let atomics = atomics_of(scope, global)?;
+        let name = key(scope, "waitAsync")?;
+        atomics
+            .define_own_property(
+                scope,
+                name.into(),
+                original,
+                v8::PropertyAttribute::DONT_ENUM,
+            )
+            .ok_or(Throw::Pending)?;
+    }
+    install(scope, env, global)
+}
+
+fn atomics_of<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    global: v8::Local<'s, v8::Object>,
+) -> Result<v8::Local<'s, v8::Object>, Throw> {
+    let name = key(scope, "Atomics")?;
+    global
+        .get(scope, name.into())
+        .and_then(|atomics| v8::Local::<v8::Object>::try_from(atomics).ok())
+        .ok_or(Throw::Pending)
 }
 
 /// Gives `global`, whose context must be entered and has run no code of a guest, what it may have.
 ///
 /// # Errors
 /// Whatever V8 throws, such as in a process that is being ended.
-pub fn install(
-    scope: &mut v8::PinScope<'_, '_>,
+pub fn install<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
     env: &Env,
-    global: v8::Local<v8::Object>,
+    global: v8::Local<'s, v8::Object>,
 ) -> Result<(), Throw> {
-    let atomics = key(scope, "Atomics")?;
-    let atomics = global
-        .get(scope, atomics.into())
-        .and_then(|atomics| v8::Local::<v8::Object>::try_from(atomics).ok())
-        .ok_or(Throw::Pending)?;
+    let atomics = atomics_of(scope, global)?;
     let wait_async = key(scope, "waitAsync")?;
     if !is_allowed(env) {
         atomics

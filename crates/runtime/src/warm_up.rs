@@ -48,8 +48,9 @@ const CLASSIFY: &str = "classify";
 const USUAL_TEXT: &str = "console.log(\"text \" + (1 + 2))";
 /// What stays of it.
 const STDOUT: &str = "warmUpStdout";
-/// How often it is run, each time under another name: V8 gives a function feedback when it has run a few times.
-const ROUNDS: u32 = 6;
+/// How often it is run, each time under another name: V8 gives a function feedback when it has run a few times, and
+/// compiles it after a few more. An isolate that is wanted earlier has run it less often.
+const ROUNDS: u32 = 16;
 /// How often it is run at most: each run leaves a name in the library's caches.
 const MAX_ROUNDS: u32 = 1000;
 /// Between two runs, in which V8 compiles what runs often; a job that comes meanwhile does not wait.

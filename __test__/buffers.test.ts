@@ -59,7 +59,8 @@ describe("memory of freed buffers", () => {
 });
 
 describe("a process at rest", () => {
-  const rest = () => new Promise((resolve) => setTimeout(resolve, 1800));
+  // A second of rest, after the second in which Node's HTTP server forgets the date of its answers.
+  const rest = () => new Promise((resolve) => setTimeout(resolve, 2500));
   /** Garbage that only a collection of the whole heap finds. */
   const GARBAGE = `
     globalThis.keep = new Array(100_000).fill(0).map((_, index) => ({ index }));
